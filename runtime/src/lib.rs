@@ -1,0 +1,2 @@
+//! Integer inference and attribution for simulation-grounded neural networks.
+#![no_std]

@@ -1,0 +1,1 @@
+//! Drives firmware in QEMU and compares it with the host.

@@ -1,0 +1,1 @@
+//! From a study to an artifact: `simulator -> corpus -> training -> quantization -> bank -> artifact`.

@@ -1,0 +1,2 @@
+//! The command `simground`.
+fn main() {}
