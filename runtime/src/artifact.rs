@@ -1,0 +1,760 @@
+//! Bytes to [`Model`]: prelude, manifest, and the proof of every bound, once.
+//!
+//! ```text
+//! prelude   32 bytes: magic, version, flags, lengths, CRC-32 of everything else
+//! manifest  postcard: the types of this module
+//! tensors   sections at multiples of 16 bytes, addressed by (offset, length) from the tensors' start
+//! ```
+//!
+//! `docs/artifact-format.md` has the table byte by byte. The trainer's `artifact.rs` is the write side and uses these
+//! same types.
+
+use core::marker::PhantomData;
+
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::dense::{DenseShape, first_unbounded_row, padded};
+use crate::error::{ArtifactError, Part};
+use crate::input::{AFFINE_BYTES, Affine};
+use crate::kernel;
+use crate::network::ScratchPlan;
+
+/// The first four bytes of every artifact.
+pub const MAGIC: [u8; 4] = *b"SGNN";
+/// The newest format version, the only one that this runtime reads.
+pub const VERSION: u16 = 1;
+/// Bytes of the prelude.
+pub const PRELUDE_BYTES: usize = 32;
+/// Sections start at multiples of this, from the file's start and from the tensors' alike.
+pub const SECTION_ALIGNMENT: usize = 16;
+/// Where in the prelude the CRC-32 stands.
+pub const CRC_OFFSET: usize = 28;
+
+/// Most layers of a trunk.
+pub const MAX_LAYERS: usize = 8;
+/// Most heads.
+pub const MAX_HEADS: usize = 6;
+/// Most mechanisms.
+pub const MAX_MECHANISMS: usize = 16;
+/// Most quantile levels of a head.
+pub const MAX_LEVELS: usize = 16;
+/// Most parameters of a prototype.
+pub const MAX_THETA: usize = 32;
+/// Widest layer, window or embedding.
+pub const MAX_WIDTH: u16 = 4096;
+/// Most prototypes.
+pub const MAX_PROTOTYPES: u32 = 65_536;
+/// Largest magnitude of an embedded observation; prototypes are `i8`, so an unusual observation can lie far outside.
+pub const EMBEDDING_LIMIT: i16 = 1023;
+
+/// CRC-32 of the prelude and the file (polynomial of ISO-HDLC, as in zip and PNG).
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// A checksum that grows.
+pub(crate) struct Checksum(crc::Digest<'static, u32>);
+
+static CRC_TABLE: crc::Crc<u32> = CRC;
+
+impl Checksum {
+    pub(crate) fn new() -> Self {
+        Checksum(CRC_TABLE.digest())
+    }
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+    pub(crate) fn finish(self) -> u32 {
+        self.0.finalize()
+    }
+}
+
+/// CRC-32 of a whole artifact, its own four bytes left out.
+///
+/// The exporter writes it at [`CRC_OFFSET`]; [`Model::from_bytes`] compares.
+pub fn checksum(artifact: &[u8]) -> u32 {
+    let (head, rest) = artifact.split_at_checked(CRC_OFFSET).unwrap_or((artifact, &[]));
+    let mut crc = Checksum::new();
+    crc.update(head);
+    crc.update(rest.get(4..).unwrap_or(&[]));
+    crc.finish()
+}
+
+/// A raw section of the tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// First byte, from the tensors' start; a multiple of [`SECTION_ALIGNMENT`].
+    pub offset: u32,
+    /// Bytes.
+    pub length: u32,
+}
+
+impl Section {
+    fn of(self, tensors: &[u8]) -> Option<&[u8]> {
+        let start = usize::try_from(self.offset).ok()?;
+        let end = start.checked_add(usize::try_from(self.length).ok()?)?;
+        tensors.get(start..end)
+    }
+}
+
+/// A list of records that is decoded where it lies, never copied.
+///
+/// Stored as a count and the records' postcard bytes, one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Records<'a, T> {
+    count: u16,
+    #[serde(borrow)]
+    bytes: &'a [u8],
+    #[serde(skip)]
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<'a, T: Deserialize<'a>> Records<'a, T> {
+    /// A list over `count` encoded records. Whether the bytes decode is proved by [`Model::from_bytes`].
+    pub fn new(count: u16, bytes: &'a [u8]) -> Self {
+        Records { count, bytes, kind: PhantomData }
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The records in order.
+    pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
+        let mut rest = self.bytes;
+        core::iter::from_fn(move || {
+            let (record, after) = postcard::take_from_bytes(rest).ok()?;
+            rest = after;
+            Some(record)
+        })
+    }
+
+    /// One record, by position.
+    pub fn at(&self, position: usize) -> Option<T> {
+        self.iter().nth(position)
+    }
+
+    fn is_valid(&self) -> bool {
+        let mut rest = self.bytes;
+        for _ in 0..self.count {
+            match postcard::take_from_bytes::<T>(rest) {
+                Ok((_, after)) => rest = after,
+                Err(_) => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+/// How a value in raw units is transformed before it is centered and scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transform {
+    /// `x`.
+    Identity,
+    /// `ln(1 + x)`; negative values count as 0 and are reported as clamped.
+    Log1p,
+    /// `sign(x) ln(1 + |x|)`.
+    SignedLog1p,
+}
+
+/// What the model was taught about missing values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Missing {
+    /// Nothing: a missing value is replaced by the center and reported as untrained.
+    Refuse,
+    /// A missing value is replaced by the center, and a second input for each value says so.
+    Indicator,
+}
+
+/// The window that the model takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input<'a> {
+    /// Time steps; the window is time-major.
+    pub steps: u16,
+    /// Name and unit of each channel.
+    #[serde(borrow)]
+    pub channels: Records<'a, Channel<'a>>,
+    /// Time between two steps, for people.
+    pub period: &'a str,
+    /// Transform of each value.
+    pub transforms: Records<'a, Transform>,
+    /// `f32` pairs: center and grid points per unit of each transformed value.
+    pub affine: Section,
+    /// Largest magnitude of a quantized value.
+    pub q_max: i16,
+    /// Treatment of NaN.
+    pub missing: Missing,
+}
+
+/// One observed series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Unit.
+    pub unit: &'a str,
+}
+
+/// A layer that ends in integers on a grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Inputs.
+    pub d_input: u16,
+    /// Outputs.
+    pub d_output: u16,
+    /// Lower clamp: 0 is a ReLU.
+    pub low: i16,
+    /// Upper clamp.
+    pub high: i16,
+    /// The stream of blocks; see [`kernel`].
+    pub stream: Section,
+}
+
+impl Layer {
+    /// Widths.
+    pub fn shape(&self) -> DenseShape {
+        DenseShape { d_input: self.d_input, d_output: self.d_output }
+    }
+
+    /// Largest magnitude of an output.
+    fn magnitude(&self) -> u16 {
+        self.low.unsigned_abs().max(self.high.unsigned_abs())
+    }
+}
+
+/// The last layer of a head: its accumulators times a scale for each row are the head's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputLayer {
+    /// Outputs; the inputs are the trunk's last layer.
+    pub d_output: u16,
+    /// The stream of blocks; see [`kernel`].
+    pub stream: Section,
+}
+
+/// How a standardized answer becomes physical: `inverse(center + spread * z)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetTransform {
+    /// `y`.
+    Identity,
+    /// `exp(y) - 1`.
+    Log1p,
+    /// `exp(y)`.
+    Log,
+    /// `y^2` for `y > 0`, else 0: the inverse of the square root.
+    Sqrt,
+}
+
+/// One quantity that a head answers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Target<'a> {
+    /// Name, as in answers (`cases+1`).
+    pub name: &'a str,
+    /// Name of the series it is a step of (`cases`), or its own name.
+    pub series: &'a str,
+    /// Unit, for people.
+    pub unit: &'a str,
+    /// From standardized to physical.
+    pub transform: TargetTransform,
+    /// Center in transformed units.
+    pub center: f32,
+    /// Spread in transformed units; positive.
+    pub spread: f32,
+    /// Lower end of the support; may be minus infinity.
+    pub lower: f32,
+    /// Upper end of the support; may be infinity.
+    pub upper: f32,
+}
+
+/// What a head answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Head<'a> {
+    /// Posterior over the mechanisms: logits in the order of their names.
+    Categorical {
+        /// Last layer.
+        layer: OutputLayer,
+    },
+    /// Marginal quantiles; rows are target-major.
+    Quantiles {
+        /// Last layer.
+        layer: OutputLayer,
+        /// Levels, ascending, inside (0, 1).
+        #[serde(borrow)]
+        levels: Records<'a, f32>,
+        /// Targets.
+        targets: Records<'a, Target<'a>>,
+    },
+}
+
+impl Head<'_> {
+    /// The last layer.
+    pub fn layer(&self) -> &OutputLayer {
+        match self {
+            Head::Categorical { layer } | Head::Quantiles { layer, .. } => layer,
+        }
+    }
+}
+
+/// One parameter of the simulator.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Theta<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Unit, for people.
+    pub unit: &'a str,
+    /// Value of code 0.
+    pub low: f32,
+    /// Value of code 65,534; code 65,535 says that the mechanism has no such parameter.
+    pub high: f32,
+}
+
+/// The simulations that the device keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bank<'a> {
+    /// Number of prototypes.
+    pub prototypes: u32,
+    /// From the trunk's last layer to the embedding.
+    pub embedding: Layer,
+    /// `[prototypes, d_embed rounded up to 4]` of `i8`.
+    pub vectors: Section,
+    /// Mechanism of each: `u8`.
+    pub mechanisms: Section,
+    /// Share of the corpus that each stands for, in 1/65,536: `u16`.
+    pub masses: Section,
+    /// Index of each simulation: `u64`.
+    pub indices: Section,
+    /// `[prototypes, theta]` of `u16` codes.
+    pub thetas: Section,
+    /// The parameters.
+    #[serde(borrow)]
+    pub theta: Records<'a, Theta<'a>>,
+    /// Kernel: the weight halves every `2^24 / decay` units of squared distance.
+    pub decay: u32,
+    /// Squared distances to the nearest prototype of held-out simulations, ascending: `u32`.
+    pub novelty: Section,
+    /// Number of simulations that the masses share out.
+    pub num_simulations: u64,
+}
+
+/// Inputs and what must come of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// Number of vectors.
+    pub vectors: u16,
+    /// For each vector: the window (`f32`), its quantized form (`i16`, padded), then the CRC-32 of its integers and of
+    /// its answers (see `Checksums`).
+    pub section: Section,
+}
+
+impl SelfTest {
+    /// Bytes of one vector.
+    pub fn vector_bytes(d_values: usize, padded_input: usize) -> usize {
+        d_values.saturating_mul(4).saturating_add(padded_input.saturating_mul(2)).saturating_add(8)
+    }
+}
+
+/// One figure of the exported model, measured on the host with this runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Metric<'a> {
+    /// `metric/target`.
+    pub name: &'a str,
+    /// Value.
+    pub value: f32,
+}
+
+/// Where the artifact comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provenance<'a> {
+    /// SHA-256 of the study's text.
+    pub study_hash: &'a [u8],
+    /// SHA-256 of the part of the study that decides what a simulation is.
+    pub simulator_hash: &'a [u8],
+    /// SHA-256 of the simulations of the bank's corpus.
+    pub corpus_hash: &'a [u8],
+    /// SHA-256 of the float model that was quantized.
+    pub float_hash: &'a [u8],
+    /// Seed of training and corpus.
+    pub seed: u64,
+    /// Simulations that the network saw.
+    pub num_simulations: u64,
+    /// Version of the trainer.
+    pub trainer: &'a str,
+    /// Whether the model passed its calibration gate.
+    pub calibrated: bool,
+    /// Figures on held-out simulations.
+    #[serde(borrow)]
+    pub metrics: Records<'a, Metric<'a>>,
+}
+
+/// Everything about the model that is not a tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest<'a> {
+    /// Name of the study.
+    pub name: &'a str,
+    /// The window.
+    #[serde(borrow)]
+    pub input: Input<'a>,
+    /// Hidden layers, ReLU each.
+    pub trunk: Vec<Layer, MAX_LAYERS>,
+    /// Names of the mechanisms.
+    pub mechanisms: Records<'a, &'a str>,
+    /// Heads on the trunk's last layer.
+    pub heads: Vec<Head<'a>, MAX_HEADS>,
+    /// Prototypes.
+    pub bank: Option<Bank<'a>>,
+    /// Self-test vectors.
+    pub self_test: SelfTest,
+    /// Where it comes from.
+    pub provenance: Provenance<'a>,
+}
+
+/// An artifact whose every bound is proved.
+#[derive(Debug, Clone)]
+pub struct Model<'a> {
+    pub(crate) manifest: Manifest<'a>,
+    pub(crate) tensors: &'a [u8],
+    pub(crate) plan: ScratchPlan,
+}
+
+impl<'a> Model<'a> {
+    /// Proves that `bytes` are an artifact that this runtime can run on this core.
+    ///
+    /// Reads every byte twice (checksum, weights) and copies only the manifest's shapes; names, tables and
+    /// tensors stay where they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ArtifactError`] says what is wrong and in which part. Any single changed bit is one.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, ArtifactError> {
+        let (manifest, tensors) = split(bytes)?;
+        let (manifest, rest) = postcard::take_from_bytes::<Manifest<'a>>(manifest)
+            .map_err(|_| ArtifactError::Undecodable(Part::Manifest))?;
+        if !rest.is_empty() {
+            return Err(ArtifactError::Undecodable(Part::Manifest));
+        }
+        prove(&manifest, tensors)?;
+        let plan = ScratchPlan::new(&manifest);
+        Ok(Model { manifest, tensors, plan })
+    }
+
+    /// The manifest: names, shapes, provenance.
+    pub fn manifest(&self) -> &Manifest<'a> {
+        &self.manifest
+    }
+
+    /// Values in a window: steps times channels.
+    pub fn d_values(&self) -> usize {
+        usize::from(self.manifest.input.steps).saturating_mul(self.manifest.input.channels.len())
+    }
+
+    /// Words of scratch that [`infer`](Self::infer) takes.
+    pub fn scratch_words(&self) -> usize {
+        self.plan.words
+    }
+
+    /// A proved section's bytes.
+    pub(crate) fn section(&self, section: Section) -> &'a [u8] {
+        section.of(self.tensors).unwrap_or(&[])
+    }
+}
+
+/// Prelude, checksum and lengths: the manifest's bytes and the tensors'.
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArtifactError> {
+    let found = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    if let Some((magic, _)) = bytes.split_first_chunk::<4>()
+        && *magic != MAGIC
+    {
+        return Err(ArtifactError::NotAnArtifact { found: *magic });
+    }
+    if let Some([a, b]) = bytes.get(4..6) {
+        let version = u16::from_le_bytes([*a, *b]);
+        if version != VERSION {
+            return Err(ArtifactError::UnsupportedVersion { found: version, supported: VERSION });
+        }
+    }
+    let prelude = bytes
+        .first_chunk::<PRELUDE_BYTES>()
+        .ok_or(ArtifactError::Truncated { needed: 32, found })?;
+    let flags = prelude.as_chunks::<2>().0.get(3).map_or(0, |b| u16::from_le_bytes(*b));
+    if flags != 0 {
+        return Err(ArtifactError::UnknownFlags { found: flags });
+    }
+    let word = |position: usize| {
+        prelude.as_chunks::<4>().0.get(position).map_or(0, |b| u32::from_le_bytes(*b))
+    };
+    let (total, manifest_len) = (word(2), word(3));
+    let (tensors_offset, tensors_len, signature_len) = (word(4), word(5), word(6));
+    if found < total {
+        return Err(ArtifactError::Truncated { needed: total, found });
+    }
+    if found > total {
+        return Err(ArtifactError::TrailingBytes { expected: total, found });
+    }
+    let crc = checksum(bytes);
+    if crc != word(7) {
+        return Err(ArtifactError::ChecksumMismatch { expected: word(7), found: crc });
+    }
+    if !bytes.as_ptr().addr().is_multiple_of(kernel::ALIGNMENT) {
+        return Err(ArtifactError::Misaligned {
+            needed: u32::try_from(kernel::ALIGNMENT).unwrap_or(16),
+        });
+    }
+    let size = |length: u32| usize::try_from(length).map_err(|_| ArtifactError::Prelude);
+    let manifest_end =
+        PRELUDE_BYTES.checked_add(size(manifest_len)?).ok_or(ArtifactError::Prelude)?;
+    let start = size(tensors_offset)?;
+    let end = start.checked_add(size(tensors_len)?).ok_or(ArtifactError::Prelude)?;
+    let manifest = bytes.get(PRELUDE_BYTES..manifest_end).ok_or(ArtifactError::Prelude)?;
+    let tensors = bytes.get(start..end).ok_or(ArtifactError::Prelude)?;
+    let consistent = signature_len == 0
+        && end == bytes.len()
+        && manifest_end.checked_next_multiple_of(SECTION_ALIGNMENT) == Some(start);
+    if consistent { Ok((manifest, tensors)) } else { Err(ArtifactError::Prelude) }
+}
+
+/// Everything that inference and attribution rely on.
+fn prove(manifest: &Manifest<'_>, tensors: &[u8]) -> Result<(), ArtifactError> {
+    let proof = Proof { tensors };
+    let (d_input, x_max) = proof.input(&manifest.input)?;
+    let (d_hidden, hidden_max) = proof.trunk(&manifest.trunk, d_input, x_max)?;
+    if !manifest.mechanisms.is_valid() {
+        return Err(ArtifactError::Undecodable(Part::Manifest));
+    }
+    if manifest.mechanisms.is_empty() || manifest.mechanisms.len() > MAX_MECHANISMS {
+        return Err(ArtifactError::Shape(Part::Manifest));
+    }
+    for (position, head) in (0..).zip(&manifest.heads) {
+        proof.head(head, Part::Head(position), d_hidden, hidden_max, manifest.mechanisms.len())?;
+    }
+    if let Some(bank) = &manifest.bank {
+        proof.bank(bank, d_hidden, hidden_max, manifest.mechanisms.len())?;
+    }
+    let d_values = usize::from(manifest.input.steps).saturating_mul(manifest.input.channels.len());
+    let vector = SelfTest::vector_bytes(d_values, padded(d_input));
+    let needed = vector.saturating_mul(usize::from(manifest.self_test.vectors));
+    proof.section(manifest.self_test.section, needed, Part::SelfTest)?;
+    if !manifest.provenance.metrics.is_valid() {
+        return Err(ArtifactError::Undecodable(Part::Provenance));
+    }
+    Ok(())
+}
+
+struct Proof<'a> {
+    tensors: &'a [u8],
+}
+
+impl<'a> Proof<'a> {
+    /// A section of exactly `needed` bytes.
+    fn section(
+        &self,
+        section: Section,
+        needed: usize,
+        part: Part,
+    ) -> Result<&'a [u8], ArtifactError> {
+        let wrong = ArtifactError::Section {
+            part,
+            needed: u32::try_from(needed).unwrap_or(u32::MAX),
+            found: section.length,
+        };
+        let offset = usize::try_from(section.offset).map_err(|_| wrong)?;
+        if !offset.is_multiple_of(SECTION_ALIGNMENT) {
+            return Err(ArtifactError::SectionAlignment(part));
+        }
+        let bytes = section.of(self.tensors).ok_or(wrong)?;
+        if bytes.len() == needed { Ok(bytes) } else { Err(wrong) }
+    }
+
+    /// The width and largest magnitude of what the first layer reads.
+    fn input(&self, input: &Input<'_>) -> Result<(u16, u16), ArtifactError> {
+        let part = Part::Input;
+        if !(input.channels.is_valid() && input.transforms.is_valid()) {
+            return Err(ArtifactError::Undecodable(part));
+        }
+        let shape = ArtifactError::Shape(part);
+        let channels = u16::try_from(input.channels.len()).map_err(|_| shape)?;
+        let values = input.steps.checked_mul(channels).ok_or(shape)?;
+        let d_input = match input.missing {
+            Missing::Refuse => values,
+            Missing::Indicator => values.checked_mul(2).ok_or(shape)?,
+        };
+        if values == 0 || d_input > MAX_WIDTH || input.transforms.len() != usize::from(values) {
+            return Err(shape);
+        }
+        let needed = usize::from(values).saturating_mul(AFFINE_BYTES);
+        let affine = self.section(input.affine, needed, part)?;
+        let sound = affine.chunks_exact(AFFINE_BYTES).all(|bytes| {
+            Affine::read(bytes).is_some_and(|a| {
+                a.center.is_finite() && a.grid_per_unit.is_finite() && a.grid_per_unit > 0.0
+            })
+        });
+        if !sound || input.q_max <= 0 {
+            return Err(ArtifactError::Value(part));
+        }
+        Ok((d_input, input.q_max.unsigned_abs()))
+    }
+
+    fn layer(
+        &self,
+        layer: &Layer,
+        part: Part,
+        d_input: u16,
+        x_max: u16,
+    ) -> Result<(), ArtifactError> {
+        if layer.d_input != d_input || layer.d_output == 0 || layer.d_output > MAX_WIDTH {
+            return Err(ArtifactError::Shape(part));
+        }
+        if layer.low > layer.high {
+            return Err(ArtifactError::Value(part));
+        }
+        self.stream(layer.stream, layer.shape(), part, x_max).map(|_| ())
+    }
+
+    fn stream(
+        &self,
+        stream: Section,
+        shape: DenseShape,
+        part: Part,
+        x_max: u16,
+    ) -> Result<&'a [u8], ArtifactError> {
+        let bytes = self.section(stream, shape.stream_bytes(), part)?;
+        match first_unbounded_row(bytes, shape, x_max) {
+            Some(row) => Err(ArtifactError::AccumulatorBound { part, row }),
+            None => Ok(bytes),
+        }
+    }
+
+    /// The width and largest magnitude of what the heads read.
+    fn trunk(
+        &self,
+        trunk: &[Layer],
+        d_input: u16,
+        x_max: u16,
+    ) -> Result<(u16, u16), ArtifactError> {
+        let mut above = (d_input, x_max);
+        for (position, layer) in (0..).zip(trunk) {
+            let part = Part::Trunk(position);
+            self.layer(layer, part, above.0, above.1)?;
+            above = (layer.d_output, layer.magnitude());
+        }
+        Ok(above)
+    }
+
+    fn head(
+        &self,
+        head: &Head<'_>,
+        part: Part,
+        d_hidden: u16,
+        hidden_max: u16,
+        mechanisms: usize,
+    ) -> Result<(), ArtifactError> {
+        let outputs = match head {
+            Head::Categorical { .. } => mechanisms,
+            Head::Quantiles { levels, targets, .. } => {
+                if !(levels.is_valid() && targets.is_valid()) {
+                    return Err(ArtifactError::Undecodable(part));
+                }
+                if levels.is_empty() || levels.len() > MAX_LEVELS || targets.is_empty() {
+                    return Err(ArtifactError::Shape(part));
+                }
+                let mut below = 0.0;
+                for level in levels.iter() {
+                    if !(level > below && level < 1.0) {
+                        return Err(ArtifactError::Value(part));
+                    }
+                    below = level;
+                }
+                let sound = targets.iter().all(|t| {
+                    t.center.is_finite()
+                        && t.spread.is_finite()
+                        && t.spread > 0.0
+                        && t.lower <= t.upper
+                });
+                if !sound {
+                    return Err(ArtifactError::Value(part));
+                }
+                levels.len().saturating_mul(targets.len())
+            }
+        };
+        let layer = head.layer();
+        if usize::from(layer.d_output) != outputs || layer.d_output > MAX_WIDTH {
+            return Err(ArtifactError::Shape(part));
+        }
+        let shape = DenseShape { d_input: d_hidden, d_output: layer.d_output };
+        let stream = self.stream(layer.stream, shape, part, hidden_max)?;
+        for block in stream.chunks_exact(kernel::block_bytes(shape.padded_input())) {
+            for lane in 0..kernel::BLOCK_ROWS {
+                let scale = f32::from_bits(kernel::block_multiplier(block, lane).cast_unsigned());
+                if !scale.is_finite() {
+                    return Err(ArtifactError::Value(part));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn bank(
+        &self,
+        bank: &Bank<'_>,
+        d_hidden: u16,
+        hidden_max: u16,
+        mechanisms: usize,
+    ) -> Result<(), ArtifactError> {
+        let part = Part::Bank;
+        self.layer(&bank.embedding, Part::Embedding, d_hidden, hidden_max)?;
+        if bank.embedding.magnitude() > EMBEDDING_LIMIT.unsigned_abs()
+            || bank.embedding.d_output > 256
+        {
+            return Err(ArtifactError::Value(Part::Embedding));
+        }
+        if !bank.theta.is_valid() {
+            return Err(ArtifactError::Undecodable(part));
+        }
+        if bank.prototypes == 0 || bank.prototypes > MAX_PROTOTYPES || bank.theta.len() > MAX_THETA
+        {
+            return Err(ArtifactError::Shape(part));
+        }
+        let prototypes =
+            usize::try_from(bank.prototypes).map_err(|_| ArtifactError::Shape(part))?;
+        let sized = |each: usize| prototypes.saturating_mul(each);
+        self.section(bank.vectors, sized(padded(bank.embedding.d_output)), part)?;
+        let known = self.section(bank.mechanisms, sized(1), part)?;
+        let masses = self.section(bank.masses, sized(2), part)?;
+        self.section(bank.indices, sized(8), part)?;
+        self.section(bank.thetas, sized(bank.theta.len().saturating_mul(2)), part)?;
+        let total: u32 = masses
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|mass| u32::from(u16::from_le_bytes(*mass)))
+            .fold(0, u32::saturating_add);
+        let sound = known.iter().all(|&m| usize::from(m) < mechanisms)
+            && masses.as_chunks::<2>().0.iter().all(|mass| *mass != [0, 0])
+            && total <= 65_536
+            && bank.decay > 0
+            && bank
+                .theta
+                .iter()
+                .all(|t| t.low.is_finite() && t.high.is_finite() && t.low <= t.high);
+        if !sound {
+            return Err(ArtifactError::Value(part));
+        }
+        let length = usize::try_from(bank.novelty.length).unwrap_or(usize::MAX);
+        if length == 0 || !length.is_multiple_of(4) {
+            return Err(ArtifactError::Shape(Part::Novelty));
+        }
+        let table = self.section(bank.novelty, length, Part::Novelty)?;
+        let mut below = 0;
+        for bytes in table.as_chunks::<4>().0 {
+            let threshold = u32::from_le_bytes(*bytes);
+            if threshold < below {
+                return Err(ArtifactError::Value(Part::Novelty));
+            }
+            below = threshold;
+        }
+        Ok(())
+    }
+}

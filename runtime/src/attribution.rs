@@ -1,0 +1,308 @@
+//! Back-to-simulation attribution: which simulations of the bank an observation is most like.
+//!
+//! Everything up to the last division is integer arithmetic: distances, order, kernel weights and sums have the same
+//! bits on every target.
+
+use heapless::Vec;
+
+use crate::artifact::{Bank, MAX_MECHANISMS, MAX_THETA, Model};
+use crate::kernel;
+use crate::math;
+
+/// The code of a parameter that the mechanism does not have.
+pub const THETA_ABSENT: u16 = u16::MAX;
+
+/// One simulation of the bank.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Nearest {
+    /// Position in the bank.
+    pub prototype: u32,
+    /// Index of the simulation in its corpus: with the study and the seed, the simulation itself.
+    pub index: u64,
+    /// Position of its mechanism in the manifest.
+    pub mechanism: u8,
+    /// Squared distance in embedding space, in grid units.
+    pub squared_distance: u32,
+    /// Its share of the kernel posterior, in `[0, 1]`.
+    pub weight: f32,
+}
+
+/// Kernel-weighted moments of one parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ThetaSummary {
+    /// Share of the kernel posterior whose mechanism has this parameter, in `[0, 1]`.
+    pub present: f32,
+    /// Mean over that share, in the parameter's unit; NaN where `present` is 0.
+    pub mean: f32,
+    /// Standard deviation over that share; NaN where `present` is 0.
+    pub sd: f32,
+}
+
+/// The explanation of one answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attribution<const K: usize> {
+    /// The nearest simulations: ascending distance, ties by position in the bank.
+    pub nearest: Vec<Nearest, K>,
+    /// Kernel posterior over the mechanisms, in the manifest's order.
+    pub mechanism_posterior: Vec<f32, MAX_MECHANISMS>,
+    /// Kernel posterior of each parameter, in the bank's order.
+    pub theta: Vec<ThetaSummary, MAX_THETA>,
+    /// How unusual the distance to the nearest simulation is: `(1 + m) / (n + 1)` with `m` of the `n` held-out distances
+    /// of the artifact's table at or above it (a conformal p-value; Vovk, Gammerman and Shafer 2005, eq. (2.20)).
+    pub novelty: f32,
+}
+
+/// Weight of a prototype whose squared distance exceeds the nearest one's by `excess`, in 1/32,768.
+///
+/// `2^(15 - excess * decay / 2^24)`, a Gaussian kernel `exp(-excess / (2 h^2))` with `decay = 2^24 / (2 h^2 ln 2)`. The
+/// fraction of the exponent (8 bits) goes through the cubic that is exact at 0, 1/3, 2/3 and 1: within 1.3e-4 of `2^-f`.
+///
+/// ```
+/// use simground_runtime::kernel_weight;
+/// assert_eq!(kernel_weight(0, 1 << 20), 32_768);
+/// assert_eq!(kernel_weight(16, 1 << 20), 16_384); // halves every 2^24 / 2^20 = 16
+/// assert_eq!(kernel_weight(u32::MAX, u32::MAX), 0);
+/// ```
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "f < 2^8, so every term is below 2^17 * 2^24 in i64; the shift is below 16"
+)]
+pub fn kernel_weight(excess: u32, decay: u32) -> u32 {
+    let exponent = (u64::from(excess) * u64::from(decay)) >> 16;
+    let halvings = exponent >> 8;
+    if halvings > 15 {
+        return 0;
+    }
+    let f = i64::from(u8::try_from(exponent & 0xff).unwrap_or(0));
+    // Coefficients in 1/65,536, f in 1/256.
+    let fraction = 65_536 + ((((((-2_589 * f) >> 8) + 15_141) * f) >> 8) - 45_320) * f / 256;
+    let weight = u32::try_from(fraction >> 1).unwrap_or(0);
+    weight >> halvings
+}
+
+/// Attribution of an embedded observation.
+pub(crate) fn attribute<const K: usize>(
+    model: &Model<'_>,
+    embedding: &[i16],
+    distances: &mut [u32],
+) -> Option<Attribution<K>> {
+    let bank = model.manifest.bank.as_ref()?;
+    kernel::squared_distances(model.section(bank.vectors), embedding, distances);
+    let mut nearest = nearest_prototypes::<K>(distances);
+    let least = distances.iter().copied().min().unwrap_or(0);
+    let posterior = KernelPosterior::new(model, bank, distances, least);
+    for near in &mut nearest {
+        let at = usize::try_from(near.prototype).unwrap_or(usize::MAX);
+        near.index = column(model.section(bank.indices), at).map_or(0, u64::from_le_bytes);
+        near.mechanism = model.section(bank.mechanisms).get(at).copied().unwrap_or(0);
+        let mass = column(model.section(bank.masses), at).map_or(0, u16::from_le_bytes);
+        let excess = near.squared_distance.saturating_sub(least);
+        let weight = u64::from(kernel_weight(excess, bank.decay)).saturating_mul(u64::from(mass));
+        near.weight = math::float_u64(weight) / math::float_u64(posterior.total);
+    }
+    Some(Attribution {
+        nearest,
+        mechanism_posterior: posterior.mechanisms(model.manifest.mechanisms.len()),
+        theta: posterior.thetas(bank),
+        novelty: novelty(model.section(bank.novelty), least),
+    })
+}
+
+/// The `K` least distances in order; of equal ones the first in the bank.
+fn nearest_prototypes<const K: usize>(distances: &[u32]) -> Vec<Nearest, K> {
+    let mut nearest: Vec<Nearest, K> = Vec::new();
+    for (prototype, &squared_distance) in (0..).zip(distances) {
+        if nearest.is_full() {
+            match nearest.last() {
+                Some(last) if squared_distance < last.squared_distance => {
+                    nearest.pop();
+                }
+                _ => continue,
+            }
+        }
+        let entry = Nearest { prototype, index: 0, mechanism: 0, squared_distance, weight: 0.0 };
+        if nearest.push(entry).is_err() {
+            continue;
+        }
+        // The newcomer sinks past everything farther; equal distances keep the bank's order.
+        let mut rest: &mut [Nearest] = &mut nearest;
+        while let [front @ .., a, b] = rest {
+            if a.squared_distance <= b.squared_distance {
+                break;
+            }
+            core::mem::swap(a, b);
+            let keep = front.len().saturating_add(1);
+            rest = rest.get_mut(..keep).unwrap_or(&mut []);
+        }
+    }
+    nearest
+}
+
+/// Entry `at` of a column of `N`-byte values.
+fn column<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.as_chunks::<N>().0.get(at).copied()
+}
+
+/// Share of held-out distances at or above `distance`, the observation itself counted.
+fn novelty(table: &[u8], distance: u32) -> f32 {
+    let thresholds = table.as_chunks::<4>().0;
+    let below = thresholds.partition_point(|bytes| u32::from_le_bytes(*bytes) < distance);
+    let above = thresholds.len().saturating_sub(below);
+    let float = |count: usize| math::float_u64(u64::try_from(count).unwrap_or(0));
+    float(above.saturating_add(1)) / float(thresholds.len().saturating_add(1))
+}
+
+/// Integer sums over the bank. Masses add up to at most `2^16` and weights are at most `2^15`, so a sum of weights stays at
+/// or below `2^31`, of weights times codes below `2^47`, of weights times squared codes below `2^63`.
+struct KernelPosterior {
+    total: u64,
+    by_mechanism: [u64; MAX_MECHANISMS],
+    by_theta: [Moments; MAX_THETA],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    weight: u64,
+    first: u64,
+    second: u64,
+}
+
+impl KernelPosterior {
+    fn new(model: &Model<'_>, bank: &Bank<'_>, distances: &[u32], least: u32) -> Self {
+        let mut posterior = KernelPosterior {
+            total: 0,
+            by_mechanism: [0; MAX_MECHANISMS],
+            by_theta: [Moments::default(); MAX_THETA],
+        };
+        let masses = model.section(bank.masses).as_chunks::<2>().0;
+        let mechanisms = model.section(bank.mechanisms);
+        let d_theta = bank.theta.len();
+        let thetas = model.section(bank.thetas);
+        let row_bytes = d_theta.saturating_mul(2);
+        for (at, ((&distance, mass), &mechanism)) in
+            distances.iter().zip(masses).zip(mechanisms).enumerate()
+        {
+            let excess = distance.saturating_sub(least);
+            let weight = u64::from(kernel_weight(excess, bank.decay))
+                .wrapping_mul(u64::from(u16::from_le_bytes(*mass)));
+            if weight == 0 {
+                continue;
+            }
+            posterior.total = posterior.total.wrapping_add(weight);
+            if let Some(sum) = posterior.by_mechanism.get_mut(usize::from(mechanism)) {
+                *sum = sum.wrapping_add(weight);
+            }
+            let start = at.wrapping_mul(row_bytes);
+            let row = thetas.get(start..start.wrapping_add(row_bytes)).unwrap_or(&[]);
+            for (code, moments) in row.as_chunks::<2>().0.iter().zip(&mut posterior.by_theta) {
+                let code = u16::from_le_bytes(*code);
+                if code != THETA_ABSENT {
+                    let code = u64::from(code);
+                    let weighted = weight.wrapping_mul(code);
+                    moments.weight = moments.weight.wrapping_add(weight);
+                    moments.first = moments.first.wrapping_add(weighted);
+                    moments.second = moments.second.wrapping_add(weighted.wrapping_mul(code));
+                }
+            }
+        }
+        posterior
+    }
+
+    fn mechanisms(&self, count: usize) -> Vec<f32, MAX_MECHANISMS> {
+        let total = math::float_u64(self.total);
+        let shares = self.by_mechanism.iter().take(count);
+        shares.map(|&sum| math::float_u64(sum) / total).collect()
+    }
+
+    fn thetas(&self, bank: &Bank<'_>) -> Vec<ThetaSummary, MAX_THETA> {
+        let total = math::float_u64(self.total);
+        let summaries = bank.theta.iter().zip(&self.by_theta).map(|(theta, moments)| {
+            let step = (theta.high - theta.low) / 65_534.0;
+            let present = math::float_u64(moments.weight) / total;
+            if moments.weight == 0 {
+                return ThetaSummary { present: 0.0, mean: f32::NAN, sd: f32::NAN };
+            }
+            // The variance in integers, where the subtraction loses nothing: (w s2 - s1^2) / w^2.
+            let w = u128::from(moments.weight);
+            let first = u128::from(moments.first);
+            let spread = w
+                .wrapping_mul(u128::from(moments.second))
+                .saturating_sub(first.wrapping_mul(first));
+            let mean_code = math::float_u64(moments.first) / math::float_u64(moments.weight);
+            let variance = float_u128(spread) / float_u128(w.wrapping_mul(w));
+            ThetaSummary {
+                present,
+                mean: theta.low + step * mean_code,
+                sd: step * math::sqrt(variance),
+            }
+        });
+        summaries.collect()
+    }
+}
+
+/// The nearest float of the upper 64 significant bits.
+fn float_u128(x: u128) -> f32 {
+    let high = u64::try_from(x >> 64).unwrap_or(u64::MAX);
+    let low = u64::try_from(x & u128::from(u64::MAX)).unwrap_or(u64::MAX);
+    math::float_u64(high) * 18_446_744_073_709_551_616.0 + math::float_u64(low)
+}
+
+impl Model<'_> {
+    /// Parameter `theta` of prototype `prototype` in its unit; `None` where its mechanism has no such parameter.
+    ///
+    /// Within 1/131,068 of the parameter's range; replaying the simulation gives it exactly.
+    pub fn prototype_theta(&self, prototype: u32, theta: usize) -> Option<f32> {
+        let bank = self.manifest.bank.as_ref()?;
+        let record = bank.theta.at(theta)?;
+        let row = usize::try_from(prototype).ok()?.checked_mul(bank.theta.len())?;
+        let code: [u8; 2] = column(self.section(bank.thetas), row.checked_add(theta)?)?;
+        let code = u16::from_le_bytes(code);
+        let step = (record.high - record.low) / 65_534.0;
+        (code != THETA_ABSENT).then(|| record.low + step * f32::from(code))
+    }
+
+    /// Share of the corpus that a prototype stands for, in 1/65,536.
+    pub fn prototype_mass(&self, prototype: u32) -> Option<u16> {
+        let bank = self.manifest.bank.as_ref()?;
+        column(self.section(bank.masses), usize::try_from(prototype).ok()?).map(u16::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn kernel_weight_follows_the_exponential() {
+        for excess in 0..4_096 {
+            let decay = 1 << 16; // halves every 256
+            let exact = 32_768.0 * libm::exp2(-f64::from(excess) / 256.0);
+            let weight = f64::from(kernel_weight(excess, decay));
+            assert!((weight - exact).abs() <= 1.0 + exact * 2e-4, "{excess}: {weight} {exact}");
+        }
+    }
+
+    #[test]
+    fn novelty_counts_the_observation_itself() {
+        let table: std::vec::Vec<u8> =
+            [10_u32, 20, 30].iter().flat_map(|t| t.to_le_bytes()).collect();
+        assert_eq!(novelty(&table, 0), 1.0);
+        assert_eq!(novelty(&table, 20), 0.75);
+        assert_eq!(novelty(&table, 31), 0.25);
+    }
+
+    proptest! {
+        #[test]
+        fn nearest_equals_a_stable_sort(distances in proptest::collection::vec(0_u32..50, 0..40)) {
+            let mut order: std::vec::Vec<u32> = (0..distances.len() as u32).collect();
+            order.sort_by_key(|&i| distances[i as usize]);
+            let expected: std::vec::Vec<u32> = order.into_iter().take(5).collect();
+            let found: std::vec::Vec<u32> =
+                nearest_prototypes::<5>(&distances).iter().map(|n| n.prototype).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! One dense layer: its shape, its stream of blocks in flash, and the proof that it cannot overflow.
+
+use crate::kernel;
+
+/// Widths of a dense layer.
+///
+/// Both are stored rounded up to a multiple of four. The padding computes like any other row: what it
+/// holds is fixed by the artifact, never by what the scratch held before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DenseShape {
+    /// Inputs.
+    pub d_input: u16,
+    /// Outputs.
+    pub d_output: u16,
+}
+
+impl DenseShape {
+    /// Inputs, rounded up to a multiple of four.
+    pub fn padded_input(self) -> usize {
+        padded(self.d_input)
+    }
+
+    /// Outputs, rounded up to a multiple of four.
+    pub fn padded_output(self) -> usize {
+        padded(self.d_output)
+    }
+
+    /// Bytes of the layer's stream: a block of [`kernel::BLOCK_ROWS`] rows is its weights, then a bias and a
+    /// multiplier for each row.
+    pub fn stream_bytes(self) -> usize {
+        let block = kernel::block_bytes(self.padded_input());
+        self.padded_output().saturating_div(kernel::BLOCK_ROWS).saturating_mul(block)
+    }
+}
+
+/// A width as stored: rounded up to a multiple of four.
+pub(crate) fn padded(width: u16) -> usize {
+    usize::from(width).next_multiple_of(4)
+}
+
+/// Largest magnitude that the weighted sum of a row can take, bias left out: `sum |w| * max |x|`.
+///
+/// Must stay below [`kernel::SUM_LIMIT`]: two rows share one accumulator, and they separate exactly
+/// only while the upper one fits 24 bits.
+///
+/// ```
+/// assert_eq!(simground_runtime::row_bound([127, -127, 3].into_iter(), 2047), 257 * 2047);
+/// ```
+pub fn row_bound(weights: impl Iterator<Item = i8>, x_max: u16) -> u64 {
+    weights
+        .map(|w| u64::from(w.unsigned_abs()))
+        .fold(0, u64::saturating_add)
+        .saturating_mul(u64::from(x_max))
+}
+
+/// First row of a stream whose accumulator could leave its range, if any.
+pub(crate) fn first_unbounded_row(stream: &[u8], shape: DenseShape, x_max: u16) -> Option<u16> {
+    let mut row = 0_u16;
+    for block in stream.chunks_exact(kernel::block_bytes(shape.padded_input())) {
+        for lane in 0..kernel::BLOCK_ROWS {
+            let sum = row_bound(kernel::block_weights(block, lane), x_max);
+            let bias = kernel::block_bias(block, lane).unsigned_abs();
+            if sum >= kernel::SUM_LIMIT || bias > kernel::BIAS_LIMIT {
+                return Some(row);
+            }
+            row = row.saturating_add(1);
+        }
+    }
+    None
+}

@@ -1,0 +1,22 @@
+//! One file a posterior head: integers in, the answer in physical units out.
+
+pub mod categorical;
+pub mod quantiles;
+
+use crate::artifact::{Model, OutputLayer};
+use crate::kernel;
+use crate::math;
+
+/// The real value of output `row` of a head: its accumulator times the row's scale.
+fn output_value(model: &Model<'_>, layer: &OutputLayer, row: usize, acc: i32) -> f32 {
+    let last = model.manifest.trunk.last();
+    let padded_input = last.map_or(model.padded_input(), |last| last.shape().padded_output());
+    let block_bytes = kernel::block_bytes(padded_input);
+    let stream = model.section(layer.stream);
+    let block = row.saturating_div(kernel::BLOCK_ROWS);
+    let start = block.saturating_mul(block_bytes);
+    let bytes = stream.get(start..start.saturating_add(block_bytes)).unwrap_or(&[]);
+    let lane = row.checked_rem(kernel::BLOCK_ROWS).unwrap_or(0);
+    let scale = f32::from_bits(kernel::block_multiplier(bytes, lane).cast_unsigned());
+    math::float(acc) * scale
+}

@@ -1,0 +1,80 @@
+//! `quantiles`: marginal quantiles of each target, never crossing.
+
+use heapless::Vec;
+
+use super::output_value;
+use crate::artifact::{Head, MAX_LEVELS, Target, TargetTransform};
+use crate::math;
+use crate::network::Inference;
+
+impl Inference<'_, '_, '_> {
+    /// Quantiles of one target in physical units, ascending, in the order of the head's levels.
+    ///
+    /// `target` counts through the targets of all `quantiles` heads. `None` past the last.
+    pub fn quantiles(&self, target: usize) -> Option<Vec<f32, MAX_LEVELS>> {
+        let mut before = 0_usize;
+        for position in 0..self.model.manifest.heads.len() {
+            let (head, outputs) = self.head(position)?;
+            let Head::Quantiles { layer, levels, targets } = head else { continue };
+            let Some(own) = target.checked_sub(before).filter(|own| *own < targets.len()) else {
+                before = before.saturating_add(targets.len());
+                continue;
+            };
+            let first = own.saturating_mul(levels.len());
+            let record = targets.at(own)?;
+            let mut z: Vec<f32, MAX_LEVELS> = outputs
+                .iter()
+                .enumerate()
+                .skip(first)
+                .take(levels.len())
+                .map(|(row, &acc)| output_value(self.model, layer, row, acc))
+                .collect();
+            rearrange(&mut z);
+            for value in &mut z {
+                *value = physical(&record, *value);
+            }
+            return Some(z);
+        }
+        None
+    }
+}
+
+/// Sorts the values of one target's levels, so that quantiles never cross.
+///
+/// Monotone rearrangement never moves an estimated quantile curve away from the true one (Chernozhukov,
+/// Fernandez-Val and Galichon 2010, Proposition 4, <https://doi.org/10.3982/ECTA7880>).
+///
+/// ```
+/// let mut z = [0.1, -0.2, 0.4];
+/// simground_runtime::rearrange(&mut z);
+/// assert_eq!(z, [-0.2, 0.1, 0.4]);
+/// ```
+pub fn rearrange(z: &mut [f32]) {
+    // Insertion by neighbors: at most sixteen values, nearly always sorted already.
+    for end in 1..=z.len() {
+        let mut rest = z.get_mut(..end).unwrap_or(&mut []);
+        while let [front @ .., a, b] = rest {
+            if *a <= *b {
+                break;
+            }
+            core::mem::swap(a, b);
+            let keep = front.len().saturating_add(1);
+            rest = rest.get_mut(..keep).unwrap_or(&mut []);
+        }
+    }
+}
+
+/// From a standardized value to physical units, inside the target's support.
+fn physical(target: &Target<'_>, z: f32) -> f32 {
+    let y = target.center + target.spread * z;
+    let value = match target.transform {
+        TargetTransform::Identity => y,
+        TargetTransform::Log1p => math::exp_m1(y),
+        TargetTransform::Log => math::exp(y),
+        TargetTransform::Sqrt => {
+            let root = y.max(0.0);
+            root * root
+        }
+    };
+    value.min(target.upper).max(target.lower)
+}

@@ -1,0 +1,65 @@
+//! The loops that take the time. [`portable`] is their definition; a core's own file computes the same bits faster.
+//!
+//! # Layout of a dense layer's stream
+//!
+//! Rows come in blocks of four. For each pair of inputs `j, j + 1` a block holds two little-endian words: rows 0 and 1,
+//! then rows 2 and 3. A word packs four weights as two halfwords `256 * w[upper][j] + w[lower][j]` (low half) and the
+//! same for `j + 1` (high half). Behind the weights stand four biases (`i32`), then four multipliers (`i32`; in an output layer the bits
+//! of the `f32` scale of each row).
+//!
+//! One multiply of such a halfword accumulates `256 A + B` for two rows at once; with `B` from the sign-extended low
+//! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
+
+pub mod portable;
+
+pub use portable::{dense, dense_accumulators, squared_distances};
+
+/// Rows in a block.
+pub const BLOCK_ROWS: usize = 4;
+
+/// A row's weighted sum stays below this.
+pub const SUM_LIMIT: u64 = 1 << 23;
+
+/// Largest magnitude of a bias: with the weighted sum it cannot leave `i32`.
+pub const BIAS_LIMIT: u32 = 1 << 30;
+
+/// Alignment in bytes that this core's kernels need of an artifact.
+pub const ALIGNMENT: usize = if cfg!(target_arch = "arm") { 4 } else { 1 };
+
+/// Bytes behind the weights of a block: four biases and four multipliers.
+const BLOCK_TAIL: usize = 32;
+
+/// Bytes of one block.
+pub fn block_bytes(padded_input: usize) -> usize {
+    padded_input.saturating_mul(BLOCK_ROWS).saturating_add(BLOCK_TAIL)
+}
+
+/// The weights of one row of a block, in the order of the inputs.
+pub fn block_weights(block: &[u8], lane: usize) -> impl Iterator<Item = i8> + '_ {
+    let weights = block.len().saturating_sub(BLOCK_TAIL);
+    let words = block.get(..weights).unwrap_or(&[]).chunks_exact(4);
+    words.skip(lane.saturating_div(2)).step_by(2).flat_map(|word| word.chunks_exact(2)).map(
+        move |half| {
+            let (upper, lower) = portable::unpack(half);
+            if lane.is_multiple_of(2) { upper } else { lower }
+        },
+    )
+}
+
+/// The bias of one row of a block.
+pub fn block_bias(block: &[u8], lane: usize) -> i32 {
+    tail_word(block, lane)
+}
+
+/// The multiplier of one row of a block, or the bits of its scale in an output layer.
+pub fn block_multiplier(block: &[u8], lane: usize) -> i32 {
+    tail_word(block, lane.saturating_add(BLOCK_ROWS))
+}
+
+fn tail_word(block: &[u8], position: usize) -> i32 {
+    let tail = block.len().saturating_sub(BLOCK_TAIL);
+    block
+        .get(tail..)
+        .and_then(|tail| tail.as_chunks::<4>().0.get(position))
+        .map_or(0, |bytes| i32::from_le_bytes(*bytes))
+}

@@ -1,0 +1,98 @@
+//! The definition of every kernel, in safe Rust for any target.
+
+use super::{BLOCK_ROWS, block_bias, block_bytes, block_multiplier};
+use crate::requantize::requantize;
+
+/// The two weights in a packed halfword: `(upper row, lower row)`.
+#[inline]
+pub(super) fn unpack(half: &[u8]) -> (i8, i8) {
+    let packed = match half {
+        [low, high] => i16::from_le_bytes([*low, *high]),
+        _ => 0,
+    };
+    let [low, _] = packed.to_le_bytes();
+    let lower = low.cast_signed();
+    let [_, upper] = packed.wrapping_sub(i16::from(lower)).to_le_bytes();
+    (upper.cast_signed(), lower)
+}
+
+/// Weighted sums of the four rows of a block, without bias.
+#[inline]
+fn block_sums(block: &[u8], x: &[i16]) -> [i32; BLOCK_ROWS] {
+    let (mut packed_01, mut packed_23) = (0_i32, 0_i32);
+    let (mut lower_01, mut lower_23) = (0_i32, 0_i32);
+    let words = block.as_chunks::<8>().0;
+    for ([a0, a1, a2, a3, b0, b1, b2, b3], pair) in words.iter().zip(x.as_chunks::<2>().0) {
+        let [x0, x1] = pair.map(i32::from);
+        let dot = |low: [u8; 2], high: [u8; 2]| {
+            i32::from(i16::from_le_bytes(low))
+                .wrapping_mul(x0)
+                .wrapping_add(i32::from(i16::from_le_bytes(high)).wrapping_mul(x1))
+        };
+        let dot_low = |low: u8, high: u8| {
+            i32::from(low.cast_signed())
+                .wrapping_mul(x0)
+                .wrapping_add(i32::from(high.cast_signed()).wrapping_mul(x1))
+        };
+        packed_01 = packed_01.wrapping_add(dot([*a0, *a1], [*a2, *a3]));
+        packed_23 = packed_23.wrapping_add(dot([*b0, *b1], [*b2, *b3]));
+        lower_01 = lower_01.wrapping_add(dot_low(*a0, *a2));
+        lower_23 = lower_23.wrapping_add(dot_low(*b0, *b2));
+    }
+    [
+        packed_01.wrapping_sub(lower_01) >> 8,
+        lower_01,
+        packed_23.wrapping_sub(lower_23) >> 8,
+        lower_23,
+    ]
+}
+
+/// A dense layer from integers to integers: `out = requantize(w x + bias)`, clamped to `[low, high]`.
+///
+/// # Shapes
+///
+/// `x`: a multiple of four. `out`: a multiple of four. `stream`: `out.len() / 4` blocks for `x.len()` inputs; what is
+/// missing leaves `out` as it was.
+pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
+    let blocks = stream.chunks_exact(block_bytes(x.len()));
+    for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_ROWS)) {
+        let sums = block_sums(block, x);
+        for (lane, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+            let acc = sum.wrapping_add(block_bias(block, lane));
+            *out = requantize(acc, block_multiplier(block, lane), low, high);
+        }
+    }
+}
+
+/// The last layer of a head: `out = w x + bias`, the accumulators themselves.
+///
+/// # Shapes
+///
+/// As [`dense`].
+pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
+    let blocks = stream.chunks_exact(block_bytes(x.len()));
+    for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_ROWS)) {
+        let sums = block_sums(block, x);
+        for (lane, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+            *out = sum.wrapping_add(block_bias(block, lane));
+        }
+    }
+}
+
+/// Squared distance from `query` to every vector of the bank.
+///
+/// # Shapes
+///
+/// `query`: `d`, a multiple of four, magnitudes at most 1,023. `vectors`: `[out.len(), d]` of `i8`.
+pub fn squared_distances(vectors: &[u8], query: &[i16], out: &mut [u32]) {
+    for (vector, out) in vectors.chunks_exact(query.len().max(1)).zip(out) {
+        *out = vector
+            .iter()
+            .zip(query)
+            .map(|(&p, &q)| {
+                let difference = i32::from(q).wrapping_sub(i32::from(p.cast_signed()));
+                difference.wrapping_mul(difference).cast_unsigned()
+            })
+            .fold(0, u32::wrapping_add);
+    }
+}

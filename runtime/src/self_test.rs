@@ -1,0 +1,125 @@
+//! Proof at boot that this device computes what the exporting host computed.
+
+use crate::artifact::{Checksum, Model, SelfTest};
+use crate::error::SelfTestError;
+use crate::input::InputReport;
+use crate::network::Inference;
+
+/// Neighbors that a self-test vector covers.
+const NEIGHBORS: usize = 5;
+
+impl<'a> Model<'a> {
+    /// Runs every self-test vector and compares: the quantized input, all integers, all answers' bits.
+    ///
+    /// With the feature `micromath` the float edges differ from `libm`'s by design, so only the integers are compared.
+    ///
+    /// # Errors
+    ///
+    /// [`SelfTestError`] names the first stage that differs and its vector.
+    pub fn self_test(&self, scratch: &mut [u32]) -> Result<(), SelfTestError> {
+        let exact_edges = cfg!(not(feature = "micromath"));
+        let test = self.manifest.self_test;
+        let bytes = SelfTest::vector_bytes(self.d_values(), self.padded_input());
+        let section = self.section(test.section);
+        for (vector, bytes) in (0..test.vectors).zip(section.chunks_exact(bytes.max(1))) {
+            let parts = split(bytes, self.d_values(), self.padded_input());
+            let Some((window, quantized, expected)) = parts else { continue };
+            let buffers = self.buffers(scratch).map_err(SelfTestError::Call)?;
+            if exact_edges && !self.quantizes_to(window, quantized, buffers.a) {
+                return Err(SelfTestError::Input { vector });
+            }
+            for (q, stored) in buffers.a.iter_mut().zip(quantized.as_chunks::<2>().0) {
+                *q = i16::from_le_bytes(*stored);
+            }
+            let found = self.run(buffers, InputReport::default()).checksums();
+            if found.integers != expected.integers {
+                return Err(SelfTestError::Integers { vector });
+            }
+            if exact_edges && found.answers != expected.answers {
+                return Err(SelfTestError::Answers { vector });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the input transform turns the stored window into the stored integers.
+    fn quantizes_to(&self, window: &[u8], quantized: &[u8], out: &mut [i16]) -> bool {
+        // The window is read value by value: it lies in flash as bytes.
+        let input = &self.manifest.input;
+        let affine = self.section(input.affine);
+        let values = window.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+        let out = out.get_mut(..self.padded_input()).unwrap_or(&mut []);
+        crate::input::quantize(
+            values,
+            input.transforms.iter(),
+            affine,
+            input.q_max,
+            input.missing,
+            out,
+        );
+        out.iter()
+            .zip(quantized.as_chunks::<2>().0)
+            .all(|(q, stored)| *q == i16::from_le_bytes(*stored))
+    }
+}
+
+/// Checksums of what a vector leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checksums {
+    /// Accumulators, embedding, and the nearest prototypes with their distances.
+    pub integers: u32,
+    /// Bits of every answer in physical units.
+    pub answers: u32,
+}
+
+fn split(bytes: &[u8], d_values: usize, padded_input: usize) -> Option<(&[u8], &[u8], Checksums)> {
+    let (window, rest) = bytes.split_at_checked(d_values.checked_mul(4)?)?;
+    let (quantized, rest) = rest.split_at_checked(padded_input.checked_mul(2)?)?;
+    let (integers, rest) = rest.split_first_chunk::<4>()?;
+    let (answers, _) = rest.split_first_chunk::<4>()?;
+    let expected = Checksums {
+        integers: u32::from_le_bytes(*integers),
+        answers: u32::from_le_bytes(*answers),
+    };
+    Some((window, quantized, expected))
+}
+
+impl Inference<'_, '_, '_> {
+    /// Checksums over everything that this inference and its attribution answer; two targets that agree here agree
+    /// in every bit.
+    pub fn checksums(&mut self) -> Checksums {
+        let mut integers = Checksum::new();
+        let mut answers = Checksum::new();
+        for output in self.outputs {
+            integers.update(&output.to_le_bytes());
+        }
+        for q in self.embedding {
+            integers.update(&q.to_le_bytes());
+        }
+        let mut float = |value: f32| answers.update(&bits(value));
+        for p in self.mechanism_posterior().iter().flatten() {
+            float(*p);
+        }
+        for values in (0..).map_while(|target| self.quantiles(target)) {
+            values.iter().for_each(|q| float(*q));
+        }
+        if let Some(attribution) = self.attribute::<NEIGHBORS>() {
+            for near in &attribution.nearest {
+                integers.update(&near.prototype.to_le_bytes());
+                integers.update(&near.squared_distance.to_le_bytes());
+                float(near.weight);
+            }
+            attribution.mechanism_posterior.iter().for_each(|p| float(*p));
+            for theta in &attribution.theta {
+                [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
+            }
+            float(attribution.novelty);
+        }
+        Checksums { integers: integers.finish(), answers: answers.finish() }
+    }
+}
+
+/// A float's bits; every NaN counts as the same, because which NaN an operation makes is not fixed.
+fn bits(value: f32) -> [u8; 4] {
+    if value.is_nan() { f32::NAN.to_le_bytes() } else { value.to_le_bytes() }
+}
