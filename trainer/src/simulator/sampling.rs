@@ -58,11 +58,7 @@ impl Generator {
         } else {
             self.binomial_by_rejection(count, chance)
         };
-        if chance.flipped {
-            n - few as u32
-        } else {
-            few as u32
-        }
+        if chance.flipped { n - few as u32 } else { few as u32 }
     }
 
     /// Sequential search from zero; at most `n` by construction.
@@ -234,13 +230,7 @@ impl Chance {
         let p = -libm::expm1(-hazard);
         if p <= 0.5 {
             let q = 1.0 - p;
-            Chance {
-                p,
-                q,
-                ln_q: -hazard,
-                odds: p / q,
-                flipped: false,
-            }
+            Chance { p, q, ln_q: -hazard, odds: p / q, flipped: false }
         } else {
             Chance::of_probability(p)
         }
@@ -251,13 +241,7 @@ impl Chance {
     pub fn of_probability(p: f64) -> Self {
         let (small, flipped) = if p > 0.5 { (1.0 - p, true) } else { (p, false) };
         let q = 1.0 - small;
-        Chance {
-            p: small,
-            q,
-            ln_q: libm::log1p(-small),
-            odds: small / q,
-            flipped,
-        }
+        Chance { p: small, q, ln_q: libm::log1p(-small), odds: small / q, flipped }
     }
 }
 
@@ -280,13 +264,7 @@ impl GammaFactor {
         let shape = 1.0 / dispersion;
         let root = (shape < 1.0).then_some(dispersion);
         let d = if shape < 1.0 { shape + 1.0 } else { shape } - 1.0 / 3.0;
-        GammaFactor {
-            d,
-            c: 1.0 / (9.0 * d).sqrt(),
-            scale: dispersion,
-            root,
-            spare: None,
-        }
+        GammaFactor { d, c: 1.0 / (9.0 * d).sqrt(), scale: dispersion, root, spare: None }
     }
 
     /// Marsaglia and Tsang 2000, "A simple method for generating gamma variables".
@@ -351,13 +329,7 @@ mod tests {
     #[test]
     fn binomial_matches_its_distribution() {
         // Both samplers, both sides of 1/2, against exact probabilities: chi-square with about 40 cells.
-        for (n, p) in [
-            (30u32, 0.1),
-            (30, 0.93),
-            (100, 0.3),
-            (100, 0.8),
-            (2000, 0.02),
-        ] {
+        for (n, p) in [(30u32, 0.1), (30, 0.93), (100, 0.3), (100, 0.8), (2000, 0.02)] {
             let chance = Chance::of_probability(p);
             let mut generator = Generator::new(7, u64::from(n));
             let draws = 200_000;
@@ -386,20 +358,14 @@ mod tests {
         let mut generator = Generator::new(3, 0);
         for mean in [0.3, 4.0, 11.0, 250.0, 4e4] {
             let (m, v) = moments(200_000, || generator.poisson(mean));
-            assert!(
-                (m / mean - 1.0).abs() < 5.0 / (200_000.0 * mean).sqrt(),
-                "{mean}: {m}"
-            );
+            assert!((m / mean - 1.0).abs() < 5.0 / (200_000.0 * mean).sqrt(), "{mean}: {m}");
             assert!((v / mean - 1.0).abs() < 0.03, "{mean}: {v}");
         }
         for dispersion in [0.01, 0.05, 0.7, 2.5] {
             let mut factor = GammaFactor::new(dispersion);
             let (m, v) = moments(400_000, || factor.sample(&mut generator));
             assert!((m - 1.0).abs() < 0.012, "{dispersion}: mean {m}");
-            assert!(
-                (v / dispersion - 1.0).abs() < 0.04,
-                "{dispersion}: variance {v}"
-            );
+            assert!((v / dispersion - 1.0).abs() < 0.04, "{dispersion}: variance {v}");
         }
     }
 
