@@ -40,7 +40,7 @@ fn variates(criterion: &mut Criterion) {
         let n = 20_000;
         group.bench_function(format!("binomial/{mean}"), |bencher| {
             bencher.iter(|| {
-                generator.binomial(n, &Chance::of_hazard(black_box(mean / f64::from(n)), 1.0))
+                generator.binomial(n, &Chance::of_rate(black_box(mean / f64::from(n)), 1.0))
             });
         });
         group.bench_function(format!("poisson/{mean}"), |bencher| {

@@ -151,7 +151,7 @@ fn simulation(
 
     let mut priors: Vec<MechanismPrior> = Vec::new();
     for item in mechanisms.items()? {
-        let (name, prior) = mechanism(&item, population)?;
+        let (name, prior) = mechanism(&item, population, steps_per_day)?;
         if priors.iter().any(|other| other.name == prior.name) {
             let message =
                 format!("two mechanisms are named `{}`; each needs a name of its own", prior.name);
@@ -177,6 +177,7 @@ fn simulation(
 fn mechanism<'d, 'a>(
     item: &Entry<'d, 'a>,
     population: u32,
+    steps_per_day: u32,
 ) -> Result<(Entry<'d, 'a>, MechanismPrior)> {
     let mut section = item.section("[[mechanism]]")?;
     section.span = item.value.span();
@@ -199,6 +200,18 @@ fn mechanism<'d, 'a>(
                 prior.bounds().1
             );
             return Err(entry.error(message, None));
+        }
+        let fastest = prior.bounds().1;
+        if spec.unit == "1/day" && fastest > f64::from(steps_per_day) {
+            let message = format!(
+                "`{}` reaches {fastest} 1/day, more than one in each of {steps_per_day} steps a day; use shorter steps",
+                spec.name
+            );
+            let enough = fastest.ceil();
+            return Err(entry.error(
+                message,
+                Some(format!("add `steps_per_day = {enough}` under [population]")),
+            ));
         }
         priors.push(prior);
     }
