@@ -189,6 +189,8 @@ pub struct Input<'a> {
     pub q_max: i16,
     /// Treatment of NaN.
     pub missing: Missing,
+    /// Value of an indicator that says "missing"; between 0 and `q_max`.
+    pub indicator: i16,
 }
 
 /// One observed series.
@@ -591,7 +593,7 @@ impl<'a> Proof<'a> {
                 a.center.is_finite() && a.grid_per_unit.is_finite() && a.grid_per_unit > 0.0
             })
         });
-        if !sound || input.q_max <= 0 {
+        if !sound || input.q_max <= 0 || !(0..=input.q_max).contains(&input.indicator) {
             return Err(ArtifactError::Value(part));
         }
         Ok((d_input, input.q_max.unsigned_abs()))

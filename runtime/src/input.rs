@@ -1,6 +1,6 @@
 //! From raw units to the integer grid of the first layer.
 
-use crate::artifact::{Missing, Transform};
+use crate::artifact::{Input, Missing, Transform};
 use crate::math;
 
 /// What the input transform met.
@@ -60,13 +60,12 @@ fn transformed(x: f32, transform: Transform) -> (f32, bool) {
 /// Quantizes a window onto `[-q_max, q_max]`. `out` holds the values, then (with [`Missing::Indicator`]) one
 /// indicator for each, then zeros.
 pub(crate) fn quantize(
+    input: &Input<'_>,
     x: impl ExactSizeIterator<Item = f32>,
-    transforms: impl Iterator<Item = Transform>,
     affine: &[u8],
-    q_max: i16,
-    missing: Missing,
     out: &mut [i16],
 ) -> InputReport {
+    let Input { q_max, missing, .. } = *input;
     let mut report = InputReport::default();
     out.fill(0);
     let (values, rest) = out.split_at_mut_checked(x.len()).unwrap_or((&mut [], &mut []));
@@ -74,14 +73,14 @@ pub(crate) fn quantize(
     let mut indicators = indicators.iter_mut();
     let limit = f32::from(q_max);
     for (((value, transform), bytes), q) in
-        x.zip(transforms).zip(affine.chunks_exact(AFFINE_BYTES)).zip(values)
+        x.zip(input.transforms.iter()).zip(affine.chunks_exact(AFFINE_BYTES)).zip(values)
     {
         let indicator = indicators.next();
         if value.is_nan() {
             report.missing = report.missing.saturating_add(1);
             report.untrained_missing |= missing == Missing::Refuse;
             if let Some(indicator) = indicator {
-                *indicator = q_max;
+                *indicator = input.indicator;
             }
             continue;
         }

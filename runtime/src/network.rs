@@ -139,14 +139,7 @@ impl<'a> Model<'a> {
         let affine = self.section(input.affine);
         let length = self.padded_input();
         let out = out.get_mut(..length).unwrap_or(&mut []);
-        input::quantize(
-            x.iter().copied(),
-            input.transforms.iter(),
-            affine,
-            input.q_max,
-            input.missing,
-            out,
-        )
+        input::quantize(input, x.iter().copied(), affine, out)
     }
 
     /// Runs the layers on the inputs that lie in `buffers.a`.

@@ -49,14 +49,7 @@ impl<'a> Model<'a> {
         let affine = self.section(input.affine);
         let values = window.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
         let out = out.get_mut(..self.padded_input()).unwrap_or(&mut []);
-        crate::input::quantize(
-            values,
-            input.transforms.iter(),
-            affine,
-            input.q_max,
-            input.missing,
-            out,
-        );
+        crate::input::quantize(input, values, affine, out);
         out.iter()
             .zip(quantized.as_chunks::<2>().0)
             .all(|(q, stored)| *q == i16::from_le_bytes(*stored))

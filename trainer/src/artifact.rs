@@ -1,0 +1,406 @@
+//! The write side of the artifact. Types, limits and layout constants come from the runtime, which reads it.
+
+use heapless::Vec as FixedVec;
+use serde::Serialize;
+use simground_runtime::artifact as format;
+use simground_runtime::artifact::{Head, Layer, Manifest, OutputLayer, Records, Section};
+use simground_runtime::{ArtifactError, Model, THETA_ABSENT};
+
+use crate::quantization::{Ending, IntegerLayer, IntegerNetwork};
+use crate::standardization::{InputScaling, TargetScaling, Z_MAX};
+
+/// Everything that goes into an artifact.
+#[derive(Debug, Clone)]
+pub struct Parts<'p> {
+    /// Name of the study.
+    pub name: &'p str,
+    /// Time between two steps, for people.
+    pub period: &'p str,
+    /// Name and unit of each channel.
+    pub channels: &'p [(String, String)],
+    /// Input transform.
+    pub input: &'p InputScaling,
+    /// The integers.
+    pub network: &'p IntegerNetwork,
+    /// What each head of the network answers.
+    pub heads: &'p [HeadAnswer],
+    /// Names of the mechanisms.
+    pub mechanisms: &'p [String],
+    /// Prototypes.
+    pub bank: &'p BankTable,
+    /// Windows for the self-test.
+    pub self_test: &'p [Vec<f32>],
+    /// Where it comes from.
+    pub provenance: &'p Provenance,
+}
+
+/// What a head answers.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+pub enum HeadAnswer {
+    /// Posterior over mechanisms.
+    Categorical,
+    /// Marginal quantiles, rows target-major.
+    Quantiles {
+        /// Levels, ascending.
+        levels: Vec<f32>,
+        /// Targets.
+        targets: Vec<TargetScaling>,
+    },
+}
+
+/// A parameter and the range of its codes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThetaRange {
+    /// Name.
+    pub name: String,
+    /// Unit.
+    pub unit: String,
+    /// Smallest value.
+    pub low: f32,
+    /// Largest value.
+    pub high: f32,
+}
+
+/// The prototypes of a bank, column by column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BankTable {
+    /// `[n, d_embed]`.
+    pub vectors: Vec<i8>,
+    /// Width of a vector.
+    pub d_embed: usize,
+    /// Mechanism of each.
+    pub mechanism: Vec<u8>,
+    /// Share of the corpus in 1/65,536.
+    pub mass: Vec<u16>,
+    /// Index of each simulation.
+    pub index: Vec<u64>,
+    /// `[n, d_theta]`; NaN where the mechanism has no such parameter.
+    pub theta: Vec<f32>,
+    /// The parameters.
+    pub parameters: Vec<ThetaRange>,
+    /// Kernel; see [`format::Bank::decay`].
+    pub decay: u32,
+    /// Held-out squared distances, ascending.
+    pub novelty: Vec<u32>,
+    /// Simulations that the masses share out.
+    pub num_simulations: u64,
+}
+
+impl BankTable {
+    /// Number of prototypes.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+}
+
+/// Where an artifact comes from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Provenance {
+    /// SHA-256 of the study's text.
+    pub study_hash: [u8; 32],
+    /// SHA-256 of what decides a simulation.
+    pub simulator_hash: [u8; 32],
+    /// SHA-256 of the bank's corpus.
+    pub corpus_hash: [u8; 32],
+    /// SHA-256 of the float model.
+    pub float_hash: [u8; 32],
+    /// Seed.
+    pub seed: u64,
+    /// Simulations that the network saw.
+    pub num_simulations: u64,
+    /// Whether the calibration gate was passed.
+    pub calibrated: bool,
+    /// Held-out figures, `metric/target`.
+    pub metrics: Vec<(String, f32)>,
+}
+
+/// An artifact cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A count over a limit of the format.
+    #[error("{what}: {found} where the format takes at most {limit}\nhint: {hint}")]
+    OverLimit {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// Most.
+        limit: usize,
+        /// What helps.
+        hint: &'static str,
+    },
+    /// The runtime refuses what was written: a fault of the exporter.
+    #[error("the runtime refuses the exported artifact: {0}")]
+    Refused(ArtifactError),
+}
+
+/// Sections behind one another, each at a multiple of [`format::SECTION_ALIGNMENT`].
+#[derive(Default)]
+struct Tensors(Vec<u8>);
+
+impl Tensors {
+    fn push(&mut self, bytes: impl IntoIterator<Item = u8>) -> Section {
+        self.0.resize(self.0.len().next_multiple_of(format::SECTION_ALIGNMENT), 0);
+        let offset = self.0.len();
+        self.0.extend(bytes);
+        Section { offset: offset as u32, length: (self.0.len() - offset) as u32 }
+    }
+}
+
+/// Encoded records and their count.
+struct Encoded {
+    count: u16,
+    bytes: Vec<u8>,
+}
+
+impl Encoded {
+    fn new<T: Serialize>(records: impl IntoIterator<Item = T>) -> Encoded {
+        let mut encoded = Encoded { count: 0, bytes: Vec::new() };
+        for record in records {
+            encoded.count += 1;
+            let bytes = postcard::to_stdvec(&record).expect("plain records always encode");
+            encoded.bytes.extend(bytes);
+        }
+        encoded
+    }
+
+    fn records<'e, T: serde::Deserialize<'e>>(&'e self) -> Records<'e, T> {
+        Records::new(self.count, &self.bytes)
+    }
+}
+
+/// Writes an artifact and has the runtime prove it, self-test included.
+///
+/// # Errors
+///
+/// [`WriteError`] for a shape over the format's limits.
+pub fn write(parts: &Parts<'_>) -> Result<Vec<u8>, WriteError> {
+    let limit = |what, found, limit, hint| {
+        if found <= limit { Ok(()) } else { Err(WriteError::OverLimit { what, found, limit, hint }) }
+    };
+    limit("hidden layers", parts.network.trunk.len(), format::MAX_LAYERS, "use fewer layers")?;
+    limit("heads", parts.heads.len(), format::MAX_HEADS, "use fewer heads")?;
+    limit("mechanisms", parts.mechanisms.len(), format::MAX_MECHANISMS, "merge some mechanisms")?;
+    let d_theta = parts.bank.parameters.len();
+    limit("parameters of theta", d_theta, format::MAX_THETA, "store fewer in the corpus")?;
+    limit("window values", parts.input.d_input(), usize::from(format::MAX_WIDTH), "shorten the window")?;
+
+    // The first pass has no checksums to test against; its own answers become the second pass's expectation.
+    let unchecked = assemble(parts, &[]);
+    let model = Model::from_bytes(&unchecked).map_err(WriteError::Refused)?;
+    let mut scratch = vec![0; model.scratch_words()];
+    let mut vectors = Vec::with_capacity(parts.self_test.len());
+    for window in parts.self_test {
+        let mut quantized = vec![0; model.padded_input()];
+        model.quantize_input(window, &mut quantized);
+        let mut inference = model.infer(window, &mut scratch).expect("a window of the model's width");
+        let checksums = inference.checksums();
+        let mut bytes: Vec<u8> = window.iter().flat_map(|x| x.to_le_bytes()).collect();
+        bytes.extend(quantized.iter().flat_map(|q| q.to_le_bytes()));
+        bytes.extend(checksums.integers.to_le_bytes());
+        bytes.extend(checksums.answers.to_le_bytes());
+        vectors.push(bytes);
+    }
+    let bytes = assemble(parts, &vectors);
+    let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
+    model.self_test(&mut scratch).expect("the vectors were computed by this runtime");
+    Ok(bytes)
+}
+
+fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
+    let mut tensors = Tensors::default();
+    let network = parts.network;
+    let trunk: FixedVec<Layer, { format::MAX_LAYERS }> =
+        network.trunk.iter().map(|layer| hidden_layer(layer, &mut tensors)).collect();
+    let encoded: Vec<(Encoded, Encoded)> = parts.heads.iter().map(encode_answer).collect();
+    let mut heads: FixedVec<Head<'_>, { format::MAX_HEADS }> = FixedVec::new();
+    for ((layer, answer), (levels, targets)) in network.heads.iter().zip(parts.heads).zip(&encoded) {
+        let stream = tensors.push(layer.stream());
+        let layer = OutputLayer { d_output: layer.d_output as u16, stream };
+        let head = match answer {
+            HeadAnswer::Categorical => Head::Categorical { layer },
+            HeadAnswer::Quantiles { .. } => {
+                Head::Quantiles { layer, levels: levels.records(), targets: targets.records() }
+            }
+        };
+        heads.push(head).expect("the number of heads was checked");
+    }
+    let theta = Encoded::new(parts.bank.parameters.iter().map(|p| format::Theta {
+        name: &p.name,
+        unit: &p.unit,
+        low: p.low,
+        high: p.high,
+    }));
+    let bank = bank(parts.bank, &network.embedding, theta.records(), &mut tensors);
+    let grid = f32::from(network.q_max) / Z_MAX;
+    let affine = parts.input.center.iter().zip(&parts.input.spread).flat_map(|(center, spread)| {
+        let pair = [center.to_le_bytes(), (grid / spread).to_le_bytes()];
+        pair.into_iter().flatten()
+    });
+    let affine = tensors.push(affine);
+    let self_test = format::SelfTest {
+        vectors: self_test.len() as u16,
+        section: tensors.push(self_test.iter().flatten().copied()),
+    };
+    let channels =
+        Encoded::new(parts.channels.iter().map(|(name, unit)| format::Channel { name, unit }));
+    let transforms = Encoded::new(&parts.input.transforms);
+    let mechanisms = Encoded::new(parts.mechanisms);
+    let provenance = parts.provenance;
+    let metrics = Encoded::new(
+        provenance.metrics.iter().map(|(name, value)| format::Metric { name, value: *value }),
+    );
+    let manifest = Manifest {
+        name: parts.name,
+        input: format::Input {
+            steps: (parts.input.d_x() / parts.channels.len()) as u16,
+            channels: channels.records(),
+            period: parts.period,
+            transforms: transforms.records(),
+            affine,
+            q_max: network.q_max,
+            missing: parts.input.missing,
+            indicator: grid.round() as i16,
+        },
+        trunk,
+        mechanisms: mechanisms.records(),
+        heads,
+        bank: Some(bank),
+        self_test,
+        provenance: format::Provenance {
+            study_hash: &provenance.study_hash,
+            simulator_hash: &provenance.simulator_hash,
+            corpus_hash: &provenance.corpus_hash,
+            float_hash: &provenance.float_hash,
+            seed: provenance.seed,
+            num_simulations: provenance.num_simulations,
+            trainer: env!("CARGO_PKG_VERSION"),
+            calibrated: provenance.calibrated,
+            metrics: metrics.records(),
+        },
+    };
+    let manifest = postcard::to_stdvec(&manifest).expect("a manifest always encodes");
+    file(&manifest, &tensors.0)
+}
+
+/// Prelude, manifest, padding, tensors.
+fn file(manifest: &[u8], tensors: &[u8]) -> Vec<u8> {
+    let start = (format::PRELUDE_BYTES + manifest.len()).next_multiple_of(format::SECTION_ALIGNMENT);
+    let total = start + tensors.len();
+    let mut bytes = Vec::with_capacity(total);
+    bytes.extend(format::MAGIC);
+    bytes.extend(format::VERSION.to_le_bytes());
+    bytes.extend(0_u16.to_le_bytes());
+    let signature = 0;
+    for word in [total, manifest.len(), start, tensors.len(), signature, 0] {
+        bytes.extend((word as u32).to_le_bytes());
+    }
+    bytes.extend(manifest);
+    bytes.resize(start, 0);
+    bytes.extend(tensors);
+    seal(&mut bytes);
+    bytes
+}
+
+/// Writes the checksum; also what a test does after it changed bytes on purpose.
+pub fn seal(artifact: &mut [u8]) {
+    let crc = format::checksum(artifact);
+    artifact[format::CRC_OFFSET..format::CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn hidden_layer(layer: &IntegerLayer, tensors: &mut Tensors) -> Layer {
+    let Ending::Requantize { low, high, .. } = layer.ending else {
+        unreachable!("quantization ends hidden layers and embeddings on a grid");
+    };
+    Layer {
+        d_input: layer.d_input as u16,
+        d_output: layer.d_output as u16,
+        low,
+        high,
+        stream: tensors.push(layer.stream()),
+    }
+}
+
+fn encode_answer(answer: &HeadAnswer) -> (Encoded, Encoded) {
+    match answer {
+        HeadAnswer::Categorical => (Encoded::new([0_u8; 0]), Encoded::new([0_u8; 0])),
+        HeadAnswer::Quantiles { levels, targets } => {
+            let targets = targets.iter().map(|t| format::Target {
+                name: &t.name,
+                series: &t.series,
+                unit: "",
+                transform: t.transform,
+                center: t.center,
+                spread: t.spread,
+                lower: t.lower,
+                upper: t.upper,
+            });
+            (Encoded::new(levels), Encoded::new(targets))
+        }
+    }
+}
+
+fn bank<'e>(
+    table: &BankTable,
+    embedding: &IntegerLayer,
+    theta: Records<'e, format::Theta<'e>>,
+    tensors: &mut Tensors,
+) -> format::Bank<'e> {
+    let padding = table.d_embed.next_multiple_of(4) - table.d_embed;
+    let vectors = table.vectors.chunks_exact(table.d_embed).flat_map(|vector| {
+        vector.iter().map(|q| q.cast_unsigned()).chain(std::iter::repeat_n(0, padding))
+    });
+    let codes = table.theta.chunks(table.parameters.len().max(1)).flat_map(|row| {
+        row.iter().zip(&table.parameters).flat_map(|(value, range)| theta_code(*value, range).to_le_bytes())
+    });
+    format::Bank {
+        prototypes: table.len() as u32,
+        embedding: hidden_layer(embedding, tensors),
+        vectors: tensors.push(vectors),
+        mechanisms: tensors.push(table.mechanism.iter().copied()),
+        masses: tensors.push(table.mass.iter().flat_map(|m| m.to_le_bytes())),
+        indices: tensors.push(table.index.iter().flat_map(|i| i.to_le_bytes())),
+        thetas: tensors.push(codes),
+        theta,
+        decay: table.decay,
+        novelty: tensors.push(table.novelty.iter().flat_map(|d| d.to_le_bytes())),
+        num_simulations: table.num_simulations,
+    }
+}
+
+/// The 16-bit code of a parameter: 0 is `low`, 65,534 is `high`, 65,535 says that there is none.
+fn theta_code(value: f32, range: &ThetaRange) -> u16 {
+    if value.is_nan() {
+        return THETA_ABSENT;
+    }
+    let width = f64::from(range.high) - f64::from(range.low);
+    if width <= 0.0 {
+        return 0;
+    }
+    let share = (f64::from(value) - f64::from(range.low)) / width;
+    (share.clamp(0.0, 1.0) * 65_534.0).round() as u16
+}
+
+/// Writes a file under a temporary name and renames it, so that a reader sees the old bytes or the new ones.
+///
+/// # Errors
+///
+/// The system's reason, with the path.
+pub fn replace_file(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let named = |error: std::io::Error| {
+        std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = folder.unwrap_or(std::path::Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(named)?;
+    file.write_all(bytes).map_err(named)?;
+    file.as_file().sync_all().map_err(named)?;
+    file.persist(path).map_err(|error| named(error.error))?;
+    Ok(())
+}

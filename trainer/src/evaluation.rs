@@ -1,0 +1,452 @@
+//! What an artifact is worth: the integer runtime's answers on simulations it never saw, beside the float model and trivial baselines.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use simground_runtime::Model;
+
+use crate::artifact::HeadAnswer;
+use crate::corpus::{Corpus, Schema};
+
+/// Everything a model says about one window.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// Posterior over mechanisms; empty without a `categorical` head.
+    pub mechanism: Vec<f32>,
+    /// Quantiles of each target in raw units, through all `quantiles` heads in order.
+    pub quantiles: Vec<Vec<f32>>,
+    /// Novelty p-value, where there is a bank.
+    pub novelty: Option<f32>,
+}
+
+/// `metric -> target -> value`.
+pub type Metrics = BTreeMap<String, BTreeMap<String, f64>>;
+
+/// Answers of the integer runtime to windows `[n, d_x]`, in parallel.
+///
+/// # Panics
+///
+/// If the windows are not as wide as the model's.
+pub fn integer_answers(model: &Model<'_>, x: &[f32]) -> Vec<Answer> {
+    let scratch = || vec![0_u32; model.scratch_words()];
+    let answer = |scratch: &mut Vec<u32>, window: &[f32]| {
+        let mut inference = model.infer(window, scratch).expect("windows of the model's width");
+        Answer {
+            mechanism: inference.mechanism_posterior().map_or(Vec::new(), |p| p.to_vec()),
+            quantiles: (0..).map_while(|at| inference.quantiles(at)).map(|q| q.to_vec()).collect(),
+            novelty: inference.attribute::<1>().map(|a| a.novelty),
+        }
+    };
+    x.par_chunks_exact(model.d_values()).map_init(scratch, answer).collect()
+}
+
+/// One target of a `quantiles` head.
+#[derive(Debug, Clone, PartialEq)]
+struct Judged {
+    column: usize,
+    name: String,
+    series: String,
+    levels: Vec<f32>,
+    /// Whether relative errors make sense: the support excludes zero or the target is continuous and positive.
+    relative: bool,
+}
+
+/// A schema that lacks what the model answers.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum EvaluationError {
+    /// A target of the model that the corpus does not have.
+    #[error("the corpus has no target `{name}`, which the model answers; it has {known}")]
+    MissingTarget {
+        /// The target.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A window of another width.
+    #[error("the corpus has {found} values a row in `x` where the model takes {needed}")]
+    WrongWidth {
+        /// Values that the model takes.
+        needed: usize,
+        /// Values a row.
+        found: usize,
+    },
+    /// A mechanism that the model does not know.
+    #[error("the corpus has a mechanism `{name}` that the model does not know; it knows {known}")]
+    UnknownMechanism {
+        /// The mechanism.
+        name: String,
+        /// What the model knows.
+        known: String,
+    },
+}
+
+/// Judges answers on one corpus.
+#[derive(Debug, Clone)]
+pub struct Judge<'c> {
+    corpus: &'c Corpus,
+    targets: Vec<Judged>,
+    /// Position among the model's mechanisms of each row's mechanism; empty where the model has no `categorical` head.
+    mechanism: Vec<usize>,
+    num_mechanisms: usize,
+}
+
+impl<'c> Judge<'c> {
+    /// Prepares to judge a model with these heads and mechanisms on `corpus`.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluationError`] when the corpus lacks what the model answers.
+    pub fn new(
+        corpus: &'c Corpus,
+        heads: &[HeadAnswer],
+        mechanisms: &[String],
+        d_x: usize,
+    ) -> Result<Judge<'c>, EvaluationError> {
+        let schema = &corpus.schema;
+        if schema.d_x() != d_x {
+            return Err(EvaluationError::WrongWidth { needed: d_x, found: schema.d_x() });
+        }
+        let mut targets = Vec::new();
+        for head in heads {
+            let HeadAnswer::Quantiles { levels, targets: scalings } = head else { continue };
+            for scaling in scalings {
+                let column = schema.targets.iter().position(|t| t.name == scaling.name);
+                let column = column.ok_or_else(|| EvaluationError::MissingTarget {
+                    name: scaling.name.clone(),
+                    known: names(schema.targets.iter().map(|t| &t.name)),
+                })?;
+                targets.push(Judged {
+                    column,
+                    name: scaling.name.clone(),
+                    series: scaling.series.clone(),
+                    levels: levels.clone(),
+                    relative: scaling.lower >= 0.0 && !schema.targets[column].integer,
+                });
+            }
+        }
+        let categorical = heads.contains(&HeadAnswer::Categorical);
+        let position = |name: &String| {
+            mechanisms.iter().position(|m| m == name).ok_or_else(|| EvaluationError::UnknownMechanism {
+                name: name.clone(),
+                known: names(mechanisms.iter()),
+            })
+        };
+        let mechanism = if categorical && !schema.mechanisms.is_empty() {
+            let positions: Vec<usize> = schema.mechanisms.iter().map(position).collect::<Result<_, _>>()?;
+            corpus.mechanism.iter().map(|&m| positions[usize::from(m)]).collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Judge { corpus, targets, mechanism, num_mechanisms: mechanisms.len() })
+    }
+
+    /// All metrics of these answers; over the steps of a series errors are pooled.
+    pub fn metrics(&self, answers: &[Answer]) -> Metrics {
+        let mut metrics = Metrics::new();
+        let mut put = |metric: &str, target: &str, value: f64| {
+            metrics.entry(metric.into()).or_default().insert(target.into(), value);
+        };
+        for series in self.series() {
+            let members: Vec<(usize, &Judged)> =
+                self.targets.iter().enumerate().filter(|(_, t)| t.series == series).collect();
+            let pooled = |value: &dyn Fn(f64, &[f32], &Judged) -> Option<f64>| {
+                let each = members.iter().flat_map(|(at, target)| {
+                    let rows = answers.iter().enumerate();
+                    rows.filter_map(|(row, answer)| value(self.truth(row, target), &answer.quantiles[*at], target))
+                });
+                mean(each)
+            };
+            put("mae", series, pooled(&|y, q, t| Some((y - t.median(q)).abs())));
+            put("rmse", series, pooled(&|y, q, t| Some((y - t.median(q)).powi(2))).sqrt());
+            if members.iter().all(|(_, target)| target.relative) {
+                put("mape", series, pooled(&|y, q, t| (y > 0.0).then(|| ((y - t.median(q)) / y).abs())));
+            }
+            let coverage = pooled(&|y, q, t| {
+                let (low, high) = (t.level(q, 0.05)?, t.level(q, 0.95)?);
+                Some(f64::from(u8::from(low <= y && y <= high)))
+            });
+            if coverage.is_finite() {
+                put("coverage90", series, coverage);
+            }
+            put("wis", series, pooled(&|y, q, t| Some(2.0 * t.pinball(y, q))));
+        }
+        if !self.mechanism.is_empty() {
+            let rows = || answers.iter().map(|a| &a.mechanism).zip(&self.mechanism);
+            put("accuracy", "mechanism", mean(rows().map(|(p, &m)| f64::from(u8::from(argmax(p) == m)))));
+            put("log_score", "mechanism", mean(rows().map(|(p, &m)| f64::from(p[m].max(1e-12)).ln())));
+            let brier = rows().map(|(p, &m)| {
+                p.iter().enumerate().map(|(at, &p)| (f64::from(p) - f64::from(u8::from(at == m))).powi(2)).sum()
+            });
+            put("brier", "mechanism", mean(brier));
+            put("ece", "mechanism", ece(&self.reliability(answers)));
+        }
+        metrics
+    }
+
+    /// The trivial rivals: the prior (marginal quantiles and mechanism shares, here of the judged corpus itself, which favors the
+    /// baseline) and, for a forecast of the observed series, its last value.
+    pub fn baselines(&self, forecast: Option<&str>) -> BTreeMap<String, Metrics> {
+        let n = self.corpus.len();
+        let mut prior = Answer::default();
+        if !self.mechanism.is_empty() {
+            prior.mechanism = vec![0.0; self.num_mechanisms];
+            self.mechanism.iter().for_each(|&m| prior.mechanism[m] += 1.0 / n as f32);
+        }
+        for target in &self.targets {
+            let mut values: Vec<f32> = (0..n).map(|row| self.truth(row, target) as f32).collect();
+            values.sort_by(f32::total_cmp);
+            let at = |level: f32| values[((n as f32 * level) as usize).min(n - 1)];
+            prior.quantiles.push(target.levels.iter().map(|&level| at(level)).collect());
+        }
+        let mut baselines = BTreeMap::new();
+        baselines.insert("prior".into(), self.metrics(&vec![prior; n]));
+        if let Some(series) = forecast {
+            let last = |row: usize| {
+                let observed = self.corpus.x_row(row).iter().rev().find(|x| !x.is_nan());
+                let value = observed.copied().unwrap_or(0.0);
+                Answer {
+                    mechanism: vec![1.0 / self.num_mechanisms as f32; self.num_mechanisms],
+                    quantiles: self.targets.iter().map(|t| vec![value; t.levels.len()]).collect(),
+                    novelty: None,
+                }
+            };
+            let answers: Vec<Answer> = (0..n).map(last).collect();
+            let mut metrics = self.metrics(&answers);
+            // A single value is a point forecast: it says nothing of intervals, nor of anything but its series.
+            metrics.retain(|metric, _| ["mae", "rmse"].contains(&metric.as_str()));
+            metrics.values_mut().for_each(|targets| targets.retain(|target, _| target == series));
+            baselines.insert("last_value".into(), metrics);
+        }
+        baselines
+    }
+
+    /// Whether stated probabilities are true.
+    pub fn calibration(&self, answers: &[Answer]) -> Calibration {
+        let mut quantiles: BTreeMap<String, Vec<LevelCoverage>> = BTreeMap::new();
+        for series in self.series() {
+            let members: Vec<(usize, &Judged)> =
+                self.targets.iter().enumerate().filter(|(_, t)| t.series == series).collect();
+            let levels = members.first().map_or(Vec::new(), |(_, t)| t.levels.clone());
+            let coverage = |(position, &level): (usize, &f32)| {
+                let below = members.iter().flat_map(|(at, target)| {
+                    answers.iter().enumerate().map(|(row, answer)| {
+                        // A count can sit exactly on a quantile: half of a tie counts as below.
+                        let (y, q) = (self.truth(row, target), f64::from(answer.quantiles[*at][position]));
+                        if y < q { 1.0 } else if y > q { 0.0 } else { 0.5 }
+                    })
+                });
+                LevelCoverage { level, observed: mean(below) }
+            };
+            quantiles.insert(series.into(), levels.iter().enumerate().map(coverage).collect());
+        }
+        let p_values: Vec<f32> = answers.iter().filter_map(|a| a.novelty).collect();
+        let share = |limit: f32| {
+            let below = p_values.iter().filter(|p| **p <= limit).count();
+            LevelCoverage { level: limit, observed: below as f64 / p_values.len() as f64 }
+        };
+        Calibration {
+            mechanism: self.reliability(answers),
+            quantiles,
+            novelty: if p_values.is_empty() { Vec::new() } else { [0.01, 0.05, 0.1, 0.25, 0.5].map(share).to_vec() },
+        }
+    }
+
+    fn series(&self) -> Vec<&str> {
+        let mut series: Vec<&str> = Vec::new();
+        for target in &self.targets {
+            if !series.contains(&target.series.as_str()) {
+                series.push(&target.series);
+            }
+        }
+        series
+    }
+
+    fn truth(&self, row: usize, target: &Judged) -> f64 {
+        f64::from(self.corpus.target_row(row)[target.column])
+    }
+
+    /// Fifteen bins of equal width over the largest probability.
+    fn reliability(&self, answers: &[Answer]) -> Vec<ReliabilityBin> {
+        const BINS: usize = 15;
+        if self.mechanism.is_empty() {
+            return Vec::new();
+        }
+        let mut bins = vec![(0.0, 0.0, 0_usize); BINS];
+        for (answer, &m) in answers.iter().zip(&self.mechanism) {
+            let best = argmax(&answer.mechanism);
+            let confidence = f64::from(answer.mechanism[best]);
+            let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
+            *bin = (bin.0 + confidence, bin.1 + f64::from(u8::from(best == m)), bin.2 + 1);
+        }
+        let filled = bins.into_iter().filter(|bin| bin.2 > 0);
+        filled
+            .map(|(confidence, hits, count)| ReliabilityBin {
+                confidence: confidence / count as f64,
+                accuracy: hits / count as f64,
+                count,
+            })
+            .collect()
+    }
+}
+
+impl Judged {
+    fn median(&self, q: &[f32]) -> f64 {
+        self.level(q, 0.5).unwrap_or_else(|| {
+            // Between the two middle levels where 0.5 itself is not one.
+            let upper = self.levels.partition_point(|l| *l < 0.5).clamp(1, q.len().max(2) - 1);
+            f64::from(q[upper - 1] + q[upper.min(q.len() - 1)]) / 2.0
+        })
+    }
+
+    fn level(&self, q: &[f32], level: f32) -> Option<f64> {
+        let at = self.levels.iter().position(|l| (l - level).abs() < 1e-6)?;
+        q.get(at).map(|q| f64::from(*q))
+    }
+
+    /// Mean pinball loss over the levels; twice it is the weighted interval score (Bracher et al. 2021,
+    /// <https://doi.org/10.1371/journal.pcbi.1008618>, eq. (3)) of levels symmetric around the median.
+    fn pinball(&self, y: f64, q: &[f32]) -> f64 {
+        let each = self.levels.iter().zip(q).map(|(&level, &q)| {
+            let (level, error) = (f64::from(level), y - f64::from(q));
+            f64::max(level * error, (level - 1.0) * error)
+        });
+        mean(each)
+    }
+}
+
+/// Whether stated probabilities are true.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Calibration {
+    /// Reliability of the most probable mechanism.
+    pub mechanism: Vec<ReliabilityBin>,
+    /// For each series and level: the share of truths at or below the quantile.
+    pub quantiles: BTreeMap<String, Vec<LevelCoverage>>,
+    /// For some limits: the share of novelty p-values at or below.
+    pub novelty: Vec<LevelCoverage>,
+}
+
+/// Answers of similar confidence.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ReliabilityBin {
+    /// Mean of the largest probability.
+    pub confidence: f64,
+    /// How often it was right.
+    pub accuracy: f64,
+    /// Answers in the bin.
+    pub count: usize,
+}
+
+/// A stated level and what was observed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LevelCoverage {
+    /// Stated.
+    pub level: f32,
+    /// Observed.
+    pub observed: f64,
+}
+
+/// Expected calibration error (Guo et al. 2017, eq. (3)).
+pub fn ece(bins: &[ReliabilityBin]) -> f64 {
+    let total: usize = bins.iter().map(|bin| bin.count).sum();
+    bins.iter().map(|bin| (bin.confidence - bin.accuracy).abs() * bin.count as f64 / total as f64).sum()
+}
+
+/// Largest change from float to integer, relative to the float model's value, and where.
+///
+/// The expected calibration error is left out: a few thousand simulations hardly determine its value, which is mostly noise.
+pub fn largest_change(integer: &Metrics, float: &Metrics) -> (f64, String) {
+    let mut largest = (0.0, String::new());
+    for (metric, targets) in integer.iter().filter(|(metric, _)| *metric != "ece") {
+        for (target, value) in targets {
+            let Some(reference) = float.get(metric).and_then(|targets| targets.get(target)) else { continue };
+            let change = (value - reference).abs() / reference.abs().max(1e-12);
+            if change > largest.0 {
+                largest = (change, format!("{metric}/{target}"));
+            }
+        }
+    }
+    largest
+}
+
+/// The calibration gate: what fails it, in words; empty when the model passes.
+///
+/// A 90 % interval must cover 87 to 93 % and the expected calibration error be at most 0.03, each widened by three standard errors
+/// of the number of simulations judged.
+pub fn gate(metrics: &Metrics, count: usize) -> Vec<String> {
+    let margin = 3.0 * (0.09 / count as f64).sqrt();
+    let mut failures = Vec::new();
+    for (target, coverage) in metrics.get("coverage90").into_iter().flatten() {
+        if !(0.87 - margin..=0.93 + margin).contains(coverage) {
+            failures.push(format!("the 90 % interval of {target} covers {:.1} %", 100.0 * coverage));
+        }
+    }
+    let margin = 3.0 * (0.25 / count as f64).sqrt();
+    for (target, ece) in metrics.get("ece").into_iter().flatten() {
+        if *ece > 0.03 + margin {
+            failures.push(format!("the calibration error of {target} is {ece:.3}"));
+        }
+    }
+    failures
+}
+
+/// The position of the largest probability; the first of equals.
+pub fn argmax(p: &[f32]) -> usize {
+    let mut best = 0;
+    for (at, value) in p.iter().enumerate() {
+        if *value > p[best] {
+            best = at;
+        }
+    }
+    best
+}
+
+/// The series that the simulator's forecast continues, if the schema has several steps of one.
+pub fn forecast_series(schema: &Schema) -> Option<&str> {
+    let group = schema.targets.iter().find(|t| t.group != t.name)?;
+    Some(&group.group)
+}
+
+fn names<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    names.map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interval_score_of_hand_values() {
+        let target = Judged {
+            column: 0,
+            name: "y".into(),
+            series: "y".into(),
+            levels: vec![0.25, 0.5, 0.75],
+            relative: false,
+        };
+        // Interval score of the 50 % interval [1, 3] at y = 5: width 2 + (2 / 0.5) * 2 = 10; weighted: (0.5 * |5 - 2| + 0.25 * 10) / 1.5.
+        let expected = (0.5 * 3.0 + 0.25 * 10.0) / 1.5;
+        assert!((2.0 * target.pinball(5.0, &[1.0, 2.0, 3.0]) - expected).abs() < 1e-12);
+        assert_eq!(target.median(&[1.0, 2.0, 3.0]), 2.0);
+    }
+
+    #[test]
+    fn calibration_error_of_hand_values() {
+        let bin = |confidence, accuracy, count| ReliabilityBin { confidence, accuracy, count };
+        let found = ece(&[bin(0.9, 0.8, 30), bin(0.5, 0.6, 10)]);
+        assert!((found - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn change_is_relative_and_named() {
+        let metrics = |mae: f64| Metrics::from([("mae".to_string(), BTreeMap::from([("R0".to_string(), mae)]))]);
+        let (change, place) = largest_change(&metrics(1.01), &metrics(1.0));
+        assert!((change - 0.01).abs() < 1e-9);
+        assert_eq!(place, "mae/R0");
+    }
+}

@@ -1,0 +1,131 @@
+//! The float model that lies beside an artifact (`FILE.float`): what the integers are compared with, and what the host needs to
+//! simulate, replay and evaluate again.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::artifact::HeadAnswer;
+use crate::corpus::Schema;
+use crate::evaluation::Answer;
+use crate::network::FloatNetwork;
+use crate::standardization::InputScaling;
+
+/// First bytes of a float model.
+const MAGIC: &[u8; 8] = b"SGFLOAT1";
+
+/// Scaling, weights and study of a trained model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FloatModel {
+    /// The study's text.
+    pub study: String,
+    /// The study's file, as errors name it.
+    pub study_file: String,
+    /// Names and supports of what it was trained on.
+    pub schema: Schema,
+    /// Input transform.
+    pub input: InputScaling,
+    /// What each head answers.
+    pub heads: Vec<HeadAnswer>,
+    /// Weights, posterior calibration folded into the heads.
+    pub network: FloatNetwork,
+}
+
+/// A float model cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FloatModelError {
+    /// No file, or not readable.
+    #[error("{path}: {source}\nhint: training writes it beside the artifact; keep the two together")]
+    Read {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Other bytes.
+    #[error("{path}: not a float model of this version of simground")]
+    Undecodable {
+        /// The file.
+        path: String,
+    },
+    /// Of another training than the artifact.
+    #[error("{path}: belongs to another artifact (its hash differs from the one in the artifact's provenance)")]
+    Mismatch {
+        /// The file.
+        path: String,
+    },
+}
+
+impl FloatModel {
+    /// Where the float model of an artifact lies: `outbreak.sgnn` and `outbreak.float`.
+    pub fn path_beside(artifact: &Path) -> PathBuf {
+        artifact.with_extension("float")
+    }
+
+    /// Bytes of the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(postcard::to_stdvec(self).expect("a float model always encodes"));
+        bytes
+    }
+
+    /// Reads the float model beside `artifact` and proves that it belongs to it.
+    ///
+    /// # Errors
+    ///
+    /// [`FloatModelError`] names the file.
+    pub fn read_beside(artifact: &Path, float_hash: &[u8]) -> Result<FloatModel, FloatModelError> {
+        let path = Self::path_beside(artifact);
+        let name = path.display().to_string();
+        let bytes = std::fs::read(&path).map_err(|source| FloatModelError::Read { path: name.clone(), source })?;
+        let undecodable = || FloatModelError::Undecodable { path: name.clone() };
+        if hash(&bytes) != *float_hash {
+            return Err(FloatModelError::Mismatch { path: name });
+        }
+        let body = bytes.strip_prefix(MAGIC).ok_or_else(undecodable)?;
+        let model: FloatModel = postcard::from_bytes(body).map_err(|_| undecodable())?;
+        model.network.check().map_err(|_| undecodable())?;
+        Ok(model)
+    }
+
+    /// Answers to windows `[n, d_x]` in raw units.
+    pub fn answer(&self, x: &[f32]) -> Vec<Answer> {
+        let inputs = self.input.apply_rows(x);
+        let outputs = self.network.forward_batch(&inputs, false).heads;
+        let rows = x.len() / self.input.d_x();
+        (0..rows).into_par_iter().map(|row| self.answer_row(&outputs, row)).collect()
+    }
+
+    fn answer_row(&self, outputs: &[Vec<f32>], row: usize) -> Answer {
+        let mut answer = Answer::default();
+        for ((layer, answers), values) in self.network.heads.iter().zip(&self.heads).zip(outputs) {
+            let values = &values[row * layer.d_output..][..layer.d_output];
+            match answers {
+                HeadAnswer::Categorical => answer.mechanism = softmax(values),
+                HeadAnswer::Quantiles { levels, targets } => {
+                    for (z, target) in values.chunks_exact(levels.len()).zip(targets) {
+                        let mut z = z.to_vec();
+                        simground_runtime::rearrange(&mut z);
+                        answer.quantiles.push(z.into_iter().map(|z| target.from_z(z)).collect());
+                    }
+                }
+            }
+        }
+        answer
+    }
+}
+
+/// SHA-256.
+pub fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Probabilities from logits.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f32> = logits.iter().map(|l| libm::expf(l - largest)).collect();
+    let sum: f32 = exponentials.iter().sum();
+    exponentials.into_iter().map(|e| e / sum).collect()
+}

@@ -1,0 +1,337 @@
+//! From a float network to integers, with the proof that no accumulator overflows.
+//!
+//! Weights are `i8`, one scale a row (range -127..=127, zero point 0). Activations are `i16` on a symmetric or
+//! non-negative grid. A layer's grid is as fine as the proof lets it be: its largest value `q_max` is the largest for
+//! which `max over the rows that read it of sum |w| * q_max` stays below [`kernel::SUM_LIMIT`], so narrow networks get 10 to 12
+//! bits where a fixed width would give 8.
+
+use simground_runtime::{kernel, row_bound};
+
+use crate::network::{Dense, FloatNetwork};
+use crate::standardization::Z_MAX;
+
+/// Room above the largest hidden activation seen in range estimation, so that an unusual observation is not folded
+/// back onto a usual one.
+const HEADROOM: f32 = 1.25;
+
+/// A layer in integers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IntegerLayer {
+    /// Inputs.
+    pub d_input: usize,
+    /// Outputs.
+    pub d_output: usize,
+    /// `[d_output, d_input]`.
+    pub weight: Vec<i8>,
+    /// In units of the accumulator.
+    pub bias: Vec<i32>,
+    /// What ends the layer.
+    pub ending: Ending,
+}
+
+/// What a layer does with its accumulators.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// Rescales them to the next grid: multipliers (`m * 2^32`) and clamps.
+    Requantize {
+        /// One a row.
+        multiplier: Vec<i32>,
+        /// Lower clamp.
+        low: i16,
+        /// Upper clamp.
+        high: i16,
+    },
+    /// Keeps them; a row's real value is its accumulator times its scale.
+    Keep {
+        /// One a row.
+        scale: Vec<f32>,
+    },
+}
+
+/// The whole network in integers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IntegerNetwork {
+    /// Largest magnitude of a quantized input; stands for [`Z_MAX`].
+    pub q_max: i16,
+    /// Hidden layers.
+    pub trunk: Vec<IntegerLayer>,
+    /// Heads, in order.
+    pub heads: Vec<IntegerLayer>,
+    /// From the last hidden layer to the bank's space.
+    pub embedding: IntegerLayer,
+}
+
+/// Why a network cannot be quantized.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum QuantizationError {
+    /// A layer so wide, or with so large a bias, that its grid would have fewer than four bits.
+    #[error("{layer} cannot be quantized: {reason}\nhint: {hint}")]
+    Unquantizable {
+        /// Which layer.
+        layer: String,
+        /// What is wrong.
+        reason: String,
+        /// What helps.
+        hint: String,
+    },
+}
+
+/// Int8 rows before activations have a grid.
+struct Rows {
+    weight: Vec<i8>,
+    /// Real value of a unit of weight, one a row.
+    scale: Vec<f64>,
+}
+
+impl Rows {
+    fn new(dense: &Dense) -> Rows {
+        let scale: Vec<f64> = dense
+            .weight
+            .chunks_exact(dense.d_input)
+            .map(|row| {
+                let largest = row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
+                if largest > 0.0 { f64::from(largest) / 127.0 } else { 1.0 }
+            })
+            .collect();
+        let rounded = |(row, scale): (&[f32], &f64)| {
+            row.iter().map(|w| (f64::from(*w) / scale).round() as i8).collect::<Vec<_>>()
+        };
+        let rows = dense.weight.chunks_exact(dense.d_input).zip(&scale);
+        Rows { weight: rows.flat_map(rounded).collect(), scale }
+    }
+
+    /// Largest `sum |w|` of a row.
+    fn largest_sum(&self, d_input: usize) -> u64 {
+        self.weight
+            .chunks_exact(d_input)
+            .map(|row| row_bound(row.iter().copied(), 1))
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// Largest magnitude on a grid that all of `readers` can accumulate.
+fn widest_grid(readers: &[(&Rows, usize)]) -> i16 {
+    let sum = readers.iter().map(|(rows, d)| rows.largest_sum(*d)).max().unwrap_or(0).max(1);
+    i16::try_from((kernel::SUM_LIMIT - 1) / sum).unwrap_or(i16::MAX)
+}
+
+/// Largest activation of each hidden layer over rows `[n, d_input]` of held-out simulations.
+pub fn range_estimation(network: &FloatNetwork, inputs: &[f32]) -> Vec<f32> {
+    let hidden = network.forward_batch(inputs, true).hidden;
+    hidden.iter().map(|layer| layer.iter().copied().fold(0.0, f32::max)).collect()
+}
+
+/// Quantizes network and embedding.
+///
+/// `ranges` is what [`range_estimation`] found. `embedding` maps the last hidden layer to the bank's space, in units of the
+/// bank's grid.
+///
+/// # Errors
+///
+/// [`QuantizationError`] for a layer whose accumulators cannot be bounded on a useful grid.
+pub fn quantize(
+    network: &FloatNetwork,
+    ranges: &[f32],
+    embedding: &Dense,
+) -> Result<IntegerNetwork, QuantizationError> {
+    let trunk: Vec<Rows> = network.trunk.iter().map(Rows::new).collect();
+    let heads: Vec<Rows> = network.heads.iter().map(Rows::new).collect();
+    let embedding_rows = Rows::new(embedding);
+    let last: Vec<(&Rows, usize)> = heads
+        .iter()
+        .chain([&embedding_rows])
+        .map(|rows| (rows, embedding.d_input))
+        .collect();
+
+    // What reads the output of stage `at`: stage 0 is the input, stage `i` the trunk's layer `i - 1`.
+    let grid = |at: usize| match trunk.get(at) {
+        Some(rows) => widest_grid(&[(rows, network.trunk[at].d_input)]),
+        None => widest_grid(&last),
+    };
+    let q_max = grid(0);
+    check_grid("the first layer", q_max)?;
+    let mut unit = f64::from(Z_MAX) / f64::from(q_max);
+    let mut layers = Vec::with_capacity(trunk.len());
+    for (at, (dense, rows)) in network.trunk.iter().zip(&trunk).enumerate() {
+        let name = format!("trunk layer {at}");
+        let range = f64::from((ranges[at] * HEADROOM).max(1e-6));
+        let mut high = grid(at + 1);
+        check_grid(&name, high)?;
+        // A multiplier stands for less than 1/2: a coarser grid where the accumulator is coarser still.
+        let coarsest = rows.scale.iter().fold(0.0_f64, |m, s| m.max(*s)) * unit;
+        let finest = (0.49 * range / coarsest).floor();
+        if finest < f64::from(high) {
+            high = finest.max(1.0) as i16;
+        }
+        let next = range / f64::from(high);
+        layers.push(IntegerLayer {
+            d_input: dense.d_input,
+            d_output: dense.d_output,
+            weight: rows.weight.clone(),
+            bias: biases(&name, dense, rows, unit)?,
+            ending: Ending::Requantize { multiplier: multipliers(rows, unit, next), low: 0, high },
+        });
+        unit = next;
+    }
+    let output = |(dense, (at, rows)): (&Dense, (usize, &Rows))| {
+        Ok(IntegerLayer {
+            d_input: dense.d_input,
+            d_output: dense.d_output,
+            weight: rows.weight.clone(),
+            bias: biases(&format!("head {at}"), dense, rows, unit)?,
+            ending: Ending::Keep { scale: rows.scale.iter().map(|s| (s * unit) as f32).collect() },
+        })
+    };
+    let limit = simground_runtime::artifact::EMBEDDING_LIMIT;
+    Ok(IntegerNetwork {
+        q_max,
+        heads: network.heads.iter().zip(heads.iter().enumerate()).map(output).collect::<Result<_, _>>()?,
+        embedding: IntegerLayer {
+            d_input: embedding.d_input,
+            d_output: embedding.d_output,
+            bias: biases("the embedding", embedding, &embedding_rows, unit)?,
+            ending: Ending::Requantize {
+                multiplier: multipliers(&embedding_rows, unit, 1.0),
+                low: -limit,
+                high: limit,
+            },
+            weight: embedding_rows.weight,
+        },
+        trunk: layers,
+    })
+}
+
+fn check_grid(layer: &str, q_max: i16) -> Result<(), QuantizationError> {
+    if q_max >= 15 {
+        return Ok(());
+    }
+    Err(QuantizationError::Unquantizable {
+        layer: layer.into(),
+        reason: format!("its inputs would be left with {q_max} levels a side"),
+        hint: "use a narrower layer below it".into(),
+    })
+}
+
+/// Biases in units of the accumulator.
+fn biases(layer: &str, dense: &Dense, rows: &Rows, unit: f64) -> Result<Vec<i32>, QuantizationError> {
+    let bias = |(row, (b, scale)): (usize, (&f32, &f64))| {
+        let q = (f64::from(*b) / (scale * unit)).round();
+        if q.abs() <= f64::from(kernel::BIAS_LIMIT) {
+            return Ok(q as i32);
+        }
+        Err(QuantizationError::Unquantizable {
+            layer: layer.into(),
+            reason: format!("the bias of row {row} dwarfs its weights"),
+            hint: "train longer, or with weight decay".into(),
+        })
+    };
+    dense.bias.iter().zip(&rows.scale).enumerate().map(bias).collect()
+}
+
+/// `m * 2^32` with `m` from the accumulator's unit to the next grid's.
+fn multipliers(rows: &Rows, unit: f64, next: f64) -> Vec<i32> {
+    let multiplier = |scale: &f64| (scale * unit / next * 4_294_967_296.0).round();
+    rows.scale.iter().map(|scale| multiplier(scale).min(f64::from(i32::MAX)) as i32).collect()
+}
+
+impl IntegerLayer {
+    /// The stream of blocks that the kernels read; its layout is described in [`kernel`].
+    pub fn stream(&self) -> Vec<u8> {
+        let padded_input = self.d_input.next_multiple_of(4);
+        let weight = |row: usize, column: usize| {
+            let inside = row < self.d_output && column < self.d_input;
+            if inside { i16::from(self.weight[row * self.d_input + column]) } else { 0 }
+        };
+        let tail = |row: usize| -> [u8; 4] {
+            match &self.ending {
+                Ending::Requantize { multiplier, .. } => multiplier.get(row).copied().unwrap_or(0).to_le_bytes(),
+                Ending::Keep { scale } => scale.get(row).copied().unwrap_or(0.0).to_le_bytes(),
+            }
+        };
+        let mut stream = Vec::new();
+        for block in (0..self.d_output).step_by(kernel::BLOCK_ROWS) {
+            for column in (0..padded_input).step_by(2) {
+                for upper in [block, block + 2] {
+                    for column in [column, column + 1] {
+                        let packed = weight(upper, column) * 256 + weight(upper + 1, column);
+                        stream.extend(packed.to_le_bytes());
+                    }
+                }
+            }
+            let rows = block..block + kernel::BLOCK_ROWS;
+            for row in rows.clone() {
+                stream.extend(self.bias.get(row).copied().unwrap_or(0).to_le_bytes());
+            }
+            stream.extend(rows.flat_map(tail));
+        }
+        stream
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain(layer: &IntegerLayer, x: &[i16]) -> Vec<i64> {
+        let row = |(row, bias): (&[i8], &i32)| {
+            let sum: i64 = row.iter().zip(x).map(|(w, x)| i64::from(*w) * i64::from(*x)).sum();
+            sum + i64::from(*bias)
+        };
+        layer.weight.chunks_exact(layer.d_input).zip(&layer.bias).map(row).collect()
+    }
+
+    proptest! {
+        /// Packing and the kernel's unpacking are inverse: accumulators equal plain sums at any width, extremes included.
+        #[test]
+        fn stream_accumulates_like_plain_sums(
+            d_input in 1_usize..40,
+            d_output in 1_usize..11,
+            seed in any::<u64>(),
+            extreme in any::<bool>(),
+        ) {
+            let mut state = seed | 1;
+            let mut draw = |low: i64, high: i64| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                low + ((state >> 33) as i64).rem_euclid(high - low + 1)
+            };
+            let q_max = (kernel::SUM_LIMIT as i64 - 1) / (127 * d_input as i64);
+            let q_max = q_max.min(32_767);
+            let mut extremes = |limit: i64| if extreme { if draw(0, 1) == 0 { -limit } else { limit } } else { draw(-limit, limit) };
+            let weight: Vec<i8> = (0..d_input * d_output).map(|_| extremes(127) as i8).collect();
+            let bias: Vec<i32> = (0..d_output).map(|_| extremes(1 << 30) as i32).collect();
+            let mut x: Vec<i16> = (0..d_input).map(|_| extremes(q_max) as i16).collect();
+            let scale = vec![1.0; d_output];
+            let layer = IntegerLayer { d_input, d_output, weight, bias, ending: Ending::Keep { scale } };
+            let expected = plain(&layer, &x);
+            x.resize(d_input.next_multiple_of(4), 0);
+            let mut out = vec![0; d_output.next_multiple_of(4)];
+            kernel::dense_accumulators(&layer.stream(), &x, &mut out);
+            let found: Vec<i64> = out[..d_output].iter().map(|acc| i64::from(*acc)).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn grids_stay_inside_the_proof() {
+        let dense = |d_input: usize, d_output: usize, value: f32| Dense {
+            d_input,
+            d_output,
+            weight: (0..d_input * d_output).map(|i| if i % 3 == 0 { value } else { -value * 0.5 }).collect(),
+            bias: vec![0.1; d_output],
+        };
+        let network = FloatNetwork { trunk: vec![dense(8, 12, 0.7), dense(12, 6, 0.2)], heads: vec![dense(6, 3, 1.0)] };
+        let quantized = quantize(&network, &[3.0, 2.0], &dense(6, 4, 5.0)).unwrap();
+        let mut q_max = i64::from(quantized.q_max);
+        for layer in &quantized.trunk {
+            for row in layer.weight.chunks_exact(layer.d_input) {
+                let bound = row_bound(row.iter().copied(), q_max as u16);
+                assert!(bound < kernel::SUM_LIMIT, "{bound}");
+            }
+            let Ending::Requantize { high, .. } = layer.ending else { panic!("a hidden layer keeps accumulators") };
+            q_max = i64::from(high);
+        }
+        assert!(quantized.q_max > 1000, "{}", quantized.q_max);
+    }
+}

@@ -1,0 +1,101 @@
+//! Where simulations come from while a model is made: the simulator, or a stored corpus that is split once.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::corpus::{Corpus, Schema};
+use crate::simulator::{Simulator, Split};
+
+/// A source of simulations with held-out parts.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Simulated on demand; every split is endless.
+    Simulator {
+        /// The study's simulator.
+        simulator: Arc<Simulator>,
+        /// The seed.
+        seed: u64,
+    },
+    /// Rows of a stored corpus in a fixed random order: 80 % train, 8 % validate, 7 % calibrate, 5 % test.
+    Stored {
+        /// The corpus.
+        corpus: Arc<Corpus>,
+        /// The order.
+        order: Arc<[usize]>,
+    },
+}
+
+impl Source {
+    /// Splits a stored corpus; the order depends on the seed and the number of rows alone.
+    pub fn stored(corpus: Corpus, seed: u64) -> Source {
+        let mut order: Vec<usize> = (0..corpus.len()).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for at in (1..order.len()).rev() {
+            // The bias of the remainder is below 2^-40 for any corpus that fits memory.
+            order.swap(at, (rng.next_u64() % (at as u64 + 1)) as usize);
+        }
+        Source::Stored { corpus: Arc::new(corpus), order: order.into() }
+    }
+
+    /// Names, units and supports.
+    pub fn schema(&self) -> &Arc<Schema> {
+        match self {
+            Source::Simulator { simulator, .. } => simulator.schema(),
+            Source::Stored { corpus, .. } => &corpus.schema,
+        }
+    }
+
+    /// Simulations in a split: `wanted`, or as many as a stored corpus has.
+    pub fn available(&self, split: Split, wanted: u64) -> u64 {
+        match self {
+            Source::Simulator { .. } => wanted,
+            Source::Stored { .. } => wanted.min(self.rows(split).len() as u64),
+        }
+    }
+
+    /// Simulations of a split by position.
+    ///
+    /// # Panics
+    ///
+    /// If a stored corpus has no such rows.
+    pub fn simulations(&self, split: Split, range: Range<u64>) -> Corpus {
+        match self {
+            Source::Simulator { simulator, seed } => {
+                let base = split.base();
+                simulator.simulate(*seed, base + range.start..base + range.end)
+            }
+            Source::Stored { corpus, .. } => {
+                let rows = &self.rows(split)[range.start as usize..range.end as usize];
+                select(corpus, rows)
+            }
+        }
+    }
+
+    fn rows(&self, split: Split) -> &[usize] {
+        let Source::Stored { order, .. } = self else { return &[] };
+        let at = |percent: usize| order.len() * percent / 100;
+        match split {
+            Split::Train => &order[..at(80)],
+            Split::Validation => &order[at(80)..at(88)],
+            Split::Calibration => &order[at(88)..at(95)],
+            Split::Test => &order[at(95)..],
+        }
+    }
+}
+
+/// Rows of a corpus, in this order.
+pub fn select(corpus: &Corpus, rows: &[usize]) -> Corpus {
+    let mut selected = Corpus::empty(Arc::clone(&corpus.schema));
+    for &row in rows {
+        selected.x.extend(corpus.x_row(row));
+        selected.theta.extend(corpus.theta_row(row));
+        selected.target.extend(corpus.target_row(row));
+        selected.mechanism.push(corpus.mechanism[row]);
+        selected.index.push(corpus.index[row]);
+    }
+    selected.weight = corpus.weight.as_ref().map(|w| rows.iter().map(|&row| w[row]).collect());
+    selected
+}

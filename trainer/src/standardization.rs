@@ -1,0 +1,225 @@
+//! From raw units to what the network reads, and from what it answers back to raw units.
+//!
+//! Fitted on training simulations alone. The float network reads [`InputScaling::apply`]; the runtime computes the same
+//! on its integer grid, and [`TargetScaling`] is what the artifact stores for each target.
+
+use serde::{Deserialize, Serialize};
+use simground_runtime::artifact::{Missing, TargetTransform, Transform};
+
+use crate::corpus::{Corpus, Schema};
+use crate::study;
+
+/// Standardized inputs are clamped to this many standard deviations, in the float network as on the integer grid.
+pub const Z_MAX: f32 = 6.0;
+
+/// Transform, center and spread of every value of the window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputScaling {
+    /// Transform of each value.
+    pub transforms: Vec<Transform>,
+    /// Mean of each transformed value.
+    pub center: Vec<f32>,
+    /// Standard deviation of each transformed value; 1 where it is constant.
+    pub spread: Vec<f32>,
+    /// Whether each value has an indicator input.
+    pub missing: Missing,
+}
+
+impl InputScaling {
+    /// Estimates the scaling from training simulations.
+    pub fn fit(corpus: &Corpus, input: study::Input) -> Self {
+        let d_x = corpus.schema.d_x();
+        let transform = match input.transform {
+            study::Transform::Identity => Transform::Identity,
+            study::Transform::Log1p => Transform::Log1p,
+            study::Transform::Auto => automatic_transform(&corpus.x),
+        };
+        let (mut center, mut spread) = (Vec::with_capacity(d_x), Vec::with_capacity(d_x));
+        for at in 0..d_x {
+            let column = corpus.x.iter().skip(at).step_by(d_x);
+            let values = column.filter(|x| !x.is_nan()).map(|&x| transformed(x, transform));
+            let (mean, sd) = moments(values);
+            center.push(mean as f32);
+            spread.push(sd as f32);
+        }
+        let missing = match input.missing {
+            study::Missing::Refuse => Missing::Refuse,
+            study::Missing::Allow => Missing::Indicator,
+        };
+        InputScaling { transforms: vec![transform; d_x], center, spread, missing }
+    }
+
+    /// Width of the window.
+    pub fn d_x(&self) -> usize {
+        self.center.len()
+    }
+
+    /// Inputs of the network: the values, then an indicator for each where missing values are known.
+    pub fn d_input(&self) -> usize {
+        match self.missing {
+            Missing::Refuse => self.d_x(),
+            Missing::Indicator => 2 * self.d_x(),
+        }
+    }
+
+    /// Standardizes one window; a missing value becomes 0 and, where there are indicators, an indicator of 1.
+    ///
+    /// # Shapes
+    ///
+    /// `x`: `[d_x]`; `out`: `[d_input]`.
+    pub fn apply(&self, x: &[f32], out: &mut [f32]) {
+        let (values, indicators) = out.split_at_mut(self.d_x());
+        indicators.fill(0.0);
+        for (at, (&x, z)) in x.iter().zip(values).enumerate() {
+            if x.is_nan() {
+                *z = 0.0;
+                if let Some(indicator) = indicators.get_mut(at) {
+                    *indicator = 1.0;
+                }
+            } else {
+                let t = transformed(x, self.transforms[at]);
+                *z = ((t - self.center[at]) / self.spread[at]).clamp(-Z_MAX, Z_MAX);
+            }
+        }
+    }
+
+    /// Standardizes rows `[n, d_x]` into `[n, d_input]`.
+    pub fn apply_rows(&self, x: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; x.len() / self.d_x() * self.d_input()];
+        let rows = x.chunks_exact(self.d_x()).zip(out.chunks_exact_mut(self.d_input()));
+        rows.for_each(|(x, out)| self.apply(x, out));
+        out
+    }
+}
+
+/// Counts that span decades go through `log1p`, signed values that do through its odd extension.
+///
+/// "Span decades": the largest magnitude exceeds the median nonzero one more than thirtyfold.
+fn automatic_transform(x: &[f32]) -> Transform {
+    let mut magnitudes: Vec<f32> =
+        x.iter().filter(|x| x.is_finite() && **x != 0.0).map(|x| x.abs()).collect();
+    if magnitudes.is_empty() {
+        return Transform::Identity;
+    }
+    magnitudes.sort_by(f32::total_cmp);
+    let median = magnitudes[magnitudes.len() / 2];
+    let high = magnitudes[magnitudes.len() - 1 - magnitudes.len() / 1000];
+    match (high > 30.0 * median, x.iter().any(|x| *x < 0.0)) {
+        (false, _) => Transform::Identity,
+        (true, false) => Transform::Log1p,
+        (true, true) => Transform::SignedLog1p,
+    }
+}
+
+/// The runtime's transform, in the same library.
+fn transformed(x: f32, transform: Transform) -> f32 {
+    match transform {
+        Transform::Identity => x,
+        Transform::Log1p => libm::log1pf(x.max(0.0)),
+        Transform::SignedLog1p => libm::log1pf(x.abs()).copysign(x),
+    }
+}
+
+/// Mean and standard deviation; a standard deviation of 1 for constant or absent values.
+fn moments(values: impl Iterator<Item = f32>) -> (f64, f64) {
+    let (mut n, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for value in values.map(f64::from).filter(|value| value.is_finite()) {
+        n += 1.0;
+        let difference = value - mean;
+        mean += difference / n;
+        squares += difference * (value - mean);
+    }
+    let sd = f64::sqrt(squares / f64::max(n, 1.0));
+    let negligible = 1e-6 * f64::max(mean.abs(), 1e-6);
+    (mean, if sd > negligible { sd } else { 1.0 })
+}
+
+/// How one target is standardized: `z = (t(y) - center) / spread`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetScaling {
+    /// Name (`cases+1`).
+    pub name: String,
+    /// Name of the series it is a step of (`cases`), or its own.
+    pub series: String,
+    /// Transform before centering.
+    pub transform: TargetTransform,
+    /// Mean of the transformed target.
+    pub center: f32,
+    /// Standard deviation of the transformed target.
+    pub spread: f32,
+    /// Lower end of the support.
+    pub lower: f32,
+    /// Upper end of the support.
+    pub upper: f32,
+}
+
+impl TargetScaling {
+    /// Estimates the scaling of every target of the schema from training simulations.
+    ///
+    /// Targets of one series share a transform, so that their answers compare.
+    pub fn fit(corpus: &Corpus) -> Vec<TargetScaling> {
+        let schema: &Schema = &corpus.schema;
+        let d = schema.d_target();
+        let column = |at: usize| corpus.target.iter().skip(at).step_by(d).copied();
+        let scaling = |at: usize| {
+            let target = &schema.targets[at];
+            let group = schema.target_indices(&target.group);
+            let lower = target.lower.unwrap_or(f32::NEG_INFINITY);
+            let values: Vec<f32> = group.iter().flat_map(|&at| column(at)).collect();
+            let transform = automatic_target_transform(&values, target.integer, lower);
+            let (center, spread) = moments(column(at).map(|y| forward(y, transform)));
+            TargetScaling {
+                name: target.name.clone(),
+                series: target.group.clone(),
+                transform,
+                center: center as f32,
+                spread: spread as f32,
+                lower,
+                upper: target.upper.unwrap_or(f32::INFINITY),
+            }
+        };
+        (0..d).map(scaling).collect()
+    }
+
+    /// Standardizes a target.
+    pub fn to_z(&self, y: f32) -> f32 {
+        (forward(y, self.transform) - self.center) / self.spread
+    }
+
+    /// From a standardized value to raw units, inside the support.
+    pub fn from_z(&self, z: f32) -> f32 {
+        let y = self.center + self.spread * z;
+        let value = match self.transform {
+            TargetTransform::Identity => y,
+            TargetTransform::Log1p => libm::expm1f(y),
+            TargetTransform::Log => libm::expf(y),
+            TargetTransform::Sqrt => y.max(0.0) * y.max(0.0),
+        };
+        value.min(self.upper).max(self.lower)
+    }
+}
+
+fn forward(y: f32, transform: TargetTransform) -> f32 {
+    match transform {
+        TargetTransform::Identity => y,
+        TargetTransform::Log1p => libm::log1pf(y.max(0.0)),
+        // A target at the very end of its support stays finite.
+        TargetTransform::Log => libm::logf(y.max(f32::MIN_POSITIVE)),
+        TargetTransform::Sqrt => libm::sqrtf(y.max(0.0)),
+    }
+}
+
+/// Counts are stabilized by the square root: it keeps absolute errors of large counts in view, which `log1p` does not.
+/// Positive continuous targets that span decades go through the logarithm.
+fn automatic_target_transform(values: &[f32], integer: bool, lower: f32) -> TargetTransform {
+    if lower < 0.0 {
+        return TargetTransform::Identity;
+    }
+    if integer {
+        return TargetTransform::Sqrt;
+    }
+    let (low, high) = values
+        .iter()
+        .fold((f32::INFINITY, 0.0_f32), |(low, high), &y| (low.min(y), high.max(y)));
+    if low > 0.0 && high > 30.0 * low { TargetTransform::Log } else { TargetTransform::Identity }
+}

@@ -1,0 +1,732 @@
+//! From TOML to a checked [`Study`].
+
+use super::document::{Document, Entry, Section, nearest, quoted};
+use super::{
+    Bank, Budget, Head, Input, MechanismPrior, Missing, Network, Observation, Prior,
+    ReportingDelay, Series, Simulation, Study, StudyError, Training, Transform,
+};
+use crate::simulator::{
+    CASES, HEAD_START, MISSING_FRACTION, MechanismKind, OVERDISPERSION, ParameterSpec, R0,
+    REPORTING_DELAY_MEAN, REPORTING_FRACTION, WEEKEND_FACTOR,
+};
+
+type Result<T> = std::result::Result<T, StudyError>;
+
+pub(super) fn study(text: &str, file: &str) -> Result<Study> {
+    let document = Document { file, text };
+    let table = document.parse()?;
+    let mut root = Section::new(&document, "the study", 0..0, &table);
+
+    let name = root.require("name", "\"my-study\"")?.text()?.to_owned();
+    let seed = optional(root.take("seed"), 1, |e| e.integer(0, i64::MAX as u64))?;
+    let (input, steps) = input(root.take("input"))?;
+    let parts = SimulationParts {
+        population: root.take("population"),
+        mechanisms: root.take("mechanism"),
+        observation: root.take("observation"),
+        forecast: root.take("forecast"),
+        steps,
+    };
+    let simulation = simulation(&document, parts, input.missing)?;
+    let network = network(root.take("network"))?;
+    let heads = heads(&mut root, simulation.as_ref())?;
+    let bank = bank(root.take("bank"))?;
+    let budget = budget(root.take("budget"))?;
+    let training = training(root.take("training"))?;
+    root.finish()?;
+    Ok(Study {
+        name,
+        seed,
+        input,
+        simulation,
+        network,
+        heads,
+        bank,
+        budget,
+        training,
+        file: file.to_owned(),
+        source: text.to_owned(),
+    })
+}
+
+/// The value of an entry that may be absent.
+fn optional<'d, 'a, T>(
+    entry: Option<Entry<'d, 'a>>,
+    default: T,
+    read: impl FnOnce(&Entry<'d, 'a>) -> Result<T>,
+) -> Result<T> {
+    entry.map_or(Ok(default), |entry| read(&entry))
+}
+
+fn input<'d, 'a>(entry: Option<Entry<'d, 'a>>) -> Result<(Input, Option<Entry<'d, 'a>>)> {
+    let mut input = Input {
+        transform: Transform::Auto,
+        missing: Missing::Refuse,
+    };
+    let Some(entry) = entry else {
+        return Ok((input, None));
+    };
+    let mut section = entry.section("[input]")?;
+    let steps = section.take("steps");
+    if let Some(period) = section.take("period") {
+        let text = period.text()?;
+        if text != "1 day" {
+            let hint = Some(
+                "the mechanisms advance by days; aggregate the data to daily values".to_owned(),
+            );
+            return Err(period.error(format!("`period` is `{text}`; write `1 day`"), hint));
+        }
+    }
+    if let Some(entry) = section.take("transform") {
+        input.transform = match entry.choice(&["auto", "identity", "log1p"])? {
+            "auto" => Transform::Auto,
+            "identity" => Transform::Identity,
+            _ => Transform::Log1p,
+        };
+    }
+    if let Some(entry) = section.take("missing") {
+        input.missing = match entry.choice(&["refuse", "allow"])? {
+            "refuse" => Missing::Refuse,
+            _ => Missing::Allow,
+        };
+    }
+    section.finish()?;
+    Ok((input, steps))
+}
+
+struct SimulationParts<'d, 'a> {
+    population: Option<Entry<'d, 'a>>,
+    mechanisms: Option<Entry<'d, 'a>>,
+    observation: Option<Entry<'d, 'a>>,
+    forecast: Option<Entry<'d, 'a>>,
+    steps: Option<Entry<'d, 'a>>,
+}
+
+fn simulation(
+    document: &Document,
+    parts: SimulationParts,
+    missing: Missing,
+) -> Result<Option<Simulation>> {
+    let Some(mechanisms) = parts.mechanisms else {
+        let orphan = [&parts.population, &parts.observation, &parts.forecast]
+            .into_iter()
+            .flatten()
+            .next();
+        return match orphan {
+            None => Ok(None),
+            Some(entry) => {
+                let message = format!(
+                    "[{}] without any [[mechanism]]; add one, or remove the section",
+                    entry.key
+                );
+                let hint = "only a study that simulates has it; one for a stored corpus does not"
+                    .to_owned();
+                Err(document.error(entry.key_span.clone(), message, Some(hint)))
+            }
+        };
+    };
+    let missing_key = |what: &str, hint: &str| {
+        let message = format!("{what} is missing; a study with a [[mechanism]] needs it");
+        document.error(mechanisms.key_span.clone(), message, Some(hint.to_owned()))
+    };
+    let steps = parts
+        .steps
+        .ok_or_else(|| missing_key("`steps` of [input]", "add `steps = 64` under [input]"))?;
+    let steps = steps.integer(1, 4096)? as usize;
+
+    let population = parts
+        .population
+        .ok_or_else(|| missing_key("[population]", "add [population] with its `size`"))?;
+    let mut section = population.section("[population]")?;
+    let population = section
+        .require("size", "200_000")?
+        .integer(1, 1_000_000_000)? as u32;
+    let steps_per_day = optional(section.take("steps_per_day"), 1, |e| e.integer(1, 1000))? as u32;
+    section.finish()?;
+
+    let mut forecast_steps = 0;
+    if let Some(forecast) = parts.forecast {
+        let mut section = forecast.section("[forecast]")?;
+        forecast_steps = section.require("steps", "14")?.integer(1, 365)? as usize;
+        section.finish()?;
+    }
+
+    let observation = parts
+        .observation
+        .ok_or_else(|| missing_key("[observation]", "add [observation] with its `series`"))?;
+    let observation = self::observation(&observation, missing)?;
+
+    let mut priors: Vec<MechanismPrior> = Vec::new();
+    for item in mechanisms.items()? {
+        let (name, prior) = mechanism(&item, population)?;
+        if priors.iter().any(|other| other.name == prior.name) {
+            let message = format!(
+                "two mechanisms are named `{}`; each needs a name of its own",
+                prior.name
+            );
+            let hint = "add `name = \"...\"` beside `kind`".to_owned();
+            return Err(name.error(message, Some(hint)));
+        }
+        priors.push(prior);
+    }
+    if priors.is_empty() {
+        return Err(mechanisms.error("no mechanism at all; add at least one [[mechanism]]", None));
+    }
+    Ok(Some(Simulation {
+        steps,
+        period_days: 1,
+        forecast_steps,
+        population,
+        steps_per_day,
+        mechanisms: priors,
+        observation,
+    }))
+}
+
+fn mechanism<'d, 'a>(
+    item: &Entry<'d, 'a>,
+    population: u32,
+) -> Result<(Entry<'d, 'a>, MechanismPrior)> {
+    let mut section = item.section("[[mechanism]]")?;
+    section.span = item.value.span();
+    let names = MechanismKind::ALL.map(|kind| kind.mechanism().name());
+    let entry = section.require("kind", "\"SEIR\"")?;
+    let kind = entry.choice(&names)?;
+    let at = names
+        .iter()
+        .position(|name| *name == kind)
+        .expect("choice returns one of the names");
+    let kind = MechanismKind::ALL[at];
+    section.name = format!("[[mechanism]] {}", names[at]);
+    let named = section.take("name");
+    let name = named
+        .as_ref()
+        .map_or(Ok(names[at]), Entry::text)?
+        .to_owned();
+    let mut priors = Vec::new();
+    for spec in kind.mechanism().parameters() {
+        let entry = section.require(spec.name, &example(spec))?;
+        let prior = prior(&entry, spec)?;
+        if spec.unit == "people" && prior.bounds().1 > f64::from(population) {
+            let message = format!(
+                "`{}` reaches {}, more than the {population} people of [population]; stay below",
+                spec.name,
+                prior.bounds().1
+            );
+            return Err(entry.error(message, None));
+        }
+        priors.push(prior);
+    }
+    section.finish()?;
+    Ok((
+        named.unwrap_or(entry),
+        MechanismPrior { name, kind, priors },
+    ))
+}
+
+fn observation(entry: &Entry, missing: Missing) -> Result<Observation> {
+    let mut section = entry.section("[observation]")?;
+    let series = match section
+        .require("series", "\"incidence\"")?
+        .choice(&["incidence", "prevalence"])?
+    {
+        "incidence" => Series::Incidence,
+        _ => Series::Prevalence,
+    };
+    let mut effect = |spec: &ParameterSpec| {
+        section
+            .take(spec.name)
+            .map(|entry| prior(&entry, spec))
+            .transpose()
+    };
+    let head_start = effect(&HEAD_START)?;
+    let reporting_fraction = effect(&REPORTING_FRACTION)?;
+    let weekend_factor = effect(&WEEKEND_FACTOR)?;
+    let overdispersion = effect(&OVERDISPERSION)?;
+    let mut reporting_delay = None;
+    if let Some(entry) = section.take("reporting_delay") {
+        let mut table = entry.section("`reporting_delay`")?;
+        let spec = ParameterSpec {
+            name: "mean",
+            ..REPORTING_DELAY_MEAN
+        };
+        let mean = prior(&table.require("mean", &example(&spec))?, &spec)?;
+        let max_days = table.require("max_days", "14")?.integer(0, 365)? as usize;
+        table.finish()?;
+        reporting_delay = Some(ReportingDelay { mean, max_days });
+    }
+    let mut missing_fraction = None;
+    if let Some(entry) = section.take(MISSING_FRACTION.name) {
+        missing_fraction = Some(prior(&entry, &MISSING_FRACTION)?);
+        if missing == Missing::Refuse {
+            let message = "`missing_fraction` loses values, but [input] refuses missing ones; make them agree";
+            let hint = "add `missing = \"allow\"` under [input]".to_owned();
+            return Err(section.document.error(entry.key_span, message, Some(hint)));
+        }
+    }
+    section.finish()?;
+    Ok(Observation {
+        series,
+        head_start,
+        reporting_fraction,
+        reporting_delay,
+        weekend_factor,
+        overdispersion,
+        missing_fraction,
+    })
+}
+
+/// `{ uniform = [a, b], unit = "..." }`, `log_uniform` or `fixed`, within what the parameter can mean.
+fn prior(entry: &Entry, spec: &ParameterSpec) -> Result<Prior> {
+    if entry.value.get_ref().as_table().is_none() {
+        let message = format!("`{}` is not a prior; write `{}`", spec.name, example(spec));
+        return Err(entry.error(message, None));
+    }
+    let mut section = entry.section(&format!("the prior of `{}`", spec.name))?;
+    let forms = [
+        section.take("uniform"),
+        section.take("log_uniform"),
+        section.take("fixed"),
+    ];
+    let prior = match &forms {
+        [Some(pair), None, None] => {
+            let (lower, upper) = bounds(pair, spec)?;
+            Prior::Uniform(lower, upper)
+        }
+        [None, Some(pair), None] => {
+            let (lower, upper) = bounds(pair, spec)?;
+            if lower <= 0.0 {
+                let message =
+                    format!("`log_uniform` starts at {lower}; it needs a positive lower bound");
+                return Err(pair.items()?[0].error(message, None));
+            }
+            Prior::LogUniform(lower, upper)
+        }
+        [None, None, Some(value)] => Prior::Fixed(legal(value, spec)?),
+        [None, None, None] => {
+            let message = format!(
+                "`{}` has no distribution; write `{}`",
+                spec.name,
+                example(spec)
+            );
+            // A misspelled form is the likelier reading when there is an unknown key.
+            section.finish()?;
+            return Err(entry.error(message, None));
+        }
+        _ => {
+            let second = forms
+                .iter()
+                .flatten()
+                .max_by_key(|form| form.key_span.start)
+                .expect("two at least");
+            let message = format!("`{}` has two distributions; keep one", spec.name);
+            return Err(entry.document.error(second.key_span.clone(), message, None));
+        }
+    };
+    match section.take("unit") {
+        None if spec.unit == "1" => {}
+        None => {
+            let message = format!("`{}` has no unit; it is in `{}`", spec.name, spec.unit);
+            return Err(entry.error(message, Some(format!("add `unit = \"{}\"`", spec.unit))));
+        }
+        Some(unit) => {
+            let text = unit.text()?;
+            if text != spec.unit {
+                let message = format!(
+                    "`{}` has the unit `{text}`; it is in `{}`",
+                    spec.name, spec.unit
+                );
+                return Err(unit.error(message, conversion(text, spec.unit)));
+            }
+        }
+    }
+    section.finish()?;
+    Ok(prior)
+}
+
+fn bounds(pair: &Entry, spec: &ParameterSpec) -> Result<(f64, f64)> {
+    let items = pair.items()?;
+    let [low, high] = items.as_slice() else {
+        let message = format!(
+            "`{}` has {} values; write two, `[lower, upper]`",
+            pair.key,
+            items.len()
+        );
+        return Err(pair.error(message, None));
+    };
+    let (lower, upper) = (legal(low, spec)?, legal(high, spec)?);
+    if lower >= upper {
+        let message = format!(
+            "bounds of `{}` are {lower} and {upper}; the lower one comes first and is smaller",
+            spec.name
+        );
+        let hint = (lower == upper).then(|| format!("for a known value write `fixed = {lower}`"));
+        return Err(pair.error(message, hint));
+    }
+    Ok((lower, upper))
+}
+
+/// A number that the parameter can have.
+fn legal(entry: &Entry, spec: &ParameterSpec) -> Result<f64> {
+    let value = entry.number()?;
+    let range = format!(
+        "{} to {} {}",
+        spec.lower,
+        spec.upper,
+        unit_suffix(spec.unit)
+    );
+    if value < spec.lower || value > spec.upper {
+        let fault = if value < 0.0 {
+            "negative"
+        } else {
+            "out of range"
+        };
+        let message = format!(
+            "`{}` is {fault} ({value}); it lies in {}",
+            spec.name,
+            range.trim_end()
+        );
+        return Err(entry.error(message, None));
+    }
+    if spec.integer && value.fract() != 0.0 {
+        return Err(entry.error(
+            format!("`{}` is {value}; it is a whole number", spec.name),
+            None,
+        ));
+    }
+    Ok(value)
+}
+
+fn unit_suffix(unit: &str) -> &str {
+    if unit == "1" { "" } else { unit }
+}
+
+fn example(spec: &ParameterSpec) -> String {
+    let (lower, upper) = match (spec.unit, spec.integer) {
+        ("people", _) => ("5", "49"),
+        (_, true) => ("0", "10"),
+        ("day", _) => ("1.5", "5.0"),
+        _ => ("0.1", "0.5"),
+    };
+    format!(
+        "{{ uniform = [{lower}, {upper}], unit = \"{}\" }}",
+        spec.unit
+    )
+}
+
+/// How to rewrite values that were given in another unit.
+fn conversion(from: &str, to: &str) -> Option<String> {
+    let how = match (from, to) {
+        ("1/week", "1/day") => "divide the values by 7",
+        ("1/hour", "1/day") => "multiply the values by 24",
+        ("1/month", "1/day") => "divide the values by 30.4",
+        ("1/year", "1/day") => "divide the values by 365",
+        ("week" | "weeks", "day") => "multiply the values by 7",
+        ("hour" | "hours", "day") => "divide the values by 24",
+        ("%" | "percent", "1") => "divide the values by 100",
+        ("day" | "days", "1/day") => "a period of d days is a rate of 1/d",
+        ("per day" | "/day" | "day^-1" | "days" | "d" | "1/d" | "person" | "persons", _) => {
+            "it is spelled differently"
+        }
+        _ => return None,
+    };
+    Some(format!("{how}, and write `unit = \"{to}\"`"))
+}
+
+fn network(entry: Option<Entry>) -> Result<Network> {
+    let mut network = Network {
+        hidden: vec![128, 128, 64],
+    };
+    let Some(entry) = entry else {
+        return Ok(network);
+    };
+    let mut section = entry.section("[network]")?;
+    if let Some(hidden) = section.take("hidden") {
+        let widths = hidden.items()?;
+        if widths.is_empty() || widths.len() > 8 {
+            return Err(hidden.error(
+                format!("`hidden` has {} layers; write 1 to 8 widths", widths.len()),
+                None,
+            ));
+        }
+        network.hidden = widths
+            .iter()
+            .map(|w| Ok(w.integer(1, 4096)? as usize))
+            .collect::<Result<_>>()?;
+    }
+    section.finish()?;
+    Ok(network)
+}
+
+fn heads(root: &mut Section, simulation: Option<&Simulation>) -> Result<Vec<Head>> {
+    let entry = root.require("head", "[{ kind = \"categorical\" }]")?;
+    let mut heads: Vec<Head> = Vec::new();
+    for item in entry.items()? {
+        let mut section = item.section("[[head]]")?;
+        section.span = item.value.span();
+        let kind = section.require("kind", "\"quantiles\"")?;
+        let word = kind.choice(&["categorical", "quantiles"])?;
+        section.name = format!("[[head]] {word}");
+        let head = match word {
+            "categorical" => {
+                if simulation.is_some_and(|s| s.mechanisms.len() < 2) {
+                    let message = "`categorical` chooses among mechanisms, and there is one; remove the head or add a mechanism";
+                    return Err(kind.error(message, None));
+                }
+                Head::Categorical
+            }
+            _ => Head::Quantiles {
+                targets: targets(&mut section, simulation)?,
+                levels: levels(&mut section)?,
+            },
+        };
+        if heads
+            .iter()
+            .any(|other| std::mem::discriminant(other) == std::mem::discriminant(&head))
+        {
+            let hint = "one head takes several targets".to_owned();
+            return Err(kind.error(format!("two heads are `{word}`; keep one"), Some(hint)));
+        }
+        section.finish()?;
+        heads.push(head);
+    }
+    if heads.is_empty() {
+        return Err(entry.error("no head at all; the network needs an answer to give", None));
+    }
+    Ok(heads)
+}
+
+fn targets(section: &mut Section, simulation: Option<&Simulation>) -> Result<Vec<String>> {
+    let entry = section.require("targets", "[\"R0\"]")?;
+    let mut targets: Vec<String> = Vec::new();
+    for item in entry.items()? {
+        let name = item.text()?;
+        if let Some(simulation) = simulation {
+            check_target(&item, name, simulation)?;
+        }
+        if targets.iter().any(|other| other == name) {
+            return Err(item.error(format!("target `{name}` appears twice; keep one"), None));
+        }
+        targets.push(name.to_owned());
+    }
+    if targets.is_empty() {
+        return Err(entry.error("`targets` is empty; name at least one", None));
+    }
+    Ok(targets)
+}
+
+fn check_target(item: &Entry, name: &str, simulation: &Simulation) -> Result<()> {
+    if name == CASES && simulation.forecast_steps == 0 {
+        let hint = "add [forecast] with `steps = 14`".to_owned();
+        return Err(item.error(
+            "target `cases` is the forecast, and the study has none; add one",
+            Some(hint),
+        ));
+    }
+    // Every mechanism must have it: a quantile of something absent has no meaning.
+    let mut known = vec![R0.to_owned()];
+    if simulation.forecast_steps > 0 {
+        known.push(CASES.to_owned());
+    }
+    for mechanism in &simulation.mechanisms {
+        known.extend(
+            mechanism
+                .kind
+                .mechanism()
+                .parameters()
+                .iter()
+                .map(|spec| spec.name.to_owned()),
+        );
+    }
+    let observation = &simulation.observation;
+    let effects = [
+        (HEAD_START, observation.head_start.is_some()),
+        (REPORTING_FRACTION, observation.reporting_fraction.is_some()),
+        (REPORTING_DELAY_MEAN, observation.reporting_delay.is_some()),
+        (WEEKEND_FACTOR, observation.weekend_factor.is_some()),
+        (OVERDISPERSION, observation.overdispersion.is_some()),
+        (MISSING_FRACTION, observation.missing_fraction.is_some()),
+    ];
+    known.extend(
+        effects
+            .iter()
+            .filter(|(_, used)| *used)
+            .map(|(spec, _)| spec.name.to_owned()),
+    );
+    known.sort();
+    known.dedup();
+    if !known.iter().any(|known| known == name) {
+        let hint = nearest(name, &known).map(|near| format!("is `{near}` meant?"));
+        return Err(item.error(
+            format!("unknown target `{name}`; write one of {}", quoted(&known)),
+            hint,
+        ));
+    }
+    let is_effect = effects.iter().any(|(spec, _)| spec.name == name);
+    if name != R0 && name != CASES && !is_effect {
+        let without = simulation.mechanisms.iter().find(|mechanism| {
+            mechanism
+                .kind
+                .mechanism()
+                .parameters()
+                .iter()
+                .all(|spec| spec.name != name)
+        });
+        if let Some(mechanism) = without {
+            let message = format!(
+                "target `{name}` is not a parameter of mechanism `{}`; choose one that every mechanism has",
+                mechanism.name
+            );
+            return Err(item.error(message, None));
+        }
+    }
+    Ok(())
+}
+
+fn levels(section: &mut Section) -> Result<Vec<f64>> {
+    let entry = section.require("levels", "[0.05, 0.25, 0.5, 0.75, 0.95]")?;
+    let items = entry.items()?;
+    let mut levels: Vec<f64> = Vec::new();
+    for item in &items {
+        let level = item.number()?;
+        if level <= 0.0 || level >= 1.0 {
+            return Err(item.error(
+                format!("level {level} is no probability; levels lie strictly between 0 and 1"),
+                None,
+            ));
+        }
+        if levels.last().is_some_and(|last| *last >= level) {
+            return Err(item.error(
+                format!("level {level} does not increase; write levels in increasing order"),
+                None,
+            ));
+        }
+        levels.push(level);
+    }
+    if levels.is_empty() {
+        return Err(entry.error("`levels` is empty; write at least one", None));
+    }
+    for (item, level) in items.iter().zip(&levels) {
+        let mirror = 1.0 - level;
+        if !levels.iter().any(|other| (other - mirror).abs() < 1e-9) {
+            let mirror = (mirror * 1e9).round() / 1e9;
+            let message = format!(
+                "level {level} has no counterpart; levels are symmetric around 0.5, so add {mirror}"
+            );
+            return Err(item.error(message, None));
+        }
+    }
+    Ok(levels)
+}
+
+fn bank(entry: Option<Entry>) -> Result<Bank> {
+    let mut bank = Bank {
+        prototypes: 256,
+        embedding: 16,
+        neighbors: 5,
+    };
+    let Some(entry) = entry else { return Ok(bank) };
+    let mut section = entry.section("[bank]")?;
+    bank.prototypes = optional(section.take("prototypes"), bank.prototypes as u64, |e| {
+        e.integer(1, 65_535)
+    })? as usize;
+    bank.embedding = optional(section.take("embedding"), bank.embedding as u64, |e| {
+        e.integer(1, 256)
+    })? as usize;
+    let neighbors = section.take("neighbors");
+    bank.neighbors = optional(neighbors.clone(), bank.neighbors as u64, |e| {
+        e.integer(1, 64)
+    })? as usize;
+    if bank.neighbors > bank.prototypes {
+        let message = format!(
+            "{} neighbors of {} prototypes; keep at least as many",
+            bank.neighbors, bank.prototypes
+        );
+        return Err(neighbors.unwrap_or(entry).error(message, None));
+    }
+    section.finish()?;
+    Ok(bank)
+}
+
+fn budget(entry: Option<Entry>) -> Result<Budget> {
+    let mut budget = Budget {
+        flash_kib: 64,
+        ram_kib: 8,
+    };
+    let Some(entry) = entry else {
+        return Ok(budget);
+    };
+    let mut section = entry.section("[budget]")?;
+    budget.flash_kib = optional(section.take("flash_kib"), 64, |e| e.integer(1, 1 << 20))? as usize;
+    budget.ram_kib = optional(section.take("ram_kib"), 8, |e| e.integer(1, 1 << 20))? as usize;
+    section.finish()?;
+    Ok(budget)
+}
+
+fn training(entry: Option<Entry>) -> Result<Training> {
+    let mut t = Training {
+        simulations: 200_000,
+        steps: 20_000,
+        batch: 256,
+        learning_rate: 1e-3,
+        warmup: 200,
+        weight_decay: 0.0,
+        gradient_clip: 1.0,
+        validation: 4096,
+        validate_every: 500,
+        patience: 10,
+        calibration: 4096,
+    };
+    let Some(entry) = entry else { return Ok(t) };
+    let mut section = entry.section("[training]")?;
+    t.simulations = optional(section.take("simulations"), t.simulations, |e| {
+        e.integer(1, 1 << 40)
+    })?;
+    t.steps = optional(section.take("steps"), t.steps, |e| e.integer(1, 1 << 40))?;
+    let batch = section.take("batch");
+    t.batch = optional(batch.clone(), t.batch as u64, |e| e.integer(1, 1 << 20))? as usize;
+    t.learning_rate = optional(section.take("learning_rate"), t.learning_rate, |e| {
+        e.number_in(1e-8, 10.0)
+    })?;
+    let warmup = section.take("warmup");
+    t.warmup = optional(warmup.clone(), t.warmup.min(t.steps / 10), |e| {
+        e.integer(0, 1 << 40)
+    })?;
+    t.weight_decay = optional(section.take("weight_decay"), t.weight_decay, |e| {
+        e.number_in(0.0, 1.0)
+    })?;
+    t.gradient_clip = optional(section.take("gradient_clip"), t.gradient_clip, |e| {
+        e.number_in(1e-6, 1e6)
+    })?;
+    t.validation = optional(section.take("validation"), t.validation, |e| {
+        e.integer(16, 1 << 30)
+    })?;
+    t.validate_every = optional(section.take("validate_every"), t.validate_every, |e| {
+        e.integer(1, 1 << 40)
+    })?;
+    t.patience = optional(section.take("patience"), t.patience, |e| {
+        e.integer(1, 1 << 30)
+    })?;
+    t.calibration = optional(section.take("calibration"), t.calibration, |e| {
+        e.integer(16, 1 << 30)
+    })?;
+    if let Some(entry) = batch.filter(|_| t.batch as u64 > t.simulations) {
+        let message = format!(
+            "`batch` is {}, more than the {} `simulations`; make it smaller",
+            t.batch, t.simulations
+        );
+        return Err(entry.error(message, None));
+    }
+    if let Some(entry) = warmup.filter(|_| t.warmup > t.steps) {
+        let message = format!(
+            "`warmup` is {}, more than the {} `steps`; make it smaller",
+            t.warmup, t.steps
+        );
+        return Err(entry.error(message, None));
+    }
+    section.finish()?;
+    Ok(t)
+}
+
+#[cfg(test)]
+mod tests;
