@@ -168,6 +168,7 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
         affine,
         q_max: Q_MAX,
         missing: shape.missing,
+        indicator: Q_MAX / 2,
     };
     let indicators = if shape.missing == Missing::Indicator { 2 } else { 1 };
     let mut d_input = shape.d_values * indicators;

@@ -12,8 +12,8 @@ use crate::linked::{LINKED, Linked, Memory};
 pub trait Probe {
     /// Instructions that `work` executes; `None` when the counter wrapped.
     fn instructions(&mut self, work: impl FnOnce()) -> Option<u32>;
-    /// Bytes of stack that `work` uses below this call's own frame.
-    fn stack_bytes(&mut self, work: impl FnOnce()) -> usize;
+    /// Bytes of stack that `work` uses below this call's own frame; `None` when there were not enough.
+    fn stack_bytes(&mut self, work: impl FnOnce()) -> Option<usize>;
 }
 
 /// Measures every linked artifact; false when one of them cannot be.
@@ -31,7 +31,7 @@ fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Opti
     let infer = probe.instructions(|| infer(&model, x, scratch))?;
     let mut inference = model.infer(x, scratch).ok()?;
     let attribute = probe.instructions(|| discard(inference.attribute::<NEAREST>()))?;
-    let stack_bytes = probe.stack_bytes(|| everything(bytes, x, scratch));
+    let stack_bytes = probe.stack_bytes(|| everything(bytes, x, scratch))?;
     println!(
         "{{\"model\":\"{}\",\"artifact_bytes\":{},\"scratch_bytes\":{scratch_bytes},\"from_bytes\":{from_bytes},\
          \"self_test\":{self_test},\"infer\":{infer},\"attribute\":{attribute},\"stack_bytes\":{stack_bytes}}}",

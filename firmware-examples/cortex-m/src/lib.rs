@@ -40,7 +40,7 @@ pub struct Counter {
     overhead_ticks: u32,
 }
 
-/// Frequency of the board's SysTick in units of 1/64 of 1 GHz / 64, that is ticks for each 125 instructions.
+/// SysTick's frequency, as its ticks in the 8 microseconds that 125 instructions take.
 const TICKS_PER_125_INSTRUCTIONS: u32 = if cfg!(feature = "microbit") {
     128 // 16 MHz
 } else if cfg!(feature = "mps2-an505") {
@@ -89,7 +89,7 @@ impl Probe for Counter {
         u32::try_from(instructions).ok()
     }
 
-    fn stack_bytes(&mut self, work: impl FnOnce()) -> usize {
+    fn stack_bytes(&mut self, work: impl FnOnce()) -> Option<usize> {
         stack::high_water(work)
     }
 }

@@ -11,9 +11,9 @@ unsafe extern "C" {
     static mut _stack_end: u32;
 }
 
-/// Bytes of stack that `work` uses below the caller's frame, to the word.
+/// Bytes of stack that `work` uses below the caller's frame, to the word; `None` when it reached the statics.
 #[inline(never)]
-pub fn high_water(work: impl FnOnce()) -> usize {
+pub fn high_water(work: impl FnOnce()) -> Option<usize> {
     let top = cortex_m::register::msp::read() as usize;
     let bottom = &raw mut _stack_end as usize;
     let painted_end = top - MARGIN_BYTES;
@@ -31,5 +31,5 @@ pub fn high_water(work: impl FnOnce()) -> usize {
         }
         address += 4;
     }
-    top - address
+    (address > bottom).then_some(top - address)
 }
