@@ -94,8 +94,8 @@ fn a_failing_firmware_says_so() {
     let mut bytes = std::fs::read(golden::folder().join("small.sgnn")).expect("small.sgnn");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    let path = folder.path().join("damaged.sgnn");
-    std::fs::write(&path, bytes).expect("written");
+    let path = simground_tests::target_dir().join("workloads/damaged.sgnn");
+    firmware::replace(&path, &bytes).expect("written");
     let board = board("cortex-m4");
     let image = firmware::build(board, "answer", &[path]).expect("builds");
     let run = qemu::run(board, &image, folder.path()).expect("runs");
