@@ -213,7 +213,7 @@ impl KernelPosterior {
     fn mechanisms(&self, count: usize) -> Vec<f32, MAX_MECHANISMS> {
         let total = math::float_u64(self.total);
         let shares = self.by_mechanism.iter().take(count);
-        shares.map(|&sum| math::float_u64(sum) / total).collect()
+        crate::first_items(shares.map(|&sum| math::float_u64(sum) / total))
     }
 
     fn thetas(&self, bank: &Bank<'_>) -> Vec<ThetaSummary, MAX_THETA> {
@@ -238,7 +238,7 @@ impl KernelPosterior {
                 sd: step * math::sqrt(variance),
             }
         });
-        summaries.collect()
+        crate::first_items(summaries)
     }
 }
 

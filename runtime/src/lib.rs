@@ -70,6 +70,20 @@ pub use network::Inference;
 pub use requantize::requantize;
 pub use self_test::Checksums;
 
+/// The first `N` items. Collecting into a `heapless::Vec` would panic past its capacity, which the proof of the bounds
+/// rules out but the compiler cannot see.
+pub(crate) fn first_items<T, const N: usize>(
+    items: impl Iterator<Item = T>,
+) -> heapless::Vec<T, N> {
+    let mut first = heapless::Vec::new();
+    for item in items {
+        if first.push(item).is_err() {
+            break;
+        }
+    }
+    first
+}
+
 /// Embeds an artifact in flash at an alignment that every kernel accepts.
 ///
 /// Evaluates to a `&'static [u8]`; the path is relative to the file it stands in, as for `include_bytes!`.

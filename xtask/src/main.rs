@@ -1,2 +1,90 @@
 //! Every command that a person or CI runs.
-fn main() {}
+//!
+//! ```text
+//! cargo xtask check                  formatting, lints, documentation, targets without compare-and-swap
+//! cargo xtask test [--slow]          check, host tests, firmware in QEMU
+//! cargo xtask qemu [BOARD]           firmware in QEMU alone; --bless NAME writes a golden artifact
+//! cargo xtask size [--json|--bless]  instructions, flash, RAM and stack on every core
+//! cargo xtask demo                   study to artifact to microcontroller to explained answer
+//! ```
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod check;
+mod demo;
+mod qemu;
+mod setup;
+mod size;
+mod stage;
+mod test;
+
+/// Every command that a person or CI runs. Exit codes: 0; 1 a stage failed; 2 the machine lacks something.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Formatting, lints, documentation, and the runtime on targets without compare-and-swap
+    Check,
+    /// Check, host tests and firmware in QEMU
+    Test {
+        /// Also the science and stress tests that take minutes
+        #[arg(long)]
+        slow: bool,
+    },
+    /// Runs the firmware in QEMU and prints its log
+    Qemu {
+        /// A core (cortex-m4) or a machine (mps2-an386); every board without it
+        board: Option<String>,
+        /// Writes the golden artifact NAME and what must come of it
+        #[arg(long, value_name = "NAME")]
+        bless: Option<String>,
+    },
+    /// Instructions, flash, RAM and stack of each workload on each core
+    Size {
+        /// One JSON document on stdout
+        #[arg(long)]
+        json: bool,
+        /// Makes these figures the budget
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Study, artifact, microcontroller, explained answer
+    Demo,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<setup::Missing>() => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    setup::run()?;
+    match command {
+        Command::Check => {
+            let mut stages = stage::Stages::default();
+            let outcome = check::run(&mut stages);
+            stages.finish(outcome)
+        }
+        Command::Test { slow } => test::run(slow),
+        Command::Qemu { board: _, bless: Some(name) } => qemu::bless(&name),
+        Command::Qemu { board, bless: None } => qemu::run(board.as_deref()),
+        Command::Size { json, bless } => size::run(json, bless),
+        Command::Demo => demo::run(),
+    }
+}

@@ -19,11 +19,12 @@ impl Inference<'_, '_, '_> {
             .iter()
             .position(|head| matches!(head, Head::Categorical { .. }))?;
         let (head, outputs) = self.head(position)?;
-        let mut logits: Vec<f32, MAX_MECHANISMS> = outputs
-            .iter()
-            .enumerate()
-            .map(|(row, &acc)| output_value(self.model, head.layer(), row, acc))
-            .collect();
+        let mut logits: Vec<f32, MAX_MECHANISMS> = crate::first_items(
+            outputs
+                .iter()
+                .enumerate()
+                .map(|(row, &acc)| output_value(self.model, head.layer(), row, acc)),
+        );
         softmax(&mut logits);
         Some(logits)
     }

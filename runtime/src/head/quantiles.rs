@@ -22,13 +22,14 @@ impl Inference<'_, '_, '_> {
             };
             let first = own.saturating_mul(levels.len());
             let record = targets.at(own)?;
-            let mut z: Vec<f32, MAX_LEVELS> = outputs
-                .iter()
-                .enumerate()
-                .skip(first)
-                .take(levels.len())
-                .map(|(row, &acc)| output_value(self.model, layer, row, acc))
-                .collect();
+            let mut z: Vec<f32, MAX_LEVELS> = crate::first_items(
+                outputs
+                    .iter()
+                    .enumerate()
+                    .skip(first)
+                    .take(levels.len())
+                    .map(|(row, &acc)| output_value(self.model, layer, row, acc)),
+            );
             rearrange(&mut z);
             for value in &mut z {
                 *value = physical(&record, *value);

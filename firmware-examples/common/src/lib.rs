@@ -1,0 +1,10 @@
+//! What every example firmware does, whatever its board.
+//!
+//! A board gives a counter of instructions, a painted stack and an exit; [`answer`], [`stress`] and [`measure`] are
+//! the three programs. None of them allocates.
+#![no_std]
+
+pub mod answer;
+pub mod linked;
+pub mod measure;
+pub mod stress;

@@ -1,0 +1,69 @@
+//! Instructions and stack of each call, as one JSON line for each linked artifact.
+
+use core::hint::black_box;
+
+use semihosting::println;
+use simground_record::NEAREST;
+use simground_runtime::Model;
+
+use crate::linked::{LINKED, Linked, Memory};
+
+/// What a board knows about its own execution.
+pub trait Probe {
+    /// Instructions that `work` executes; `None` when the counter wrapped.
+    fn instructions(&mut self, work: impl FnOnce()) -> Option<u32>;
+    /// Bytes of stack that `work` uses below this call's own frame; `None` when there were not enough.
+    fn stack_bytes(&mut self, work: impl FnOnce()) -> Option<usize>;
+}
+
+/// Measures every linked artifact; false when one of them cannot be.
+pub fn run(memory: &mut Memory, probe: &mut impl Probe) -> bool {
+    LINKED.iter().fold(true, |passed, linked| measure(linked, memory, probe).is_some() && passed)
+}
+
+fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Option<()> {
+    let bytes = black_box(linked.bytes);
+    let from_bytes = probe.instructions(|| discard(Model::from_bytes(bytes)))?;
+    let model = Model::from_bytes(bytes).ok()?;
+    let scratch_bytes = model.scratch_words() * 4;
+    let (x, scratch) = memory.load(linked, model.d_values())?;
+    let self_test = probe.instructions(|| discard(model.self_test(scratch)))?;
+    let infer = probe.instructions(|| infer(&model, x, scratch))?;
+    let mut inference = model.infer(x, scratch).ok()?;
+    let attribute = probe.instructions(|| discard(inference.attribute::<NEAREST>()))?;
+    let stack_bytes = probe.stack_bytes(|| everything(bytes, x, scratch))?;
+    println!(
+        "{{\"model\":\"{}\",\"artifact_bytes\":{},\"scratch_bytes\":{scratch_bytes},\"from_bytes\":{from_bytes},\
+         \"self_test\":{self_test},\"infer\":{infer},\"attribute\":{attribute},\"stack_bytes\":{stack_bytes}}}",
+        linked.name,
+        bytes.len(),
+    );
+    Some(())
+}
+
+#[inline(never)]
+fn infer(model: &Model<'_>, x: &[f32], scratch: &mut [u32]) {
+    if let Ok(inference) = model.infer(black_box(x), scratch) {
+        black_box(inference.outputs());
+    }
+}
+
+/// All that an application calls, for the deepest stack among them.
+#[inline(never)]
+fn everything(bytes: &'static [u8], x: &[f32], scratch: &mut [u32]) {
+    let Ok(model) = Model::from_bytes(bytes) else {
+        return;
+    };
+    discard(model.self_test(scratch));
+    if let Ok(mut inference) = model.infer(x, scratch) {
+        black_box(inference.outputs());
+        discard(inference.mechanism_posterior());
+        discard(inference.quantiles(0));
+        discard(inference.attribute::<NEAREST>());
+    };
+}
+
+/// Makes the compiler compute a value that nobody reads.
+fn discard<T>(value: T) {
+    black_box(value);
+}

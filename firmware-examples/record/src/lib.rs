@@ -1,0 +1,88 @@
+//! Every answer of a model as words, so that two machines can be compared bit for bit.
+//!
+//! The host and every board compile this one file. A record begins with the number of words that follow; inside it,
+//! each part begins with its own length, or with [`ABSENT`] when the model has no such head.
+#![no_std]
+
+use simground_runtime::{Inference, Model};
+
+/// Prototypes asked for in every attribution.
+pub const NEAREST: usize = 5;
+/// Stands for an answer that the model does not give.
+pub const ABSENT: u32 = u32::MAX;
+/// Stands for an input that `infer` refused.
+pub const REFUSED: u32 = u32::MAX - 1;
+
+/// Passes every bit that the model answers for the window `x` to `sink`, floats as their bits.
+///
+/// `scratch` holds at least `model.scratch_words()` words.
+pub fn record(model: &Model<'_>, x: &[f32], scratch: &mut [u32], sink: &mut impl FnMut(u32)) {
+    match model.infer(x, scratch) {
+        Ok(mut inference) => record_inference(&mut inference, sink),
+        Err(_) => sink(REFUSED),
+    }
+}
+
+fn record_inference(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut(u32)) {
+    let report = inference.input_report();
+    sink(u32::from(report.missing));
+    sink(u32::from(report.clamped));
+    sink(u32::from(report.untrained_missing));
+    sink(inference.outputs().len() as u32);
+    for output in inference.outputs() {
+        sink(output.cast_unsigned());
+    }
+    sink(inference.embedding().len() as u32);
+    for value in inference.embedding() {
+        sink(i32::from(*value).cast_unsigned());
+    }
+    record_floats(inference.mechanism_posterior().as_deref(), sink);
+    for target in 0.. {
+        let quantiles = inference.quantiles(target);
+        record_floats(quantiles.as_deref(), sink);
+        if quantiles.is_none() {
+            break;
+        }
+    }
+    record_attribution(inference, sink);
+}
+
+fn record_attribution(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut(u32)) {
+    let Some(attribution) = inference.attribute::<NEAREST>() else {
+        sink(ABSENT);
+        return;
+    };
+    sink(attribution.nearest.len() as u32);
+    for nearest in &attribution.nearest {
+        sink(nearest.prototype);
+        sink(nearest.index as u32);
+        sink((nearest.index >> 32) as u32);
+        sink(u32::from(nearest.mechanism));
+        sink(nearest.squared_distance);
+        sink(bits(nearest.weight));
+    }
+    record_floats(Some(&attribution.mechanism_posterior), sink);
+    sink(attribution.theta.len() as u32);
+    for theta in &attribution.theta {
+        for value in [theta.present, theta.mean, theta.sd] {
+            sink(bits(value));
+        }
+    }
+    sink(bits(attribution.novelty));
+}
+
+fn record_floats(values: Option<&[f32]>, sink: &mut impl FnMut(u32)) {
+    let Some(values) = values else {
+        sink(ABSENT);
+        return;
+    };
+    sink(values.len() as u32);
+    for value in values {
+        sink(bits(*value));
+    }
+}
+
+/// A float's bits; every NaN counts as the same, because which NaN an operation makes is not fixed.
+fn bits(value: f32) -> u32 {
+    if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() }
+}

@@ -1,0 +1,330 @@
+//! Artifacts of fixed shapes with random weights, written without the trainer.
+//!
+//! A second, plain writer of the format: what it writes is read by the runtime's own proof, so the two agree or fail.
+
+use serde::Serialize;
+use simground_runtime::artifact::{
+    Bank, CRC_OFFSET, Channel, EMBEDDING_LIMIT, Head, Input, Layer, MAGIC, Manifest, Missing,
+    OutputLayer, PRELUDE_BYTES, Provenance, Records, SECTION_ALIGNMENT, Section, SelfTest, Target,
+    TargetTransform, Theta, Transform, VERSION, checksum,
+};
+use simground_runtime::{DenseShape, Model, kernel};
+
+/// Largest magnitude of an activation: 12 bits with the sign.
+const Q_MAX: i16 = 2_047;
+
+/// A generator of numbers that never changes (SplitMix64; Steele, Lea and Flood 2014).
+pub struct Random(u64);
+
+impl Random {
+    /// Starts at `seed`.
+    pub fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
+    /// 64 bits.
+    #[expect(clippy::should_implement_trait, reason = "an endless generator, used by name")]
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In `0..limit`.
+    pub fn below(&mut self, limit: u32) -> u32 {
+        ((self.next() >> 32) * u64::from(limit) >> 32) as u32
+    }
+
+    /// In `[0, 1)`.
+    pub fn unit(&mut self) -> f32 {
+        self.below(1 << 24) as f32 / (1 << 24) as f32
+    }
+
+    /// In `-limit..=limit`.
+    fn within(&mut self, limit: i32) -> i32 {
+        self.below(2 * limit.unsigned_abs() + 1).cast_signed() - limit
+    }
+}
+
+/// The shape of a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// File name without its extension.
+    pub name: &'static str,
+    /// Values in a window.
+    pub d_values: u16,
+    /// Transform of the values.
+    pub transform: Transform,
+    /// Treatment of missing values.
+    pub missing: Missing,
+    /// Widths of the hidden layers.
+    pub trunk: &'static [u16],
+    /// Mechanisms of the categorical head.
+    pub mechanisms: u16,
+    /// Targets of the quantile head, which has three levels; 0 for none.
+    pub targets: u16,
+    /// Prototypes and width of their embedding.
+    pub bank: Option<(u32, u16)>,
+}
+
+/// Dense 32-64-64-16-4.
+pub const A: Shape = Shape {
+    name: "A",
+    d_values: 32,
+    transform: Transform::Identity,
+    missing: Missing::Refuse,
+    trunk: &[64, 64, 16],
+    mechanisms: 4,
+    targets: 0,
+    bank: None,
+};
+/// Dense 64-128-128-32-8.
+pub const B: Shape = Shape { name: "B", d_values: 64, trunk: &[128, 128, 32], mechanisms: 8, ..A };
+/// 512 prototypes of 16 values behind the smallest network.
+pub const BANK: Shape =
+    Shape { name: "bank", d_values: 4, trunk: &[4], mechanisms: 3, bank: Some((512, 16)), ..A };
+/// Every part of the format in few bytes.
+pub const SMALL: Shape = Shape {
+    name: "small",
+    d_values: 14,
+    transform: Transform::Log1p,
+    missing: Missing::Indicator,
+    trunk: &[22, 17],
+    mechanisms: 3,
+    targets: 3,
+    bank: Some((30, 6)),
+};
+
+/// The artifact of a shape; always the same bytes.
+pub fn build(shape: &Shape) -> Vec<u8> {
+    let bytes = write(shape, &[], 0);
+    let vectors = 3;
+    let self_test = self_test_vectors(shape, &bytes, vectors);
+    write(shape, &self_test, vectors)
+}
+
+/// A window that the examples ask a model of this shape about, as CSV.
+pub fn window_csv(shape: &Shape) -> String {
+    let mut random = Random::new(7);
+    let header: Vec<_> = (0..shape.d_values).map(|i| format!("t{i}")).collect();
+    let values: Vec<_> = (0..shape.d_values).map(|_| random.below(300).to_string()).collect();
+    format!("{}\n{}\n", header.join(","), values.join(","))
+}
+
+/// What the tensors hold so far.
+#[derive(Default)]
+struct Tensors(Vec<u8>);
+
+impl Tensors {
+    fn section(&mut self, bytes: impl IntoIterator<Item = u8>) -> Section {
+        self.0.resize(self.0.len().next_multiple_of(SECTION_ALIGNMENT), 0);
+        let offset = self.0.len();
+        self.0.extend(bytes);
+        Section { offset: word(offset), length: word(self.0.len() - offset) }
+    }
+
+    /// Random weights whose sums stay in bounds, at multipliers that keep the output's spread near the input's.
+    fn stream(&mut self, random: &mut Random, shape: DenseShape, scale: Option<f32>) -> Section {
+        let pairs = shape.padded_input() / 2;
+        let d_input = shape.padded_input() as f64;
+        // Mean |w| is half the limit; 0.6 leaves room for the spread of the sum.
+        let limit =
+            (2.0 * 0.6 * kernel::SUM_LIMIT as f64 / (d_input * f64::from(Q_MAX))).min(127.0);
+        let gain = 1.0 / (limit / 3_f64.sqrt() * d_input.sqrt());
+        let multiplier = (gain * 2_f64.powi(32)) as i32;
+        let mut bytes = Vec::new();
+        for _ in 0..shape.padded_output() / kernel::BLOCK_ROWS {
+            for _ in 0..4 * pairs {
+                let (upper, lower) = (random.within(limit as i32), random.within(limit as i32));
+                bytes.extend(((256 * upper + lower) as i16).to_le_bytes());
+            }
+            for _ in 0..kernel::BLOCK_ROWS {
+                bytes.extend((random.within(200) * limit as i32).to_le_bytes());
+            }
+            for _ in 0..kernel::BLOCK_ROWS {
+                let bits = scale.map_or(multiplier, |scale| scale.to_bits().cast_signed());
+                bytes.extend(bits.to_le_bytes());
+            }
+        }
+        self.section(bytes)
+    }
+}
+
+fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
+    let mut random = Random::new(shape.name.bytes().map(u64::from).sum());
+    let mut tensors = Tensors::default();
+    let values = usize::from(shape.d_values);
+    let log = shape.transform != Transform::Identity;
+    let affine = if log { [3.0_f32, 500.0] } else { [0.0, 1.0] };
+    let affine = tensors.section(affine.repeat(values).into_iter().flat_map(f32::to_le_bytes));
+    let channels = records(&[Channel { name: "cases", unit: "1/day" }]);
+    let transforms = records(&vec![shape.transform; values]);
+    let input = Input {
+        steps: shape.d_values,
+        channels: Records::new(1, &channels),
+        period: "1 day",
+        transforms: Records::new(shape.d_values, &transforms),
+        affine,
+        q_max: Q_MAX,
+        missing: shape.missing,
+        indicator: Q_MAX / 2,
+    };
+    let indicators = if shape.missing == Missing::Indicator { 2 } else { 1 };
+    let mut d_input = shape.d_values * indicators;
+    let mut trunk = heapless::Vec::new();
+    for &d_output in shape.trunk {
+        let stream = tensors.stream(&mut random, DenseShape { d_input, d_output }, None);
+        let layer = Layer { d_input, d_output, low: 0, high: Q_MAX, stream };
+        trunk.push(layer).expect("few layers");
+        d_input = d_output;
+    }
+    let mut output = |tensors: &mut Tensors, d_output| {
+        let stream = tensors.stream(&mut random, DenseShape { d_input, d_output }, Some(2e-6));
+        OutputLayer { d_output, stream }
+    };
+    let levels = records(&[0.05_f32, 0.5, 0.95]);
+    let names: Vec<_> = (1..=shape.targets).map(|step| format!("cases+{step}")).collect();
+    let targets: Vec<_> = names.iter().map(|name| target(name)).collect();
+    let targets = records(&targets);
+    let mut heads = heapless::Vec::new();
+    let layer = output(&mut tensors, shape.mechanisms);
+    heads.push(Head::Categorical { layer }).expect("few heads");
+    if shape.targets > 0 {
+        let layer = output(&mut tensors, 3 * shape.targets);
+        let levels = Records::new(3, &levels);
+        let targets = Records::new(shape.targets, &targets);
+        heads.push(Head::Quantiles { layer, levels, targets }).expect("few heads");
+    }
+    let theta = records(&[
+        Theta { name: "beta", unit: "1/day", low: 0.15, high: 0.5 },
+        Theta { name: "sigma", unit: "1/day", low: 0.1, high: 0.5 },
+    ]);
+    let bank = shape
+        .bank
+        .map(|sizes| bank(&mut random, &mut tensors, d_input, shape.mechanisms, sizes, &theta));
+    let mechanisms: Vec<_> = (0..shape.mechanisms).map(|i| format!("mechanism {i}")).collect();
+    let mechanisms: Vec<_> = mechanisms.iter().map(String::as_str).collect();
+    let mechanisms = records(&mechanisms);
+    let section = tensors.section(self_test.iter().copied());
+    let manifest = Manifest {
+        name: shape.name,
+        input,
+        trunk,
+        mechanisms: Records::new(shape.mechanisms, &mechanisms),
+        heads,
+        bank,
+        self_test: SelfTest { vectors, section },
+        provenance: Provenance {
+            study_hash: &[],
+            simulator_hash: &[],
+            corpus_hash: &[],
+            float_hash: &[],
+            seed: 0,
+            num_simulations: 0,
+            trainer: "none: random weights",
+            calibrated: false,
+            metrics: Records::new(0, &[]),
+        },
+    };
+    assemble(&postcard::to_stdvec(&manifest).expect("a manifest encodes"), &tensors.0)
+}
+
+fn bank<'a>(
+    random: &mut Random,
+    tensors: &mut Tensors,
+    d_input: u16,
+    mechanisms: u16,
+    (prototypes, d_output): (u32, u16),
+    theta: &'a [u8],
+) -> Bank<'a> {
+    let stream = tensors.stream(random, DenseShape { d_input, d_output }, None);
+    let (low, high) = (-EMBEDDING_LIMIT, EMBEDDING_LIMIT);
+    let padded = u32::from(d_output).next_multiple_of(4);
+    let mut list =
+        |tensors: &mut Tensors, count: u32, value: &mut dyn FnMut(&mut Random) -> Vec<u8>| {
+            let bytes: Vec<u8> = (0..count).flat_map(|_| value(random)).collect();
+            tensors.section(bytes)
+        };
+    let mechanism = |r: &mut Random| vec![r.below(u32::from(mechanisms)) as u8];
+    let code = |r: &mut Random| (r.below(65_536) as u16).to_le_bytes().to_vec();
+    Bank {
+        prototypes,
+        embedding: Layer { d_input, d_output, low, high, stream },
+        vectors: list(tensors, prototypes * padded, &mut |r| vec![r.below(256) as u8]),
+        mechanisms: list(tensors, prototypes, &mut { mechanism }),
+        masses: list(tensors, prototypes, &mut |r| {
+            (1 + r.below(100) as u16).to_le_bytes().to_vec()
+        }),
+        indices: list(tensors, prototypes, &mut |r| (r.next() >> 20).to_le_bytes().to_vec()),
+        thetas: list(tensors, prototypes * 2, &mut { code }),
+        theta: Records::new(2, theta),
+        decay: 4_000,
+        novelty: tensors.section((0..64_u32).flat_map(|i| (i * i * 40).to_le_bytes())),
+        num_simulations: 100_000,
+    }
+}
+
+fn target(name: &str) -> Target<'_> {
+    Target {
+        name,
+        series: "cases",
+        unit: "1/day",
+        transform: TargetTransform::Log1p,
+        center: 4.0,
+        spread: 1.5,
+        lower: 0.0,
+        upper: f32::INFINITY,
+    }
+}
+
+fn records<T: Serialize>(items: &[T]) -> Vec<u8> {
+    let encoded = items.iter().map(|item| postcard::to_stdvec(item).expect("a record encodes"));
+    encoded.flatten().collect()
+}
+
+fn assemble(manifest: &[u8], tensors: &[u8]) -> Vec<u8> {
+    let tensors_offset = (PRELUDE_BYTES + manifest.len()).next_multiple_of(SECTION_ALIGNMENT);
+    let total = tensors_offset + tensors.len();
+    let mut bytes = Vec::with_capacity(total);
+    bytes.extend(MAGIC);
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(0_u16.to_le_bytes()); // flags
+    for length in [total, manifest.len(), tensors_offset, tensors.len()] {
+        bytes.extend(word(length).to_le_bytes());
+    }
+    bytes.extend([0; 8]); // signature's length, checksum
+    bytes.extend(manifest);
+    bytes.resize(tensors_offset, 0);
+    bytes.extend(tensors);
+    let crc = checksum(&bytes);
+    bytes[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn self_test_vectors(shape: &Shape, artifact: &[u8], vectors: u16) -> Vec<u8> {
+    let model = Model::from_bytes(artifact).expect("the builder's artifact is sound");
+    let mut scratch = vec![0; model.scratch_words()];
+    let mut random = Random::new(3);
+    let mut bytes = Vec::new();
+    for vector in 0..vectors {
+        let mut window: Vec<f32> =
+            (0..shape.d_values).map(|_| random.below(1_000) as f32 - 100.0).collect();
+        if vector == 1 {
+            window[0] = f32::NAN;
+        }
+        let mut quantized = vec![0; model.padded_input()];
+        model.quantize_input(&window, &mut quantized);
+        let mut inference = model.infer(&window, &mut scratch).expect("the window fits");
+        let checksums = inference.checksums();
+        bytes.extend(window.iter().flat_map(|x| x.to_le_bytes()));
+        bytes.extend(quantized.iter().flat_map(|q| q.to_le_bytes()));
+        bytes.extend(checksums.integers.to_le_bytes());
+        bytes.extend(checksums.answers.to_le_bytes());
+    }
+    bytes
+}
+
+fn word(value: usize) -> u32 {
+    u32::try_from(value).expect("artifacts here are small")
+}

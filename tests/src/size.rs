@@ -1,0 +1,89 @@
+//! Instructions, flash, RAM and stack of each workload on each core.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::board::Board;
+use crate::{firmware, golden, qemu, target_dir};
+
+/// One line of `cargo xtask size`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figure {
+    /// The core.
+    pub core: String,
+    /// `A`, `B`: one inference. `bank`: one attribution. `demo`: both, of the demo's model.
+    pub workload: String,
+    /// Instructions that the workload executes, exact.
+    pub instructions: u64,
+    /// A whole firmware with this model and nothing else.
+    pub flash_bytes: u64,
+    /// Scratch, and the stack at its highest.
+    pub ram_bytes: u64,
+    /// The stack at its highest, over every call of the runtime, self-test included.
+    pub stack_bytes: u64,
+}
+
+/// One line of the firmware `measure`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Measured {
+    /// File name of the artifact without its extension.
+    pub model: String,
+    /// Bytes of the artifact.
+    pub artifact_bytes: u64,
+    /// Bytes of scratch.
+    pub scratch_bytes: u64,
+    /// Instructions of `Model::from_bytes`.
+    pub from_bytes: u64,
+    /// Instructions of `Model::self_test`.
+    pub self_test: u64,
+    /// Instructions of `Model::infer`.
+    pub infer: u64,
+    /// Instructions of `Inference::attribute`.
+    pub attribute: u64,
+    /// Stack below the caller's frame, in bytes.
+    pub stack_bytes: u64,
+}
+
+/// Artifacts of the workloads; the demo's model is among them once `cargo xtask demo` has made it.
+pub fn workloads() -> Result<Vec<PathBuf>> {
+    let mut paths = golden::workloads()?;
+    let demo = target_dir().join("demo/outbreak.sgnn");
+    if demo.exists() {
+        paths.push(demo);
+    }
+    Ok(paths)
+}
+
+/// What `measure` says on `board`.
+pub fn measure(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Measured>> {
+    let image = firmware::build(board, "measure", artifacts)?;
+    let folder = tempfile::tempdir()?;
+    let run = qemu::run(board, &image, folder.path())?.passed().context(board.core)?;
+    let text = String::from_utf8(run.stdout)?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+/// Every figure of `board`.
+pub fn figures(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Figure>> {
+    let measured = measure(board, artifacts)?;
+    artifacts.iter().zip(measured).map(|(path, measured)| figure(board, path, &measured)).collect()
+}
+
+fn figure(board: Board, path: &Path, measured: &Measured) -> Result<Figure> {
+    let (workload, bin, instructions) = match measured.model.as_str() {
+        "A" | "B" => (measured.model.as_str(), "bare-infer", measured.infer),
+        "bank" => ("bank", "bare", measured.attribute),
+        _ => ("demo", "bare", measured.infer + measured.attribute),
+    };
+    let image = firmware::build(board, bin, &[path.to_owned()])?;
+    Ok(Figure {
+        core: board.core.into(),
+        workload: workload.into(),
+        instructions,
+        flash_bytes: firmware::flash_bytes(&image)?,
+        ram_bytes: measured.scratch_bytes + measured.stack_bytes,
+        stack_bytes: measured.stack_bytes,
+    })
+}

@@ -1,0 +1,113 @@
+//! Every board against the host.
+
+use std::path::PathBuf;
+
+use simground_tests::board::{BOARDS, Board};
+use simground_tests::{budgets, firmware, golden, qemu, size, stress};
+
+fn board(name: &str) -> Board {
+    Board::named(name).expect("a known board")
+}
+
+/// Golden artifacts and the standard networks, in one image.
+fn artifacts() -> Vec<PathBuf> {
+    let mut paths = golden::artifacts().expect("golden artifacts");
+    paths.extend(golden::workloads().expect("workloads"));
+    paths
+}
+
+fn answers(name: &str) {
+    let board = board(name);
+    let image = firmware::build(board, "answer", &artifacts()).expect("builds");
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = qemu::run(board, &image, folder.path()).expect("runs");
+    let log = run.log(&image).expect("decodes");
+    assert_eq!(run.code, 0, "{log}{}", run.stderr);
+    for line in
+        ["small: self-test passed", "small: mechanism posterior [", "small: novelty p-value "]
+    {
+        assert!(log.contains(line), "{line} is not in\n{log}");
+    }
+    assert_eq!(log.matches("small: nearest simulation").count(), 5, "{log}");
+}
+
+fn equals_the_host(name: &str) {
+    let windows = stress::compare(board(name), &artifacts(), &[]);
+    let windows = windows.unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(windows, artifacts().len() * stress::NUM_WINDOWS);
+}
+
+fn keeps_to_its_budget(name: &str) {
+    let artifacts = golden::workloads().expect("workloads");
+    let figures = size::figures(board(name), &artifacts).expect("measures");
+    let exceeded = budgets::exceeded(&figures, &budgets::read().expect("budgets"));
+    assert!(exceeded.is_empty(), "{}", exceeded.join("\n"));
+}
+
+fn counts_repeat(name: &str) {
+    let artifacts = golden::workloads().expect("workloads");
+    let first = size::measure(board(name), &artifacts).expect("measures");
+    let second = size::measure(board(name), &artifacts).expect("measures");
+    assert_eq!(first, second);
+    assert_eq!(first.len(), artifacts.len());
+}
+
+macro_rules! each_board {
+    ($($module:ident: $core:literal),+) => {
+        $(mod $module {
+            #[test]
+            fn answers() {
+                super::answers($core);
+            }
+            #[test]
+            fn equals_the_host() {
+                super::equals_the_host($core);
+            }
+            #[test]
+            fn keeps_to_its_budget() {
+                super::keeps_to_its_budget($core);
+            }
+            #[test]
+            fn counts_repeat() {
+                super::counts_repeat($core);
+            }
+        })+
+        #[test]
+        fn every_board_is_tested() {
+            assert_eq!(BOARDS.map(|board| board.core), [$($core),+]);
+        }
+    };
+}
+
+each_board! {
+    cortex_m0: "cortex-m0",
+    cortex_m3: "cortex-m3",
+    cortex_m4: "cortex-m4",
+    cortex_m7: "cortex-m7",
+    cortex_m33: "cortex-m33"
+}
+
+#[test]
+fn a_failing_firmware_says_so() {
+    // An artifact with one changed bit: the firmware must log the refusal and exit with 1, not hang.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut bytes = std::fs::read(golden::folder().join("small.sgnn")).expect("small.sgnn");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let path = simground_tests::target_dir().join("workloads/damaged.sgnn");
+    firmware::replace(&path, &bytes).expect("written");
+    let board = board("cortex-m4");
+    let image = firmware::build(board, "answer", &[path]).expect("builds");
+    let run = qemu::run(board, &image, folder.path()).expect("runs");
+    assert_eq!(run.code, 1);
+    let log = run.log(&image).expect("decodes");
+    assert!(log.contains("damaged: artifact refused: ChecksumMismatch"), "{log}");
+}
+
+#[test]
+fn no_panic_is_reachable() {
+    // `bare` links only when the linker drops its panic handler, on every instruction set.
+    for board in BOARDS {
+        firmware::build(board, "bare", &artifacts()).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+}

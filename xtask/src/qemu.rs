@@ -1,0 +1,53 @@
+//! The firmware in QEMU, outside of tests.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use simground_tests::board::{BOARDS, Board};
+use simground_tests::{builder, firmware, golden, qemu, stress};
+
+use crate::stage::{cargo, execute};
+
+/// Answers for the golden artifacts on one board or on all, with the log on stdout, and compares every bit.
+pub fn run(board: Option<&str>) -> Result<()> {
+    let boards = match board {
+        Some(name) => vec![Board::named(name).with_context(|| {
+            let known: Vec<_> = BOARDS.iter().map(|board| board.core).collect();
+            format!("unknown board `{name}`\nhint: one of {}", known.join(", "))
+        })?],
+        None => BOARDS.to_vec(),
+    };
+    let artifacts = golden::artifacts()?;
+    for board in boards {
+        let image = firmware::build(board, "answer", &artifacts)?;
+        let folder = std::env::temp_dir().join(format!("simground-qemu-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let run = qemu::run(board, &image, &folder);
+        fs::remove_dir_all(&folder)?;
+        let run = run?;
+        eprintln!("==> {} ({})", board.core, board.machine);
+        print!("{}", run.log(&image)?);
+        run.passed()?;
+        let windows = stress::compare(board, &artifacts, &[])?;
+        eprintln!("    {windows} windows equal the host's, bit for bit");
+    }
+    Ok(())
+}
+
+/// Writes the golden artifact `name`, its window and what must come of it.
+pub fn bless(name: &str) -> Result<()> {
+    let path = golden::folder().join(format!("{name}.sgnn"));
+    if name == builder::SMALL.name {
+        golden::write(&builder::SMALL, golden::folder())?;
+    } else {
+        // Everything else is trained: the trainer's example writes NAME.sgnn, and NAME.csv with a window.
+        let arguments =
+            ["run", "--release", "--package", "simground-trainer", "--example", "golden"];
+        execute(cargo(&arguments).args(["--", name]).arg(&path))?;
+    }
+    let expected = golden::expected(&path, format!("cargo xtask qemu --bless {name}"))?;
+    let text = serde_json::to_string_pretty(&expected)?;
+    fs::write(path.with_extension("json"), text + "\n")?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Instructions, flash, RAM and stack on every core.
+
+use anyhow::Result;
+use simground_tests::board::BOARDS;
+use simground_tests::{budgets, size};
+
+/// Prints every figure; with `bless` also makes the standard ones the budget.
+pub fn run(json: bool, bless: bool) -> Result<()> {
+    let artifacts = size::workloads()?;
+    let mut figures = Vec::new();
+    for board in BOARDS {
+        eprintln!("==> {} ({})", board.core, board.machine);
+        figures.extend(size::figures(board, &artifacts)?);
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&figures)?);
+    } else {
+        println!("core         workload  instructions  flash_bytes  ram_bytes  stack_bytes");
+        for f in &figures {
+            println!(
+                "{:<12} {:<8} {:>13} {:>12} {:>10} {:>12}",
+                f.core, f.workload, f.instructions, f.flash_bytes, f.ram_bytes, f.stack_bytes
+            );
+        }
+    }
+    if bless {
+        // The demo's model is trained anew on each machine; only the fixed networks have budgets.
+        figures.retain(|figure| figure.workload != "demo");
+        budgets::write(figures)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Check, host tests, firmware in QEMU; with `--slow` also what takes minutes.
+
+use anyhow::Result;
+
+use crate::check;
+use crate::stage::{Stages, cargo, execute};
+
+/// Every test.
+pub fn run(slow: bool) -> Result<()> {
+    let mut stages = Stages::default();
+    let outcome = stages_in(&mut stages, slow);
+    stages.finish(outcome)
+}
+
+fn stages_in(stages: &mut Stages, slow: bool) -> Result<()> {
+    check::run(stages)?;
+    // Overflow checks and debug assertions are on in this profile.
+    stages.run("runtime, dev profile", || {
+        execute(&mut cargo(&["test", "--package", "simground-runtime", "--quiet"]))
+    })?;
+    stages.run("host", || {
+        let arguments = ["test", "--workspace", "--exclude", "simground-tests", "--release"];
+        execute(cargo(&arguments).arg("--quiet"))
+    })?;
+    stages.run("firmware in QEMU", || {
+        execute(&mut cargo(&["test", "--package", "simground-tests", "--release", "--quiet"]))
+    })?;
+    if slow {
+        stages.run("slow", || {
+            let arguments = ["test", "--workspace", "--release", "--", "--ignored"];
+            execute(cargo(&arguments).env("SIMGROUND_SLOW", "1"))
+        })?;
+    }
+    Ok(())
+}
