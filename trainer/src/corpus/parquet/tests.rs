@@ -9,6 +9,7 @@ use crate::corpus::{simulate, write_shard};
 use crate::study::Study;
 
 type Rows = Vec<Option<Vec<Option<f64>>>>;
+type Encoder = fn(Rows) -> ArrayRef;
 
 fn rows<const N: usize, const M: usize>(values: [[f64; M]; N]) -> Rows {
     values
@@ -120,7 +121,7 @@ fn foreign_files_of_every_list_kind_are_read_alike() {
         ("theta_names", "[\"k\"]"),
         ("target_names", "[\"y+1\", \"y+2\"]"),
     ];
-    let kinds: [(fn(Rows) -> ArrayRef, ArrayRef); 3] = [
+    let kinds: [(Encoder, ArrayRef); 3] = [
         (doubles, Arc::new(dictionary)),
         (singles, Arc::new(plain.clone())),
         (

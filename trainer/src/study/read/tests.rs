@@ -286,19 +286,19 @@ fn every_fault_is_told_with_its_place() {
             "\"sigma\"",
             "not a parameter of mechanism `SIR`",
         ),
-        (
-            "\"R0\", \"cases\"",
-            "\"R0\", \"R0\"",
-            "\"R0\"]",
-            "appears twice",
-        ),
+        ("\"R0\", \"cases\"", "\"R0\", 'R0'", "'R0'", "appears twice"),
         (
             "[forecast]\nsteps = 14",
             "[[head]]\nkind = \"point\"",
             "\"point\"",
             "write one of `categorical`, `quantiles`",
         ),
-        ("[0.05, 0.25,", "[0.05, 0.05,", "0.05,", "does not increase"),
+        (
+            "[0.05, 0.25,",
+            "[0.05, 0.040,",
+            "0.040",
+            "does not increase",
+        ),
         ("[0.05, 0.25,", "[0.0, 0.25,", "0.0", "no probability"),
         ("[0.05, 0.25,", "[0.1, 0.25,", "0.1", "add 0.9"),
         (
@@ -308,10 +308,10 @@ fn every_fault_is_told_with_its_place() {
             "not valid TOML",
         ),
         (
-            "prototypes = 256",
-            "prototypes = 3",
-            "3",
-            "5 neighbors of 3 prototypes",
+            "prototypes = 256\nembedding = 16\nneighbors = 5",
+            "prototypes = 3\nneighbors = 9",
+            "9",
+            "9 neighbors of 3 prototypes",
         ),
         (
             "flash_kib = 64",
@@ -346,9 +346,9 @@ fn every_fault_is_told_with_its_place() {
         ("[budget]", "[buget]", "buget", "hint: is `budget` meant?"),
         (
             "name = \"outbreak\"",
-            "name = \"outbreak",
-            "\"outbreak",
-            "not valid TOML",
+            "name = 7",
+            "7",
+            "is an integer; write a text in double quotes",
         ),
         ("name = \"outbreak\"", "name = \"\"", "\"\"", "is empty"),
     ];
