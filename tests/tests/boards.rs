@@ -84,7 +84,8 @@ each_board! {
     cortex_m3: "cortex-m3",
     cortex_m4: "cortex-m4",
     cortex_m7: "cortex-m7",
-    cortex_m33: "cortex-m33"
+    cortex_m33: "cortex-m33",
+    rv32imc: "rv32imc"
 }
 
 #[test]

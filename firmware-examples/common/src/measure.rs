@@ -16,9 +16,9 @@ pub trait Probe {
     fn stack_bytes(&mut self, work: impl FnOnce()) -> Option<usize>;
 }
 
-/// Measures every linked artifact; false when one of them cannot be.
+/// Measures every linked artifact; false at the first that cannot be.
 pub fn run(memory: &mut Memory, probe: &mut impl Probe) -> bool {
-    LINKED.iter().fold(true, |passed, linked| measure(linked, memory, probe).is_some() && passed)
+    LINKED.iter().all(|linked| measure(linked, memory, probe).is_some())
 }
 
 fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Option<()> {
