@@ -39,7 +39,9 @@ fn variates(criterion: &mut Criterion) {
         let mut generator = Generator::new(1, 0);
         let n = 20_000;
         group.bench_function(format!("binomial/{mean}"), |bencher| {
-            bencher.iter(|| generator.binomial(n, &Chance::of_hazard(black_box(mean / f64::from(n)), 1.0)));
+            bencher.iter(|| {
+                generator.binomial(n, &Chance::of_rate(black_box(mean / f64::from(n)), 1.0))
+            });
         });
         group.bench_function(format!("poisson/{mean}"), |bencher| {
             bencher.iter(|| generator.poisson(black_box(mean)));
@@ -48,7 +50,9 @@ fn variates(criterion: &mut Criterion) {
     let mut generator = Generator::new(1, 0);
     let mut factor = GammaFactor::new(0.03);
     group.bench_function("gamma", |bencher| bencher.iter(|| factor.sample(&mut generator)));
-    group.bench_function("generator", |bencher| bencher.iter(|| Generator::new(1, black_box(7)).uniform()));
+    group.bench_function("generator", |bencher| {
+        bencher.iter(|| Generator::new(1, black_box(7)).uniform())
+    });
     group.finish();
 }
 

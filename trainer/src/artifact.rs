@@ -181,14 +181,23 @@ impl Encoded {
 /// [`WriteError`] for a shape over the format's limits.
 pub fn write(parts: &Parts<'_>) -> Result<Vec<u8>, WriteError> {
     let limit = |what, found, limit, hint| {
-        if found <= limit { Ok(()) } else { Err(WriteError::OverLimit { what, found, limit, hint }) }
+        if found <= limit {
+            Ok(())
+        } else {
+            Err(WriteError::OverLimit { what, found, limit, hint })
+        }
     };
     limit("hidden layers", parts.network.trunk.len(), format::MAX_LAYERS, "use fewer layers")?;
     limit("heads", parts.heads.len(), format::MAX_HEADS, "use fewer heads")?;
     limit("mechanisms", parts.mechanisms.len(), format::MAX_MECHANISMS, "merge some mechanisms")?;
     let d_theta = parts.bank.parameters.len();
     limit("parameters of theta", d_theta, format::MAX_THETA, "store fewer in the corpus")?;
-    limit("window values", parts.input.d_input(), usize::from(format::MAX_WIDTH), "shorten the window")?;
+    limit(
+        "window values",
+        parts.input.d_input(),
+        usize::from(format::MAX_WIDTH),
+        "shorten the window",
+    )?;
 
     // The first pass has no checksums to test against; its own answers become the second pass's expectation.
     let unchecked = assemble(parts, &[]);
@@ -198,7 +207,8 @@ pub fn write(parts: &Parts<'_>) -> Result<Vec<u8>, WriteError> {
     for window in parts.self_test {
         let mut quantized = vec![0; model.padded_input()];
         model.quantize_input(window, &mut quantized);
-        let mut inference = model.infer(window, &mut scratch).expect("a window of the model's width");
+        let mut inference =
+            model.infer(window, &mut scratch).expect("a window of the model's width");
         let checksums = inference.checksums();
         let mut bytes: Vec<u8> = window.iter().flat_map(|x| x.to_le_bytes()).collect();
         bytes.extend(quantized.iter().flat_map(|q| q.to_le_bytes()));
@@ -207,8 +217,9 @@ pub fn write(parts: &Parts<'_>) -> Result<Vec<u8>, WriteError> {
         vectors.push(bytes);
     }
     let bytes = assemble(parts, &vectors);
-    let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
-    model.self_test(&mut scratch).expect("the vectors were computed by this runtime");
+    let checked = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
+    checked.self_test(&mut scratch).expect("the vectors were computed by this runtime");
+    drop(checked);
     Ok(bytes)
 }
 
@@ -219,7 +230,8 @@ fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
         network.trunk.iter().map(|layer| hidden_layer(layer, &mut tensors)).collect();
     let encoded: Vec<(Encoded, Encoded)> = parts.heads.iter().map(encode_answer).collect();
     let mut heads: FixedVec<Head<'_>, { format::MAX_HEADS }> = FixedVec::new();
-    for ((layer, answer), (levels, targets)) in network.heads.iter().zip(parts.heads).zip(&encoded) {
+    for ((layer, answer), (levels, targets)) in network.heads.iter().zip(parts.heads).zip(&encoded)
+    {
         let stream = tensors.push(layer.stream());
         let layer = OutputLayer { d_output: layer.d_output as u16, stream };
         let head = match answer {
@@ -290,7 +302,8 @@ fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
 
 /// Prelude, manifest, padding, tensors.
 fn file(manifest: &[u8], tensors: &[u8]) -> Vec<u8> {
-    let start = (format::PRELUDE_BYTES + manifest.len()).next_multiple_of(format::SECTION_ALIGNMENT);
+    let start =
+        (format::PRELUDE_BYTES + manifest.len()).next_multiple_of(format::SECTION_ALIGNMENT);
     let total = start + tensors.len();
     let mut bytes = Vec::with_capacity(total);
     bytes.extend(format::MAGIC);
@@ -356,7 +369,9 @@ fn bank<'e>(
         vector.iter().map(|q| q.cast_unsigned()).chain(std::iter::repeat_n(0, padding))
     });
     let codes = table.theta.chunks(table.parameters.len().max(1)).flat_map(|row| {
-        row.iter().zip(&table.parameters).flat_map(|(value, range)| theta_code(*value, range).to_le_bytes())
+        row.iter()
+            .zip(&table.parameters)
+            .flat_map(|(value, range)| theta_code(*value, range).to_le_bytes())
     });
     format::Bank {
         prototypes: table.len() as u32,

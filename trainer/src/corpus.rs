@@ -78,9 +78,7 @@ impl Schema {
     pub fn target_indices(&self, name_or_group: &str) -> Vec<usize> {
         let matches =
             |target: &Target| target.name == name_or_group || target.group == name_or_group;
-        (0..self.targets.len())
-            .filter(|&at| matches(&self.targets[at]))
-            .collect()
+        (0..self.targets.len()).filter(|&at| matches(&self.targets[at])).collect()
     }
 
     /// Groups of targets, in order, each once.

@@ -25,7 +25,9 @@ pub fn fit(network: &FloatNetwork, hidden: &[f32], d_embed: usize) -> Dense {
     assert!(n > 0, "an embedding needs simulations");
     let d_embed = d_embed.min(d_hidden);
     let mean: Vec<f64> = (0..d_hidden)
-        .map(|at| hidden.iter().skip(at).step_by(d_hidden).map(|h| f64::from(*h)).sum::<f64>() / n as f64)
+        .map(|at| {
+            hidden.iter().skip(at).step_by(d_hidden).map(|h| f64::from(*h)).sum::<f64>() / n as f64
+        })
         .collect();
     let mut covariance = DMatrix::<f64>::zeros(d_hidden, d_hidden);
     for row in hidden.chunks_exact(d_hidden) {
@@ -80,7 +82,11 @@ fn sensitivity(network: &FloatNetwork, covariance: &DMatrix<f64>) -> DMatrix<f64
     let d_hidden = network.d_embed();
     let mut g = DMatrix::<f64>::zeros(d_hidden, d_hidden);
     for head in &network.heads {
-        let w = DMatrix::from_row_iterator(head.d_output, d_hidden, head.weight.iter().map(|w| f64::from(*w)));
+        let w = DMatrix::from_row_iterator(
+            head.d_output,
+            d_hidden,
+            head.weight.iter().map(|w| f64::from(*w)),
+        );
         let variance = (&w * covariance * w.transpose()).trace();
         if variance > 0.0 {
             g += w.transpose() * &w / variance;
@@ -107,7 +113,12 @@ mod tests {
     fn follows_what_the_heads_read() {
         let head = Dense { d_input: 2, d_output: 1, weight: vec![0.0, 3.0], bias: vec![0.0] };
         let network = FloatNetwork {
-            trunk: vec![Dense { d_input: 2, d_output: 2, weight: vec![1.0, 0.0, 0.0, 1.0], bias: vec![0.0; 2] }],
+            trunk: vec![Dense {
+                d_input: 2,
+                d_output: 2,
+                weight: vec![1.0, 0.0, 0.0, 1.0],
+                bias: vec![0.0; 2],
+            }],
             heads: vec![head],
         };
         let hidden = [1.0, 1.0, -1.0, 1.0, 1.0, -1.0, -1.0, -1.0];

@@ -127,13 +127,16 @@ impl<'c> Judge<'c> {
         }
         let categorical = heads.contains(&HeadAnswer::Categorical);
         let position = |name: &String| {
-            mechanisms.iter().position(|m| m == name).ok_or_else(|| EvaluationError::UnknownMechanism {
-                name: name.clone(),
-                known: names(mechanisms.iter()),
+            mechanisms.iter().position(|m| m == name).ok_or_else(|| {
+                EvaluationError::UnknownMechanism {
+                    name: name.clone(),
+                    known: names(mechanisms.iter()),
+                }
             })
         };
         let mechanism = if categorical && !schema.mechanisms.is_empty() {
-            let positions: Vec<usize> = schema.mechanisms.iter().map(position).collect::<Result<_, _>>()?;
+            let positions: Vec<usize> =
+                schema.mechanisms.iter().map(position).collect::<Result<_, _>>()?;
             corpus.mechanism.iter().map(|&m| positions[usize::from(m)]).collect()
         } else {
             Vec::new()
@@ -153,14 +156,20 @@ impl<'c> Judge<'c> {
             let pooled = |value: &dyn Fn(f64, &[f32], &Judged) -> Option<f64>| {
                 let each = members.iter().flat_map(|(at, target)| {
                     let rows = answers.iter().enumerate();
-                    rows.filter_map(|(row, answer)| value(self.truth(row, target), &answer.quantiles[*at], target))
+                    rows.filter_map(|(row, answer)| {
+                        value(self.truth(row, target), &answer.quantiles[*at], target)
+                    })
                 });
                 mean(each)
             };
             put("mae", series, pooled(&|y, q, t| Some((y - t.median(q)).abs())));
             put("rmse", series, pooled(&|y, q, t| Some((y - t.median(q)).powi(2))).sqrt());
             if members.iter().all(|(_, target)| target.relative) {
-                put("mape", series, pooled(&|y, q, t| (y > 0.0).then(|| ((y - t.median(q)) / y).abs())));
+                put(
+                    "mape",
+                    series,
+                    pooled(&|y, q, t| (y > 0.0).then(|| ((y - t.median(q)) / y).abs())),
+                );
             }
             let coverage = pooled(&|y, q, t| {
                 let (low, high) = (t.level(q, 0.05)?, t.level(q, 0.95)?);
@@ -173,10 +182,21 @@ impl<'c> Judge<'c> {
         }
         if !self.mechanism.is_empty() {
             let rows = || answers.iter().map(|a| &a.mechanism).zip(&self.mechanism);
-            put("accuracy", "mechanism", mean(rows().map(|(p, &m)| f64::from(u8::from(argmax(p) == m)))));
-            put("log_score", "mechanism", mean(rows().map(|(p, &m)| f64::from(p[m].max(1e-12)).ln())));
+            put(
+                "accuracy",
+                "mechanism",
+                mean(rows().map(|(p, &m)| f64::from(u8::from(argmax(p) == m)))),
+            );
+            put(
+                "log_score",
+                "mechanism",
+                mean(rows().map(|(p, &m)| f64::from(p[m].max(1e-12)).ln())),
+            );
             let brier = rows().map(|(p, &m)| {
-                p.iter().enumerate().map(|(at, &p)| (f64::from(p) - f64::from(u8::from(at == m))).powi(2)).sum()
+                p.iter()
+                    .enumerate()
+                    .map(|(at, &p)| (f64::from(p) - f64::from(u8::from(at == m))).powi(2))
+                    .sum()
             });
             put("brier", "mechanism", mean(brier));
             put("ece", "mechanism", ece(&self.reliability(answers)));
@@ -232,8 +252,15 @@ impl<'c> Judge<'c> {
                 let below = members.iter().flat_map(|(at, target)| {
                     answers.iter().enumerate().map(|(row, answer)| {
                         // A count can sit exactly on a quantile: half of a tie counts as below.
-                        let (y, q) = (self.truth(row, target), f64::from(answer.quantiles[*at][position]));
-                        if y < q { 1.0 } else if y > q { 0.0 } else { 0.5 }
+                        let (y, q) =
+                            (self.truth(row, target), f64::from(answer.quantiles[*at][position]));
+                        if y < q {
+                            1.0
+                        } else if y > q {
+                            0.0
+                        } else {
+                            0.5
+                        }
                     })
                 });
                 LevelCoverage { level, observed: mean(below) }
@@ -248,7 +275,11 @@ impl<'c> Judge<'c> {
         Calibration {
             mechanism: self.reliability(answers),
             quantiles,
-            novelty: if p_values.is_empty() { Vec::new() } else { [0.01, 0.05, 0.1, 0.25, 0.5].map(share).to_vec() },
+            novelty: if p_values.is_empty() {
+                Vec::new()
+            } else {
+                [0.01, 0.05, 0.1, 0.25, 0.5].map(share).to_vec()
+            },
         }
     }
 
@@ -349,7 +380,9 @@ pub struct LevelCoverage {
 /// Expected calibration error (Guo et al. 2017, eq. (3)).
 pub fn ece(bins: &[ReliabilityBin]) -> f64 {
     let total: usize = bins.iter().map(|bin| bin.count).sum();
-    bins.iter().map(|bin| (bin.confidence - bin.accuracy).abs() * bin.count as f64 / total as f64).sum()
+    bins.iter()
+        .map(|bin| (bin.confidence - bin.accuracy).abs() * bin.count as f64 / total as f64)
+        .sum()
 }
 
 /// Largest change from float to integer, relative to the float model's value, and where.
@@ -359,7 +392,9 @@ pub fn largest_change(integer: &Metrics, float: &Metrics) -> (f64, String) {
     let mut largest = (0.0, String::new());
     for (metric, targets) in integer.iter().filter(|(metric, _)| *metric != "ece") {
         for (target, value) in targets {
-            let Some(reference) = float.get(metric).and_then(|targets| targets.get(target)) else { continue };
+            let Some(reference) = float.get(metric).and_then(|targets| targets.get(target)) else {
+                continue;
+            };
             let change = (value - reference).abs() / reference.abs().max(1e-12);
             if change > largest.0 {
                 largest = (change, format!("{metric}/{target}"));
@@ -378,7 +413,8 @@ pub fn gate(metrics: &Metrics, count: usize) -> Vec<String> {
     let mut failures = Vec::new();
     for (target, coverage) in metrics.get("coverage90").into_iter().flatten() {
         if !(0.87 - margin..=0.93 + margin).contains(coverage) {
-            failures.push(format!("the 90 % interval of {target} covers {:.1} %", 100.0 * coverage));
+            failures
+                .push(format!("the 90 % interval of {target} covers {:.1} %", 100.0 * coverage));
         }
     }
     let margin = 3.0 * (0.25 / count as f64).sqrt();
@@ -444,7 +480,9 @@ mod tests {
 
     #[test]
     fn change_is_relative_and_named() {
-        let metrics = |mae: f64| Metrics::from([("mae".to_string(), BTreeMap::from([("R0".to_string(), mae)]))]);
+        let metrics = |mae: f64| {
+            Metrics::from([("mae".to_string(), BTreeMap::from([("R0".to_string(), mae)]))])
+        };
         let (change, place) = largest_change(&metrics(1.01), &metrics(1.0));
         assert!((change - 0.01).abs() < 1e-9);
         assert_eq!(place, "mae/R0");

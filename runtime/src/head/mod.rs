@@ -6,6 +6,20 @@ pub mod quantiles;
 use crate::artifact::{Model, OutputLayer};
 use crate::kernel;
 use crate::math;
+use crate::network::Inference;
+
+impl Inference<'_, '_, '_> {
+    /// Real values of all heads' outputs, one head behind the other: logits and standardized quantiles, unsorted.
+    ///
+    /// What the trainer fits its posterior calibration to.
+    pub fn output_values(&self) -> impl Iterator<Item = f32> + '_ {
+        let heads = (0..self.model.manifest.heads.len()).filter_map(|position| self.head(position));
+        heads.flat_map(|(head, outputs)| {
+            let rows = outputs.iter().enumerate();
+            rows.map(|(row, &acc)| output_value(self.model, head.layer(), row, acc))
+        })
+    }
+}
 
 /// The real value of output `row` of a head: its accumulator times the row's scale.
 fn output_value(model: &Model<'_>, layer: &OutputLayer, row: usize, acc: i32) -> f32 {

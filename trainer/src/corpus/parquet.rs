@@ -150,9 +150,7 @@ impl Reader {
             }
         }
         let Some(mut description) = described else {
-            return Err(CorpusError::Empty {
-                path: path.to_owned(),
-            });
+            return Err(CorpusError::Empty { path: path.to_owned() });
         };
         if description.mechanisms_unknown {
             // Sorted, so that the order does not depend on which row comes first.
@@ -188,10 +186,8 @@ impl Reader {
                     return Ok(None);
                 };
                 let reader = builder(file)?.with_batch_size(BATCH).build();
-                let reader = reader.map_err(|source| CorpusError::Format {
-                    path: file.clone(),
-                    source,
-                })?;
+                let reader =
+                    reader.map_err(|source| CorpusError::Format { path: file.clone(), source })?;
                 self.current = Some((self.next_file, 0, reader));
                 self.next_file += 1;
             }
@@ -200,11 +196,7 @@ impl Reader {
             match reader.next() {
                 None => self.current = None,
                 Some(Err(source)) => {
-                    return Err(CorpusError::Damaged {
-                        path: path.clone(),
-                        row: *row,
-                        source,
-                    });
+                    return Err(CorpusError::Damaged { path: path.clone(), row: *row, source });
                 }
                 Some(Ok(batch)) => {
                     let corpus = convert(
@@ -239,10 +231,7 @@ impl Iterator for Reader {
 
 /// The Parquet files of a corpus, by name. Other files of a directory are no business of ours.
 pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, CorpusError> {
-    let io = |source| CorpusError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| CorpusError::Io { path: path.to_owned(), source };
     if !std::fs::metadata(path).map_err(io)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -259,9 +248,7 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, CorpusError> {
         }
     }
     if files.is_empty() {
-        return Err(CorpusError::NoFiles {
-            path: path.to_owned(),
-        });
+        return Err(CorpusError::NoFiles { path: path.to_owned() });
     }
     files.sort();
     Ok(files)
@@ -269,21 +256,14 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, CorpusError> {
 
 fn has_magic(file: &Path) -> bool {
     let mut magic = [0; 4];
-    File::open(file)
-        .and_then(|mut f| f.read_exact(&mut magic))
-        .is_ok()
-        && &magic == b"PAR1"
+    File::open(file).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && &magic == b"PAR1"
 }
 
 pub(super) fn builder(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, CorpusError> {
-    let opened = File::open(file).map_err(|source| CorpusError::Io {
-        path: file.to_owned(),
-        source,
-    })?;
-    ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|source| CorpusError::Format {
-        path: file.to_owned(),
-        source,
-    })
+    let opened =
+        File::open(file).map_err(|source| CorpusError::Io { path: file.to_owned(), source })?;
+    ParquetRecordBatchReaderBuilder::try_new(opened)
+        .map_err(|source| CorpusError::Format { path: file.to_owned(), source })
 }
 
 pub(super) fn metadata_value<'a>(
@@ -316,12 +296,8 @@ impl Description {
         let has = |name: &str| builder.schema().column_with_name(name).is_some();
         for required in ["x", "theta"] {
             if !has(required) {
-                let names: Vec<&str> = builder
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|f| f.name().as_str())
-                    .collect();
+                let names: Vec<&str> =
+                    builder.schema().fields().iter().map(|f| f.name().as_str()).collect();
                 return Err(column(
                     required,
                     format!("is missing; the file has {}", names.join(", ")),
@@ -330,12 +306,8 @@ impl Description {
         }
         // Plain lists carry no width in their type; the first row tells, and every other row is held to it.
         let first = self::builder(path)?.with_limit(1).build();
-        let first = first
-            .map_err(|source| CorpusError::Format {
-                path: path.to_owned(),
-                source,
-            })?
-            .next();
+        let first =
+            first.map_err(|source| CorpusError::Format { path: path.to_owned(), source })?.next();
         let Some(first) = first else { return Ok(None) };
         let first = first.map_err(|source| CorpusError::Damaged {
             path: path.to_owned(),
@@ -347,26 +319,16 @@ impl Description {
             let lists = Lists::of(array).map_err(|problem| column(name, problem))?;
             match lists.row(0) {
                 Some((start, end)) if end > start => Ok(end - start),
-                _ => Err(column(
-                    name,
-                    "is empty in row 0; write at least one value".to_owned(),
-                )),
+                _ => Err(column(name, "is empty in row 0; write at least one value".to_owned())),
             }
         };
         let has_target = has("target");
         let (d_x, d_theta) = (width("x")?, width("theta")?);
-        let d_target = if has_target {
-            width("target")?
-        } else {
-            d_theta
-        };
+        let d_target = if has_target { width("target")? } else { d_theta };
 
         if let Some(json) = metadata_value(builder, SCHEMA_KEY) {
             let schema: Schema = serde_json::from_str(json).map_err(|error| {
-                column(
-                    "x",
-                    format!("is described by an unreadable `{SCHEMA_KEY}`: {error}"),
-                )
+                column("x", format!("is described by an unreadable `{SCHEMA_KEY}`: {error}"))
             })?;
             for (name, found, expected) in [
                 ("x", d_x, schema.d_x()),
@@ -389,38 +351,30 @@ impl Description {
             }));
         }
 
-        let names =
-            |name: &'static str, key: &str, width: usize| -> Result<Vec<String>, CorpusError> {
-                let Some(json) = metadata_value(builder, key) else {
-                    return Ok((0..width).map(|at| format!("{name}_{at}")).collect());
-                };
-                let names: Vec<String> = serde_json::from_str(json).map_err(|_| {
-                    column(
-                        name,
-                        format!("has a `{key}` that is no JSON array of strings: {json}"),
-                    )
-                })?;
-                if names.len() != width {
-                    return Err(column(
-                        name,
-                        format!(
-                            "has {width} values a row, but `{key}` names {}",
-                            names.len()
-                        ),
-                    ));
-                }
-                if let Some(twice) = names
-                    .iter()
-                    .enumerate()
-                    .find(|(at, n)| names[..*at].contains(n))
-                {
-                    return Err(column(
-                        name,
-                        format!("has two entries named `{}` in `{key}`", twice.1),
-                    ));
-                }
-                Ok(names)
+        let names = |name: &'static str,
+                     key: &str,
+                     width: usize|
+         -> Result<Vec<String>, CorpusError> {
+            let Some(json) = metadata_value(builder, key) else {
+                return Ok((0..width).map(|at| format!("{name}_{at}")).collect());
             };
+            let names: Vec<String> = serde_json::from_str(json).map_err(|_| {
+                column(name, format!("has a `{key}` that is no JSON array of strings: {json}"))
+            })?;
+            if names.len() != width {
+                return Err(column(
+                    name,
+                    format!("has {width} values a row, but `{key}` names {}", names.len()),
+                ));
+            }
+            if let Some(twice) = names.iter().enumerate().find(|(at, n)| names[..*at].contains(n)) {
+                return Err(column(
+                    name,
+                    format!("has two entries named `{}` in `{key}`", twice.1),
+                ));
+            }
+            Ok(names)
+        };
         let theta_names = names("theta", "theta_names", d_theta)?;
         let target_names = if has_target {
             names("target", "target_names", d_target)?
@@ -441,48 +395,22 @@ impl Description {
             mechanisms: Vec::new(),
         };
         let mechanisms_unknown = has("mechanism");
-        Ok(Some(Description {
-            path: path.to_owned(),
-            schema,
-            has_target,
-            mechanisms_unknown,
-        }))
+        Ok(Some(Description { path: path.to_owned(), schema, has_target, mechanisms_unknown }))
     }
 
     fn agree(&self, other: &Description) -> Result<(), CorpusError> {
         let list = |names: &[String]| names.join(", ");
-        let theta = |d: &Description| {
-            d.schema
-                .theta
-                .iter()
-                .map(|p| p.name.clone())
-                .collect::<Vec<_>>()
-        };
-        let targets = |d: &Description| {
-            d.schema
-                .targets
-                .iter()
-                .map(|t| t.name.clone())
-                .collect::<Vec<_>>()
-        };
+        let theta =
+            |d: &Description| d.schema.theta.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
+        let targets =
+            |d: &Description| d.schema.targets.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
         let width = |d: &Description| vec![d.schema.d_x().to_string()];
         let presence = |d: &Description| {
-            vec![
-                if d.mechanisms_unknown {
-                    "present"
-                } else {
-                    "absent"
-                }
-                .to_owned(),
-            ]
+            vec![if d.mechanisms_unknown { "present" } else { "absent" }.to_owned()]
         };
         let pairs = [
             ("widths of `x`", width(self), width(other)),
-            (
-                "names of `x`",
-                self.schema.x_names.clone(),
-                other.schema.x_names.clone(),
-            ),
+            ("names of `x`", self.schema.x_names.clone(), other.schema.x_names.clone()),
             ("names of `theta`", theta(self), theta(other)),
             ("names of `target`", targets(self), targets(other)),
             (
@@ -492,15 +420,11 @@ impl Description {
             ),
             ("columns `mechanism`", presence(self), presence(other)),
         ];
-        let differing = pairs
-            .into_iter()
-            .find(|(_, mine, theirs)| mine != theirs)
-            .or_else(|| {
-                let whole =
-                    |d: &Description| vec![serde_json::to_string(&d.schema).expect("plain fields")];
-                (self.schema != other.schema)
-                    .then(|| ("units or bounds", whole(self), whole(other)))
-            });
+        let differing = pairs.into_iter().find(|(_, mine, theirs)| mine != theirs).or_else(|| {
+            let whole =
+                |d: &Description| vec![serde_json::to_string(&d.schema).expect("plain fields")];
+            (self.schema != other.schema).then(|| ("units or bounds", whole(self), whole(other)))
+        });
         match differing {
             None => Ok(()),
             Some((what, expected, found)) => Err(CorpusError::Mismatch {
@@ -519,16 +443,8 @@ fn foreign_target(name: String) -> Target {
     let series = name
         .rsplit_once('+')
         .filter(|(series, step)| !series.is_empty() && step.parse::<u32>().is_ok());
-    let group = series
-        .map_or(name.as_str(), |(series, _)| series)
-        .to_owned();
-    Target {
-        name,
-        group,
-        lower: None,
-        upper: None,
-        integer: false,
-    }
+    let group = series.map_or(name.as_str(), |(series, _)| series).to_owned();
+    Target { name, group, lower: None, upper: None, integer: false }
 }
 
 /// The mechanisms that occur in a file.
@@ -536,24 +452,15 @@ fn mechanism_names(
     path: &Path,
     builder: ParquetRecordBatchReaderBuilder<File>,
 ) -> Result<Vec<String>, CorpusError> {
-    let (at, _) = builder
-        .schema()
-        .column_with_name("mechanism")
-        .expect("the caller has seen it");
+    let (at, _) = builder.schema().column_with_name("mechanism").expect("the caller has seen it");
     let mask = ProjectionMask::roots(builder.parquet_schema(), [at]);
     let reader = builder.with_projection(mask).with_batch_size(BATCH).build();
-    let reader = reader.map_err(|source| CorpusError::Format {
-        path: path.to_owned(),
-        source,
-    })?;
+    let reader = reader.map_err(|source| CorpusError::Format { path: path.to_owned(), source })?;
     let mut names: Vec<String> = Vec::new();
     let mut row = 0;
     for batch in reader {
-        let batch = batch.map_err(|source| CorpusError::Damaged {
-            path: path.to_owned(),
-            row,
-            source,
-        })?;
+        let batch =
+            batch.map_err(|source| CorpusError::Damaged { path: path.to_owned(), row, source })?;
         each_text(path, row, batch.column(0), |name| {
             if !names.iter().any(|known| known == name) {
                 names.push(name.to_owned());
@@ -579,10 +486,7 @@ fn each_text(
         problem,
     };
     let (keys, values) = match array.as_any_dictionary_opt() {
-        Some(dictionary) => (
-            Some(dictionary.normalized_keys()),
-            Arc::clone(dictionary.values()),
-        ),
+        Some(dictionary) => (Some(dictionary.normalized_keys()), Arc::clone(dictionary.values())),
         None => (None, Arc::clone(array)),
     };
     let text: Box<dyn Fn(usize) -> Option<String>> = match values.data_type() {
@@ -630,10 +534,7 @@ impl Lists {
             DataType::LargeList(_) => array.as_list::<i64>().values(),
             other => return Err(format!("holds {other}; write lists of float32 or float64")),
         };
-        Ok(Lists {
-            array: Arc::clone(array),
-            numbers: Numbers::of(values)?,
-        })
+        Ok(Lists { array: Arc::clone(array), numbers: Numbers::of(values)? })
     }
 
     /// Start and end of a row's values; `None` for a null row.
@@ -667,15 +568,9 @@ enum Numbers {
 impl Numbers {
     fn of(values: &ArrayRef) -> Result<Self, String> {
         match values.data_type() {
-            DataType::Float32 => Ok(Numbers::Single(
-                values.as_primitive::<Float32Type>().clone(),
-            )),
-            DataType::Float64 => Ok(Numbers::Double(
-                values.as_primitive::<Float64Type>().clone(),
-            )),
-            other => Err(format!(
-                "holds values of type {other}; write float32 or float64"
-            )),
+            DataType::Float32 => Ok(Numbers::Single(values.as_primitive::<Float32Type>().clone())),
+            DataType::Float64 => Ok(Numbers::Double(values.as_primitive::<Float64Type>().clone())),
+            other => Err(format!("holds values of type {other}; write float32 or float64")),
         }
     }
 
@@ -706,12 +601,7 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn cell(&self, row: usize, column: &'static str, problem: String) -> CorpusError {
-        CorpusError::Cell {
-            path: self.path.to_owned(),
-            row: self.first_row + row,
-            column,
-            problem,
-        }
+        CorpusError::Cell { path: self.path.to_owned(), row: self.first_row + row, column, problem }
     }
 
     fn matrix(
@@ -820,11 +710,7 @@ impl Source<'_> {
             .map(|row| {
                 let index = if array.is_null(row) { None } else { value(row) };
                 index.ok_or_else(|| {
-                    self.cell(
-                        row,
-                        "index",
-                        "null or negative; write a whole number".to_owned(),
-                    )
+                    self.cell(row, "index", "null or negative; write a whole number".to_owned())
                 })
             })
             .collect()
@@ -839,28 +725,17 @@ fn convert(
     schema: &Arc<Schema>,
     has_target: bool,
 ) -> Result<Corpus, CorpusError> {
-    let source = Source {
-        path,
-        first_row,
-        batch,
-    };
+    let source = Source { path, first_row, batch };
     let missing = |column| CorpusError::Column {
         path: path.to_owned(),
         column,
         problem: "is missing; the other files of the corpus have it".to_owned(),
     };
-    let x = source
-        .matrix("x", schema.d_x(), Absent::Missing)?
-        .ok_or_else(|| missing("x"))?;
+    let x = source.matrix("x", schema.d_x(), Absent::Missing)?.ok_or_else(|| missing("x"))?;
     // Where theta is the target there is nothing to learn from an absent entry.
-    let absent = if has_target {
-        Absent::Null
-    } else {
-        Absent::Never
-    };
-    let theta = source
-        .matrix("theta", schema.d_theta(), absent)?
-        .ok_or_else(|| missing("theta"))?;
+    let absent = if has_target { Absent::Null } else { Absent::Never };
+    let theta =
+        source.matrix("theta", schema.d_theta(), absent)?.ok_or_else(|| missing("theta"))?;
     let target = if has_target {
         source
             .matrix("target", schema.d_target(), Absent::Never)?
@@ -870,9 +745,7 @@ fn convert(
     };
     let mut mechanism = vec![0; batch.num_rows()];
     if !schema.mechanisms.is_empty() {
-        let array = batch
-            .column_by_name("mechanism")
-            .ok_or_else(|| missing("mechanism"))?;
+        let array = batch.column_by_name("mechanism").ok_or_else(|| missing("mechanism"))?;
         let mut row = 0;
         each_text(path, first_row, array, |name| {
             let at = schema.mechanisms.iter().position(|known| known == name);
@@ -928,11 +801,8 @@ pub(super) fn record_batch(
             FixedSizeListArray::try_new(list_item(nullable), width as i32, Arc::new(values), None)?;
         Ok(Arc::new(list))
     };
-    let theta: Float32Array = corpus
-        .theta
-        .iter()
-        .map(|value| (!value.is_nan()).then_some(*value))
-        .collect();
+    let theta: Float32Array =
+        corpus.theta.iter().map(|value| (!value.is_nan()).then_some(*value)).collect();
     let names: StringArray = corpus
         .mechanism
         .iter()

@@ -104,16 +104,12 @@ pub fn write_shard(
 ) -> Result<ShardOutcome, ShardError> {
     let simulator = study
         .simulator()
-        .ok_or_else(|| ShardError::NothingToSimulate {
-            study: study.file.clone(),
-        })?;
+        .ok_or_else(|| ShardError::NothingToSimulate { study: study.file.clone() })?;
     if shard >= shards {
         return Err(ShardError::NoSuchShard { shard, shards });
     }
-    std::fs::create_dir_all(dir).map_err(|source| ShardError::Io {
-        path: dir.to_owned(),
-        source,
-    })?;
+    std::fs::create_dir_all(dir)
+        .map_err(|source| ShardError::Io { path: dir.to_owned(), source })?;
     let path = dir.join(format!("shard-{shard:05}-of-{shards:05}.parquet"));
     let identity = identity(study, seed, count, shards, simulator.schema());
     check_directory(dir, &identity)?;
@@ -123,10 +119,8 @@ pub fn write_shard(
     }
 
     // In the same directory, hence on the same file system, so that the rename is atomic; hidden, so that no reader takes it.
-    let partial = dir.join(format!(
-        ".shard-{shard:05}-of-{shards:05}.{}.partial",
-        std::process::id()
-    ));
+    let partial =
+        dir.join(format!(".shard-{shard:05}-of-{shards:05}.{}.partial", std::process::id()));
     let written = write(
         &simulator,
         seed,
@@ -137,10 +131,8 @@ pub fn write_shard(
         &mut progress,
     )
     .and_then(|()| {
-        std::fs::rename(&partial, &path).map_err(|source| ShardError::Io {
-            path: path.clone(),
-            source,
-        })
+        std::fs::rename(&partial, &path)
+            .map_err(|source| ShardError::Io { path: path.clone(), source })
     });
     match written {
         Ok(()) => Ok(ShardOutcome::Written(path)),
@@ -161,14 +153,8 @@ fn write(
     shard: u32,
     progress: &mut impl FnMut(u64),
 ) -> Result<(), ShardError> {
-    let failed = |source: ParquetError| ShardError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    let io = |source| ShardError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source: ParquetError| ShardError::Write { path: path.to_owned(), source };
+    let io = |source| ShardError::Io { path: path.to_owned(), source };
     let schema = simulator.schema();
     let names = |names: Vec<&str>| serde_json::to_string(&names).expect("strings");
     let mut metadata: Vec<KeyValue> = identity
@@ -224,11 +210,7 @@ fn identity(
     shards: u32,
     schema: &Schema,
 ) -> Vec<(&'static str, String)> {
-    let hash: String = study
-        .simulator_hash()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = study.simulator_hash().iter().map(|byte| format!("{byte:02x}")).collect();
     vec![
         ("simground_study", study.name.clone()),
         ("simground_simulator_version", SIMULATOR_VERSION.to_string()),
@@ -236,10 +218,7 @@ fn identity(
         ("simground_seed", seed.to_string()),
         ("simground_count", count.to_string()),
         ("simground_shards", shards.to_string()),
-        (
-            SCHEMA_KEY,
-            serde_json::to_string(schema).expect("plain fields"),
-        ),
+        (SCHEMA_KEY, serde_json::to_string(schema).expect("plain fields")),
     ]
 }
 

@@ -46,7 +46,7 @@ pub struct Setting {
     pub population: u32,
     /// Number of days.
     pub days: usize,
-    /// Integration steps in a day; hazards are constant within a step.
+    /// Integration steps in a day; rates are constant within a step.
     pub steps_per_day: u32,
 }
 

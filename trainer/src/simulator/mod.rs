@@ -56,11 +56,8 @@ pub enum MechanismKind {
 
 impl MechanismKind {
     /// All of them.
-    pub const ALL: [MechanismKind; 3] = [
-        MechanismKind::Sir,
-        MechanismKind::Seir,
-        MechanismKind::Seair,
-    ];
+    pub const ALL: [MechanismKind; 3] =
+        [MechanismKind::Sir, MechanismKind::Seir, MechanismKind::Seair];
 
     /// The structure behind the name.
     pub fn mechanism(self) -> &'static dyn Mechanism {
@@ -89,12 +86,7 @@ impl Split {
     const BITS: u32 = 40;
 
     /// All of them, in the order of their indices.
-    pub const ALL: [Split; 4] = [
-        Split::Train,
-        Split::Validation,
-        Split::Calibration,
-        Split::Test,
-    ];
+    pub const ALL: [Split; 4] = [Split::Train, Split::Validation, Split::Calibration, Split::Test];
 
     /// Index of the split's first simulation.
     pub fn base(self) -> u64 {
@@ -106,18 +98,13 @@ impl Split {
     /// # Panics
     /// When `count` exceeds `2^40`.
     pub fn first(self, count: u64) -> Range<u64> {
-        assert!(
-            count <= 1 << Self::BITS,
-            "a split has 2^40 simulations, not {count}"
-        );
+        assert!(count <= 1 << Self::BITS, "a split has 2^40 simulations, not {count}");
         self.base()..self.base() + count
     }
 
     /// The split to which an index belongs.
     pub fn of(index: u64) -> Option<Split> {
-        Self::ALL
-            .get(usize::try_from(index >> Self::BITS).ok()?)
-            .copied()
+        Self::ALL.get(usize::try_from(index >> Self::BITS).ok()?).copied()
     }
 }
 
@@ -201,19 +188,16 @@ impl Simulator {
         let mut place = |spec: ParameterSpec, prior: Prior| {
             let (lower, upper) = prior.bounds();
             let (lower, upper) = (lower as f32, upper as f32);
-            let at = theta
-                .iter()
-                .position(|p| p.name == spec.name)
-                .unwrap_or_else(|| {
-                    theta.push(Parameter {
-                        name: spec.name.to_owned(),
-                        unit: spec.unit.to_owned(),
-                        lower: Some(lower),
-                        upper: Some(upper),
-                        integer: spec.integer,
-                    });
-                    theta.len() - 1
+            let at = theta.iter().position(|p| p.name == spec.name).unwrap_or_else(|| {
+                theta.push(Parameter {
+                    name: spec.name.to_owned(),
+                    unit: spec.unit.to_owned(),
+                    lower: Some(lower),
+                    upper: Some(upper),
+                    integer: spec.integer,
                 });
+                theta.len() - 1
+            });
             theta[at].lower = theta[at].lower.map(|old| old.min(lower));
             theta[at].upper = theta[at].upper.map(|old| old.max(upper));
             Slot { spec, prior, at }
@@ -227,10 +211,7 @@ impl Simulator {
                     .zip(priors)
                     .map(|(spec, prior)| place(*spec, *prior))
                     .collect();
-                Candidate {
-                    mechanism,
-                    parameters,
-                }
+                Candidate { mechanism, parameters }
             })
             .collect();
         let effects: Vec<Slot> = (observation::parameters(&simulation.observation).into_iter())
@@ -239,24 +220,12 @@ impl Simulator {
 
         let (sources, targets) = targets(simulation, &mechanisms, &theta, heads);
         let schema = Arc::new(Schema {
-            x_names: (1..=simulation.steps)
-                .map(|day| format!("day_{day}"))
-                .collect(),
+            x_names: (1..=simulation.steps).map(|day| format!("day_{day}")).collect(),
             theta,
             targets,
-            mechanisms: simulation
-                .mechanisms
-                .iter()
-                .map(|m| m.name.clone())
-                .collect(),
+            mechanisms: simulation.mechanisms.iter().map(|m| m.name.clone()).collect(),
         });
-        Simulator {
-            simulation: simulation.clone(),
-            mechanisms,
-            effects,
-            targets: sources,
-            schema,
-        }
+        Simulator { simulation: simulation.clone(), mechanisms, effects, targets: sources, schema }
     }
 
     /// Names, units and bounds of what it produces.
@@ -268,11 +237,8 @@ impl Simulator {
     pub fn simulate(&self, seed: u64, indices: Range<u64>) -> Corpus {
         let n = usize::try_from(indices.end.saturating_sub(indices.start))
             .expect("a range that fits in memory");
-        let (d_x, d_theta, d_target) = (
-            self.schema.d_x(),
-            self.schema.d_theta(),
-            self.schema.d_target(),
-        );
+        let (d_x, d_theta, d_target) =
+            (self.schema.d_x(), self.schema.d_theta(), self.schema.d_target());
         let mut x = vec![0.0; n * d_x];
         let mut theta = vec![0.0; n * d_theta];
         let mut target = vec![0.0; n * d_target];
@@ -301,9 +267,8 @@ impl Simulator {
                         let index = first + (chunk * CHUNK + row) as u64;
                         *chosen = self.run(seed, index, workspace) as u16;
                         x[row * d_x..][..d_x].copy_from_slice(&workspace.observed[..d_x]);
-                        for (out, &value) in theta[row * d_theta..][..d_theta]
-                            .iter_mut()
-                            .zip(&workspace.theta)
+                        for (out, &value) in
+                            theta[row * d_theta..][..d_theta].iter_mut().zip(&workspace.theta)
                         {
                             *out = value as f32;
                         }
@@ -362,10 +327,7 @@ impl Simulator {
             theta[slot.at] = slot.sample(generator);
         }
         let effects = Effects::new(&self.simulation.observation, |name| {
-            self.effects
-                .iter()
-                .find(|slot| slot.spec.name == name)
-                .map(|slot| theta[slot.at])
+            self.effects.iter().find(|slot| slot.spec.name == name).map(|slot| theta[slot.at])
         });
 
         let window = self.simulation.steps + self.simulation.forecast_steps;
@@ -375,9 +337,7 @@ impl Simulator {
             steps_per_day: self.simulation.steps_per_day,
         };
         workspace.path.clear();
-        candidate
-            .mechanism
-            .simulate(&workspace.local, setting, generator, &mut workspace.path);
+        candidate.mechanism.simulate(&workspace.local, setting, generator, &mut workspace.path);
 
         let series = self.simulation.observation.series;
         workspace.expected.resize(window, 0.0);
@@ -392,9 +352,8 @@ impl Simulator {
             generator,
             &mut workspace.observed,
         );
-        workspace.basic_reproduction_number = candidate
-            .mechanism
-            .basic_reproduction_number(&workspace.local);
+        workspace.basic_reproduction_number =
+            candidate.mechanism.basic_reproduction_number(&workspace.local);
         workspace.first_observed_day = effects.head_start;
         chosen
     }
@@ -421,11 +380,7 @@ impl Slot {
             Prior::LogUniform(lower, upper) => {
                 let (lower_log, upper_log) = (libm::log(lower), libm::log(upper));
                 let value = libm::exp(lower_log + (upper_log - lower_log) * generator.uniform());
-                let value = if self.spec.integer {
-                    value.round()
-                } else {
-                    value
-                };
+                let value = if self.spec.integer { value.round() } else { value };
                 // Rounding of the logarithm must not step out of the prior.
                 value.clamp(lower, upper)
             }
@@ -476,25 +431,12 @@ fn targets(
                 target.upper = Some(simulation.population as f32);
             }
             for day in 0..simulation.forecast_steps {
-                targets.push(Target {
-                    name: format!("{CASES}+{}", day + 1),
-                    ..target.clone()
-                });
+                targets.push(Target { name: format!("{CASES}+{}", day + 1), ..target.clone() });
                 sources.push(TargetSource::ForecastDay(day));
             }
         } else if let Some(at) = theta.iter().position(|parameter| parameter.name == name) {
-            let Parameter {
-                lower,
-                upper,
-                integer,
-                ..
-            } = theta[at];
-            targets.push(Target {
-                lower,
-                upper,
-                integer,
-                ..target
-            });
+            let Parameter { lower, upper, integer, .. } = theta[at];
+            targets.push(Target { lower, upper, integer, ..target });
             sources.push(TargetSource::Theta(at));
         }
     }

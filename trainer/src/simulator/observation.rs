@@ -11,14 +11,7 @@ const fn spec(
     integer: bool,
     about: &'static str,
 ) -> ParameterSpec {
-    ParameterSpec {
-        name,
-        unit,
-        lower: 0.0,
-        upper,
-        integer,
-        about,
-    }
+    ParameterSpec { name, unit, lower: 0.0, upper, integer, about }
 }
 
 /// Days between the first infections and the first observed day.
@@ -30,13 +23,8 @@ pub const HEAD_START: ParameterSpec = spec(
     "days between the first infections and the first observed day",
 );
 /// Share of the latent series that is ever reported.
-pub const REPORTING_FRACTION: ParameterSpec = spec(
-    "reporting_fraction",
-    "1",
-    1.0,
-    false,
-    "share of the latent series that is ever reported",
-);
+pub const REPORTING_FRACTION: ParameterSpec =
+    spec("reporting_fraction", "1", 1.0, false, "share of the latent series that is ever reported");
 /// Mean of the reporting delay before truncation.
 pub const REPORTING_DELAY_MEAN: ParameterSpec = spec(
     "reporting_delay_mean",
@@ -46,13 +34,8 @@ pub const REPORTING_DELAY_MEAN: ParameterSpec = spec(
     "mean of the Poisson reporting delay before truncation",
 );
 /// Factor of the expected count at weekends.
-pub const WEEKEND_FACTOR: ParameterSpec = spec(
-    "weekend_factor",
-    "1",
-    10.0,
-    false,
-    "factor of the expected count on two days of seven",
-);
+pub const WEEKEND_FACTOR: ParameterSpec =
+    spec("weekend_factor", "1", 10.0, false, "factor of the expected count on two days of seven");
 /// Position of the weekend in the window.
 pub const WEEKEND_PHASE: ParameterSpec = spec(
     "weekend_phase",
@@ -70,13 +53,8 @@ pub const OVERDISPERSION: ParameterSpec = spec(
     "a in the variance mu + a mu^2 of the observed counts",
 );
 /// Share of the input days without a value.
-pub const MISSING_FRACTION: ParameterSpec = spec(
-    "missing_fraction",
-    "1",
-    1.0,
-    false,
-    "share of the input days without a value",
-);
+pub const MISSING_FRACTION: ParameterSpec =
+    spec("missing_fraction", "1", 1.0, false, "share of the input days without a value");
 
 /// Effects of the observation model that this study uses, with their priors, in the order in which they are drawn.
 pub(super) fn parameters(observation: &Observation) -> Vec<(ParameterSpec, Prior)> {
@@ -231,18 +209,11 @@ mod tests {
         for (mean, max_days) in [(0.0, 3), (1.5, 14), (3.0, 30), (5.0, 0), (300.0, 365)] {
             delay_kernel(mean, max_days, &mut kernel);
             assert_eq!(kernel.len(), max_days + 1);
-            assert!(
-                (kernel.iter().sum::<f64>() - 1.0).abs() < 1e-12,
-                "{mean} {max_days}"
-            );
+            assert!((kernel.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{mean} {max_days}");
             assert!(kernel.iter().all(|p| p.is_finite() && *p >= 0.0));
         }
         delay_kernel(3.0, 30, &mut kernel);
-        let mean: f64 = kernel
-            .iter()
-            .enumerate()
-            .map(|(day, p)| day as f64 * p)
-            .sum();
+        let mean: f64 = kernel.iter().enumerate().map(|(day, p)| day as f64 * p).sum();
         assert!((mean - 3.0).abs() < 1e-9);
     }
 
@@ -275,10 +246,7 @@ mod tests {
 
     #[test]
     fn a_weekend_is_two_days_of_seven_from_its_phase() {
-        let effects = Effects {
-            weekend: Some((0.5, 3)),
-            ..PLAIN
-        };
+        let effects = Effects { weekend: Some((0.5, 3)), ..PLAIN };
         let mut expected = vec![0.0; 14];
         effects.expect(&[10; 14], &mut Vec::new(), &mut expected);
         let low: Vec<usize> = (0..14).filter(|&day| expected[day] == 5.0).collect();
@@ -288,30 +256,14 @@ mod tests {
     #[test]
     fn counts_have_the_negative_binomial_moments() {
         let (mean, a) = (80.0, 0.04);
-        let effects = Effects {
-            overdispersion: a,
-            ..PLAIN
-        };
+        let effects = Effects { overdispersion: a, ..PLAIN };
         let mut observed = vec![0.0f32; 200_000];
-        effects.observe(
-            &vec![mean; 200_000],
-            None,
-            0,
-            &mut Generator::new(11, 5),
-            &mut observed,
-        );
+        effects.observe(&vec![mean; 200_000], None, 0, &mut Generator::new(11, 5), &mut observed);
         let n = observed.len() as f64;
         let m = observed.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let variance = observed
-            .iter()
-            .map(|&v| (f64::from(v) - m).powi(2))
-            .sum::<f64>()
-            / n;
+        let variance = observed.iter().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / n;
         let expected_variance = mean + a * mean * mean;
-        assert!(
-            (m - mean).abs() < 5.0 * (expected_variance / n).sqrt(),
-            "mean {m}"
-        );
+        assert!((m - mean).abs() < 5.0 * (expected_variance / n).sqrt(), "mean {m}");
         assert!(
             (variance / expected_variance - 1.0).abs() < 0.03,
             "variance {variance} for {expected_variance}"
@@ -320,10 +272,7 @@ mod tests {
 
     #[test]
     fn missing_days_have_the_fraction_and_spare_the_forecast() {
-        let effects = Effects {
-            missing_fraction: 0.3,
-            ..PLAIN
-        };
+        let effects = Effects { missing_fraction: 0.3, ..PLAIN };
         let mut observed = vec![0.0f32; 20_000];
         effects.observe(
             &vec![4.0; 20_000],

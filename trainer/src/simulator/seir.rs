@@ -7,8 +7,8 @@ use super::sampling::{Chance, Generator};
 
 /// Anderson and May 1991, *Infectious Diseases of Humans*, chapter 6, as a chain binomial.
 ///
-/// States `S`, `E`, `I`, `R`. Flows in a step of `dt`: `S -> E` with hazard `beta I / N`, `E -> I` with hazard `sigma`,
-/// `I -> R` with hazard `gamma`. `R0 = beta / gamma`. It starts with `initial_exposed` in `E` and nobody infectious.
+/// States `S`, `E`, `I`, `R`. Flows in a step of `dt`: `S -> E` at rate `beta I / N`, `E -> I` at rate `sigma`,
+/// `I -> R` at rate `gamma`. `R0 = beta / gamma`. It starts with `initial_exposed` in `E` and nobody infectious.
 #[derive(Debug)]
 pub struct Seir;
 
@@ -38,8 +38,8 @@ impl Mechanism for Seir {
     ) {
         let dt = 1.0 / f64::from(setting.steps_per_day);
         let force = theta[0] / f64::from(setting.population);
-        let recovery = Chance::of_hazard(theta[1], dt);
-        let onset = Chance::of_hazard(theta[2], dt);
+        let recovery = Chance::of_rate(theta[1], dt);
+        let onset = Chance::of_rate(theta[2], dt);
         let mut e = (theta[3] as u32).min(setting.population);
         let (mut s, mut i, mut r) = (setting.population - e, 0, 0);
         for _ in 0..setting.days {
@@ -48,7 +48,7 @@ impl Mechanism for Seir {
             }
             let mut incidence = 0;
             for _ in 0..setting.steps_per_day {
-                let infected = generator.binomial(s, &Chance::of_hazard(force * f64::from(i), dt));
+                let infected = generator.binomial(s, &Chance::of_rate(force * f64::from(i), dt));
                 let infectious = generator.binomial(e, &onset);
                 let recovered = generator.binomial(i, &recovery);
                 s -= infected;

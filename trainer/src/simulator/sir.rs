@@ -6,7 +6,7 @@ use super::sampling::{Chance, Generator};
 /// Kermack and McKendrick 1927, <https://doi.org/10.1098/rspa.1927.0118>, as a chain binomial.
 ///
 /// States `S`, `I`, `R`. Flows in a step of `dt`:
-/// `S -> I` with hazard `beta I / N`, `I -> R` with hazard `gamma`. `R0 = beta / gamma`.
+/// `S -> I` at rate `beta I / N`, `I -> R` at rate `gamma`. `R0 = beta / gamma`.
 #[derive(Debug)]
 pub struct Sir;
 
@@ -36,7 +36,7 @@ impl Mechanism for Sir {
     ) {
         let dt = 1.0 / f64::from(setting.steps_per_day);
         let force = theta[0] / f64::from(setting.population);
-        let recovery = Chance::of_hazard(theta[1], dt);
+        let recovery = Chance::of_rate(theta[1], dt);
         let mut i = (theta[2] as u32).min(setting.population);
         let (mut s, mut r) = (setting.population - i, 0);
         for _ in 0..setting.days {
@@ -45,7 +45,7 @@ impl Mechanism for Sir {
             }
             let mut incidence = 0;
             for _ in 0..setting.steps_per_day {
-                let infected = generator.binomial(s, &Chance::of_hazard(force * f64::from(i), dt));
+                let infected = generator.binomial(s, &Chance::of_rate(force * f64::from(i), dt));
                 let recovered = generator.binomial(i, &recovery);
                 s -= infected;
                 i = i + infected - recovered;

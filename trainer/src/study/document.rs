@@ -45,11 +45,7 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
-        writeln!(
-            f,
-            "{}:{}:{}: {}",
-            self.file, self.line, self.column, self.message
-        )?;
+        writeln!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
         writeln!(f, "{margin} |")?;
         writeln!(f, "{number} | {}", self.source_line)?;
         // Tabs are repeated so that the caret stays under its text at any tab width.
@@ -144,13 +140,7 @@ impl<'d, 'a> Section<'d, 'a> {
                 value,
             })
             .collect();
-        Section {
-            document,
-            name: name.to_owned(),
-            span,
-            entries,
-            asked: Vec::new(),
-        }
+        Section { document, name: name.to_owned(), span, entries, asked: Vec::new() }
     }
 
     /// The value under `key`, if there is one.
@@ -169,15 +159,11 @@ impl<'d, 'a> Section<'d, 'a> {
         if let Some(entry) = self.take(key) {
             return Ok(entry);
         }
-        let near = self
-            .entries
-            .iter()
-            .find(|entry| nearest(&entry.key, &[key]).is_some());
+        let near = self.entries.iter().find(|entry| nearest(&entry.key, &[key]).is_some());
         let (span, hint) = match near {
-            Some(entry) => (
-                entry.key_span.clone(),
-                format!("is `{}` meant to be `{key}`?", entry.key),
-            ),
+            Some(entry) => {
+                (entry.key_span.clone(), format!("is `{}` meant to be `{key}`?", entry.key))
+            }
             None => (self.span.clone(), format!("add `{key} = {example}`")),
         };
         Err(self.document.error(
@@ -197,13 +183,9 @@ impl<'d, 'a> Section<'d, 'a> {
             Some(known) => format!("is `{known}` meant?"),
             None => format!("{} knows {}", self.name, quoted(&self.asked)),
         };
-        let message = format!(
-            "unknown key `{}` in {}; remove it or correct its name",
-            entry.key, self.name
-        );
-        Err(self
-            .document
-            .error(entry.key_span.clone(), message, Some(hint)))
+        let message =
+            format!("unknown key `{}` in {}; remove it or correct its name", entry.key, self.name);
+        Err(self.document.error(entry.key_span.clone(), message, Some(hint)))
     }
 }
 
@@ -214,14 +196,7 @@ impl<'d, 'a> Entry<'d, 'a> {
 
     fn wrong_type(&self, wanted: &str) -> StudyError {
         let found = self.value.get_ref().type_str();
-        self.error(
-            format!(
-                "`{}` is {} {found}; write {wanted}",
-                self.key,
-                article(found)
-            ),
-            None,
-        )
+        self.error(format!("`{}` is {} {found}; write {wanted}", self.key, article(found)), None)
     }
 
     /// A number, whole or not.
@@ -229,17 +204,17 @@ impl<'d, 'a> Entry<'d, 'a> {
         let value = self.value.get_ref();
         let number = match (value.as_float(), value.as_integer()) {
             (Some(float), _) => float.as_str().parse().ok(),
-            (_, Some(integer)) => i64::from_str_radix(integer.as_str(), integer.radix())
-                .ok()
-                .map(|i| i as f64),
+            (_, Some(integer)) => {
+                i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|i| i as f64)
+            }
             _ => None,
         };
         match number {
             Some(number) if f64::is_finite(number) => Ok(number),
-            Some(_) => Err(self.error(
-                format!("`{}` is not finite; write a finite number", self.key),
-                None,
-            )),
+            Some(_) => {
+                Err(self
+                    .error(format!("`{}` is not finite; write a finite number", self.key), None))
+            }
             None => Err(self.wrong_type("a number")),
         }
     }
@@ -248,10 +223,8 @@ impl<'d, 'a> Entry<'d, 'a> {
     pub(super) fn number_in(&self, lower: f64, upper: f64) -> Result<f64, StudyError> {
         let number = self.number()?;
         if number < lower || number > upper {
-            let message = format!(
-                "`{}` is {number}; write a number from {lower} to {upper}",
-                self.key
-            );
+            let message =
+                format!("`{}` is {number}; write a number from {lower} to {upper}", self.key);
             return Err(self.error(message, None));
         }
         Ok(number)
@@ -287,14 +260,8 @@ impl<'d, 'a> Entry<'d, 'a> {
             return Ok(found);
         }
         let hint = nearest(text, choices).map(|near| format!("is `{near}` meant?"));
-        Err(self.error(
-            format!(
-                "`{}` is `{text}`; write one of {}",
-                self.key,
-                quoted(choices)
-            ),
-            hint,
-        ))
+        Err(self
+            .error(format!("`{}` is `{text}`; write one of {}", self.key, quoted(choices)), hint))
     }
 
     /// The items of an array, each with its own place.
@@ -308,12 +275,7 @@ impl<'d, 'a> Entry<'d, 'a> {
     /// The value as a table named `name`.
     pub(super) fn section(&self, name: &str) -> Result<Section<'d, 'a>, StudyError> {
         match self.value.get_ref().as_table() {
-            Some(table) => Ok(Section::new(
-                self.document,
-                name,
-                self.key_span.clone(),
-                table,
-            )),
+            Some(table) => Ok(Section::new(self.document, name, self.key_span.clone(), table)),
             None => Err(self.wrong_type("a table")),
         }
     }
@@ -332,20 +294,12 @@ fn items<'d, 'a>(entry: &Entry<'d, 'a>, array: &'d DeArray<'a>) -> Vec<Entry<'d,
 }
 
 fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    }
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 /// `` `a`, `b`, `c` ``.
 pub(super) fn quoted<S: AsRef<str>>(names: &[S]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{}`", name.as_ref()))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
 /// The known name that a reader of `word` most likely meant, if any is close.
@@ -353,12 +307,7 @@ pub(super) fn nearest<S: AsRef<str>>(word: &str, known: &[S]) -> Option<String> 
     let lower = word.to_lowercase();
     known
         .iter()
-        .map(|name| {
-            (
-                edit_distance(&lower, &name.as_ref().to_lowercase()),
-                name.as_ref(),
-            )
-        })
+        .map(|name| (edit_distance(&lower, &name.as_ref().to_lowercase()), name.as_ref()))
         .filter(|(distance, name)| *distance <= 1.max(name.chars().count() / 3))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name.to_owned())

@@ -264,9 +264,6 @@ impl Study {
         };
         let canonical =
             serde_json::to_string(simulation).expect("a simulation has only plain fields");
-        Sha256::digest(format!(
-            "simground simulator {SIMULATOR_VERSION}\n{canonical}"
-        ))
-        .into()
+        Sha256::digest(format!("simground simulator {SIMULATOR_VERSION}\n{canonical}")).into()
     }
 }

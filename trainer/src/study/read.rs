@@ -59,10 +59,7 @@ fn optional<'d, 'a, T>(
 }
 
 fn input<'d, 'a>(entry: Option<Entry<'d, 'a>>) -> Result<(Input, Option<Entry<'d, 'a>>)> {
-    let mut input = Input {
-        transform: Transform::Auto,
-        missing: Missing::Refuse,
-    };
+    let mut input = Input { transform: Transform::Auto, missing: Missing::Refuse };
     let Some(entry) = entry else {
         return Ok((input, None));
     };
@@ -108,10 +105,8 @@ fn simulation(
     missing: Missing,
 ) -> Result<Option<Simulation>> {
     let Some(mechanisms) = parts.mechanisms else {
-        let orphan = [&parts.population, &parts.observation, &parts.forecast]
-            .into_iter()
-            .flatten()
-            .next();
+        let orphan =
+            [&parts.population, &parts.observation, &parts.forecast].into_iter().flatten().next();
         return match orphan {
             None => Ok(None),
             Some(entry) => {
@@ -138,9 +133,7 @@ fn simulation(
         .population
         .ok_or_else(|| missing_key("[population]", "add [population] with its `size`"))?;
     let mut section = population.section("[population]")?;
-    let population = section
-        .require("size", "200_000")?
-        .integer(1, 1_000_000_000)? as u32;
+    let population = section.require("size", "200_000")?.integer(1, 1_000_000_000)? as u32;
     let steps_per_day = optional(section.take("steps_per_day"), 1, |e| e.integer(1, 1000))? as u32;
     section.finish()?;
 
@@ -158,12 +151,10 @@ fn simulation(
 
     let mut priors: Vec<MechanismPrior> = Vec::new();
     for item in mechanisms.items()? {
-        let (name, prior) = mechanism(&item, population)?;
+        let (name, prior) = mechanism(&item, population, steps_per_day)?;
         if priors.iter().any(|other| other.name == prior.name) {
-            let message = format!(
-                "two mechanisms are named `{}`; each needs a name of its own",
-                prior.name
-            );
+            let message =
+                format!("two mechanisms are named `{}`; each needs a name of its own", prior.name);
             let hint = "add `name = \"...\"` beside `kind`".to_owned();
             return Err(name.error(message, Some(hint)));
         }
@@ -186,23 +177,18 @@ fn simulation(
 fn mechanism<'d, 'a>(
     item: &Entry<'d, 'a>,
     population: u32,
+    steps_per_day: u32,
 ) -> Result<(Entry<'d, 'a>, MechanismPrior)> {
     let mut section = item.section("[[mechanism]]")?;
     section.span = item.value.span();
     let names = MechanismKind::ALL.map(|kind| kind.mechanism().name());
     let entry = section.require("kind", "\"SEIR\"")?;
     let kind = entry.choice(&names)?;
-    let at = names
-        .iter()
-        .position(|name| *name == kind)
-        .expect("choice returns one of the names");
+    let at = names.iter().position(|name| *name == kind).expect("choice returns one of the names");
     let kind = MechanismKind::ALL[at];
     section.name = format!("[[mechanism]] {}", names[at]);
     let named = section.take("name");
-    let name = named
-        .as_ref()
-        .map_or(Ok(names[at]), Entry::text)?
-        .to_owned();
+    let name = named.as_ref().map_or(Ok(names[at]), Entry::text)?.to_owned();
     let mut priors = Vec::new();
     for spec in kind.mechanism().parameters() {
         let entry = section.require(spec.name, &example(spec))?;
@@ -215,30 +201,33 @@ fn mechanism<'d, 'a>(
             );
             return Err(entry.error(message, None));
         }
+        let fastest = prior.bounds().1;
+        if spec.unit == "1/day" && fastest > f64::from(steps_per_day) {
+            let message = format!(
+                "`{}` reaches {fastest} 1/day, more than one in each of {steps_per_day} steps a day; use shorter steps",
+                spec.name
+            );
+            let enough = fastest.ceil();
+            return Err(entry.error(
+                message,
+                Some(format!("add `steps_per_day = {enough}` under [population]")),
+            ));
+        }
         priors.push(prior);
     }
     section.finish()?;
-    Ok((
-        named.unwrap_or(entry),
-        MechanismPrior { name, kind, priors },
-    ))
+    Ok((named.unwrap_or(entry), MechanismPrior { name, kind, priors }))
 }
 
 fn observation(entry: &Entry, missing: Missing) -> Result<Observation> {
     let mut section = entry.section("[observation]")?;
-    let series = match section
-        .require("series", "\"incidence\"")?
-        .choice(&["incidence", "prevalence"])?
-    {
-        "incidence" => Series::Incidence,
-        _ => Series::Prevalence,
-    };
-    let mut effect = |spec: &ParameterSpec| {
-        section
-            .take(spec.name)
-            .map(|entry| prior(&entry, spec))
-            .transpose()
-    };
+    let series =
+        match section.require("series", "\"incidence\"")?.choice(&["incidence", "prevalence"])? {
+            "incidence" => Series::Incidence,
+            _ => Series::Prevalence,
+        };
+    let mut effect =
+        |spec: &ParameterSpec| section.take(spec.name).map(|entry| prior(&entry, spec)).transpose();
     let head_start = effect(&HEAD_START)?;
     let reporting_fraction = effect(&REPORTING_FRACTION)?;
     let weekend_factor = effect(&WEEKEND_FACTOR)?;
@@ -246,10 +235,7 @@ fn observation(entry: &Entry, missing: Missing) -> Result<Observation> {
     let mut reporting_delay = None;
     if let Some(entry) = section.take("reporting_delay") {
         let mut table = entry.section("`reporting_delay`")?;
-        let spec = ParameterSpec {
-            name: "mean",
-            ..REPORTING_DELAY_MEAN
-        };
+        let spec = ParameterSpec { name: "mean", ..REPORTING_DELAY_MEAN };
         let mean = prior(&table.require("mean", &example(&spec))?, &spec)?;
         let max_days = table.require("max_days", "14")?.integer(0, 365)? as usize;
         table.finish()?;
@@ -283,11 +269,7 @@ fn prior(entry: &Entry, spec: &ParameterSpec) -> Result<Prior> {
         return Err(entry.error(message, None));
     }
     let mut section = entry.section(&format!("the prior of `{}`", spec.name))?;
-    let forms = [
-        section.take("uniform"),
-        section.take("log_uniform"),
-        section.take("fixed"),
-    ];
+    let forms = [section.take("uniform"), section.take("log_uniform"), section.take("fixed")];
     let prior = match &forms {
         [Some(pair), None, None] => {
             let (lower, upper) = bounds(pair, spec)?;
@@ -304,11 +286,7 @@ fn prior(entry: &Entry, spec: &ParameterSpec) -> Result<Prior> {
         }
         [None, None, Some(value)] => Prior::Fixed(legal(value, spec)?),
         [None, None, None] => {
-            let message = format!(
-                "`{}` has no distribution; write `{}`",
-                spec.name,
-                example(spec)
-            );
+            let message = format!("`{}` has no distribution; write `{}`", spec.name, example(spec));
             // A misspelled form is the likelier reading when there is an unknown key.
             section.finish()?;
             return Err(entry.error(message, None));
@@ -332,10 +310,8 @@ fn prior(entry: &Entry, spec: &ParameterSpec) -> Result<Prior> {
         Some(unit) => {
             let text = unit.text()?;
             if text != spec.unit {
-                let message = format!(
-                    "`{}` has the unit `{text}`; it is in `{}`",
-                    spec.name, spec.unit
-                );
+                let message =
+                    format!("`{}` has the unit `{text}`; it is in `{}`", spec.name, spec.unit);
                 return Err(unit.error(message, conversion(text, spec.unit)));
             }
         }
@@ -347,11 +323,8 @@ fn prior(entry: &Entry, spec: &ParameterSpec) -> Result<Prior> {
 fn bounds(pair: &Entry, spec: &ParameterSpec) -> Result<(f64, f64)> {
     let items = pair.items()?;
     let [low, high] = items.as_slice() else {
-        let message = format!(
-            "`{}` has {} values; write two, `[lower, upper]`",
-            pair.key,
-            items.len()
-        );
+        let message =
+            format!("`{}` has {} values; write two, `[lower, upper]`", pair.key, items.len());
         return Err(pair.error(message, None));
     };
     let (lower, upper) = (legal(low, spec)?, legal(high, spec)?);
@@ -369,30 +342,15 @@ fn bounds(pair: &Entry, spec: &ParameterSpec) -> Result<(f64, f64)> {
 /// A number that the parameter can have.
 fn legal(entry: &Entry, spec: &ParameterSpec) -> Result<f64> {
     let value = entry.number()?;
-    let range = format!(
-        "{} to {} {}",
-        spec.lower,
-        spec.upper,
-        unit_suffix(spec.unit)
-    );
+    let range = format!("{} to {} {}", spec.lower, spec.upper, unit_suffix(spec.unit));
     if value < spec.lower || value > spec.upper {
-        let fault = if value < 0.0 {
-            "negative"
-        } else {
-            "out of range"
-        };
-        let message = format!(
-            "`{}` is {fault} ({value}); it lies in {}",
-            spec.name,
-            range.trim_end()
-        );
+        let fault = if value < 0.0 { "negative" } else { "out of range" };
+        let message =
+            format!("`{}` is {fault} ({value}); it lies in {}", spec.name, range.trim_end());
         return Err(entry.error(message, None));
     }
     if spec.integer && value.fract() != 0.0 {
-        return Err(entry.error(
-            format!("`{}` is {value}; it is a whole number", spec.name),
-            None,
-        ));
+        return Err(entry.error(format!("`{}` is {value}; it is a whole number", spec.name), None));
     }
     Ok(value)
 }
@@ -408,10 +366,7 @@ fn example(spec: &ParameterSpec) -> String {
         ("day", _) => ("1.5", "5.0"),
         _ => ("0.1", "0.5"),
     };
-    format!(
-        "{{ uniform = [{lower}, {upper}], unit = \"{}\" }}",
-        spec.unit
-    )
+    format!("{{ uniform = [{lower}, {upper}], unit = \"{}\" }}", spec.unit)
 }
 
 /// How to rewrite values that were given in another unit.
@@ -434,9 +389,7 @@ fn conversion(from: &str, to: &str) -> Option<String> {
 }
 
 fn network(entry: Option<Entry>) -> Result<Network> {
-    let mut network = Network {
-        hidden: vec![128, 128, 64],
-    };
+    let mut network = Network { hidden: vec![128, 128, 64] };
     let Some(entry) = entry else {
         return Ok(network);
     };
@@ -449,10 +402,8 @@ fn network(entry: Option<Entry>) -> Result<Network> {
                 None,
             ));
         }
-        network.hidden = widths
-            .iter()
-            .map(|w| Ok(w.integer(1, 4096)? as usize))
-            .collect::<Result<_>>()?;
+        network.hidden =
+            widths.iter().map(|w| Ok(w.integer(1, 4096)? as usize)).collect::<Result<_>>()?;
     }
     section.finish()?;
     Ok(network)
@@ -480,9 +431,7 @@ fn heads(root: &mut Section, simulation: Option<&Simulation>) -> Result<Vec<Head
                 levels: levels(&mut section)?,
             },
         };
-        if heads
-            .iter()
-            .any(|other| std::mem::discriminant(other) == std::mem::discriminant(&head))
+        if heads.iter().any(|other| std::mem::discriminant(other) == std::mem::discriminant(&head))
         {
             let hint = "one head takes several targets".to_owned();
             return Err(kind.error(format!("two heads are `{word}`; keep one"), Some(hint)));
@@ -518,10 +467,8 @@ fn targets(section: &mut Section, simulation: Option<&Simulation>) -> Result<Vec
 fn check_target(item: &Entry, name: &str, simulation: &Simulation) -> Result<()> {
     if name == CASES && simulation.forecast_steps == 0 {
         let hint = "add [forecast] with `steps = 14`".to_owned();
-        return Err(item.error(
-            "target `cases` is the forecast, and the study has none; add one",
-            Some(hint),
-        ));
+        return Err(item
+            .error("target `cases` is the forecast, and the study has none; add one", Some(hint)));
     }
     // Every mechanism must have it: a quantile of something absent has no meaning.
     let mut known = vec![R0.to_owned()];
@@ -530,12 +477,7 @@ fn check_target(item: &Entry, name: &str, simulation: &Simulation) -> Result<()>
     }
     for mechanism in &simulation.mechanisms {
         known.extend(
-            mechanism
-                .kind
-                .mechanism()
-                .parameters()
-                .iter()
-                .map(|spec| spec.name.to_owned()),
+            mechanism.kind.mechanism().parameters().iter().map(|spec| spec.name.to_owned()),
         );
     }
     let observation = &simulation.observation;
@@ -547,30 +489,19 @@ fn check_target(item: &Entry, name: &str, simulation: &Simulation) -> Result<()>
         (OVERDISPERSION, observation.overdispersion.is_some()),
         (MISSING_FRACTION, observation.missing_fraction.is_some()),
     ];
-    known.extend(
-        effects
-            .iter()
-            .filter(|(_, used)| *used)
-            .map(|(spec, _)| spec.name.to_owned()),
-    );
+    known.extend(effects.iter().filter(|(_, used)| *used).map(|(spec, _)| spec.name.to_owned()));
     known.sort();
     known.dedup();
     if !known.iter().any(|known| known == name) {
         let hint = nearest(name, &known).map(|near| format!("is `{near}` meant?"));
-        return Err(item.error(
-            format!("unknown target `{name}`; write one of {}", quoted(&known)),
-            hint,
-        ));
+        return Err(
+            item.error(format!("unknown target `{name}`; write one of {}", quoted(&known)), hint)
+        );
     }
     let is_effect = effects.iter().any(|(spec, _)| spec.name == name);
     if name != R0 && name != CASES && !is_effect {
         let without = simulation.mechanisms.iter().find(|mechanism| {
-            mechanism
-                .kind
-                .mechanism()
-                .parameters()
-                .iter()
-                .all(|spec| spec.name != name)
+            mechanism.kind.mechanism().parameters().iter().all(|spec| spec.name != name)
         });
         if let Some(mechanism) = without {
             let message = format!(
@@ -620,23 +551,17 @@ fn levels(section: &mut Section) -> Result<Vec<f64>> {
 }
 
 fn bank(entry: Option<Entry>) -> Result<Bank> {
-    let mut bank = Bank {
-        prototypes: 256,
-        embedding: 16,
-        neighbors: 5,
-    };
+    let mut bank = Bank { prototypes: 256, embedding: 16, neighbors: 5 };
     let Some(entry) = entry else { return Ok(bank) };
     let mut section = entry.section("[bank]")?;
-    bank.prototypes = optional(section.take("prototypes"), bank.prototypes as u64, |e| {
-        e.integer(1, 65_535)
-    })? as usize;
-    bank.embedding = optional(section.take("embedding"), bank.embedding as u64, |e| {
-        e.integer(1, 256)
-    })? as usize;
+    bank.prototypes =
+        optional(section.take("prototypes"), bank.prototypes as u64, |e| e.integer(1, 65_535))?
+            as usize;
+    bank.embedding =
+        optional(section.take("embedding"), bank.embedding as u64, |e| e.integer(1, 256))? as usize;
     let neighbors = section.take("neighbors");
-    bank.neighbors = optional(neighbors.clone(), bank.neighbors as u64, |e| {
-        e.integer(1, 64)
-    })? as usize;
+    bank.neighbors =
+        optional(neighbors.clone(), bank.neighbors as u64, |e| e.integer(1, 64))? as usize;
     if bank.neighbors > bank.prototypes {
         let message = format!(
             "{} neighbors of {} prototypes; keep at least as many",
@@ -649,10 +574,7 @@ fn bank(entry: Option<Entry>) -> Result<Bank> {
 }
 
 fn budget(entry: Option<Entry>) -> Result<Budget> {
-    let mut budget = Budget {
-        flash_kib: 64,
-        ram_kib: 8,
-    };
+    let mut budget = Budget { flash_kib: 64, ram_kib: 8 };
     let Some(entry) = entry else {
         return Ok(budget);
     };
@@ -679,37 +601,25 @@ fn training(entry: Option<Entry>) -> Result<Training> {
     };
     let Some(entry) = entry else { return Ok(t) };
     let mut section = entry.section("[training]")?;
-    t.simulations = optional(section.take("simulations"), t.simulations, |e| {
-        e.integer(1, 1 << 40)
-    })?;
+    t.simulations =
+        optional(section.take("simulations"), t.simulations, |e| e.integer(1, 1 << 40))?;
     t.steps = optional(section.take("steps"), t.steps, |e| e.integer(1, 1 << 40))?;
     let batch = section.take("batch");
     t.batch = optional(batch.clone(), t.batch as u64, |e| e.integer(1, 1 << 20))? as usize;
-    t.learning_rate = optional(section.take("learning_rate"), t.learning_rate, |e| {
-        e.number_in(1e-8, 10.0)
-    })?;
+    t.learning_rate =
+        optional(section.take("learning_rate"), t.learning_rate, |e| e.number_in(1e-8, 10.0))?;
     let warmup = section.take("warmup");
-    t.warmup = optional(warmup.clone(), t.warmup.min(t.steps / 10), |e| {
-        e.integer(0, 1 << 40)
-    })?;
-    t.weight_decay = optional(section.take("weight_decay"), t.weight_decay, |e| {
-        e.number_in(0.0, 1.0)
-    })?;
-    t.gradient_clip = optional(section.take("gradient_clip"), t.gradient_clip, |e| {
-        e.number_in(1e-6, 1e6)
-    })?;
-    t.validation = optional(section.take("validation"), t.validation, |e| {
-        e.integer(16, 1 << 30)
-    })?;
-    t.validate_every = optional(section.take("validate_every"), t.validate_every, |e| {
-        e.integer(1, 1 << 40)
-    })?;
-    t.patience = optional(section.take("patience"), t.patience, |e| {
-        e.integer(1, 1 << 30)
-    })?;
-    t.calibration = optional(section.take("calibration"), t.calibration, |e| {
-        e.integer(16, 1 << 30)
-    })?;
+    t.warmup = optional(warmup.clone(), t.warmup.min(t.steps / 10), |e| e.integer(0, 1 << 40))?;
+    t.weight_decay =
+        optional(section.take("weight_decay"), t.weight_decay, |e| e.number_in(0.0, 1.0))?;
+    t.gradient_clip =
+        optional(section.take("gradient_clip"), t.gradient_clip, |e| e.number_in(1e-6, 1e6))?;
+    t.validation = optional(section.take("validation"), t.validation, |e| e.integer(16, 1 << 30))?;
+    t.validate_every =
+        optional(section.take("validate_every"), t.validate_every, |e| e.integer(1, 1 << 40))?;
+    t.patience = optional(section.take("patience"), t.patience, |e| e.integer(1, 1 << 30))?;
+    t.calibration =
+        optional(section.take("calibration"), t.calibration, |e| e.integer(16, 1 << 30))?;
     if let Some(entry) = batch.filter(|_| t.batch as u64 > t.simulations) {
         let message = format!(
             "`batch` is {}, more than the {} `simulations`; make it smaller",
@@ -718,10 +628,8 @@ fn training(entry: Option<Entry>) -> Result<Training> {
         return Err(entry.error(message, None));
     }
     if let Some(entry) = warmup.filter(|_| t.warmup > t.steps) {
-        let message = format!(
-            "`warmup` is {}, more than the {} `steps`; make it smaller",
-            t.warmup, t.steps
-        );
+        let message =
+            format!("`warmup` is {}, more than the {} `steps`; make it smaller", t.warmup, t.steps);
         return Err(entry.error(message, None));
     }
     section.finish()?;

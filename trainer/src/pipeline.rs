@@ -1,0 +1,697 @@
+//! The whole way: simulations, training, quantization, calibration, bank, artifact, evaluation.
+//!
+//! ```text
+//! Train        scaling, weights, embedding, prototypes
+//! Validation   early stopping, activation ranges, kernel bandwidth
+//! Calibration  temperature, conformal offsets, novelty table
+//! Test         the figures that are printed, and nothing else
+//! ```
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use simground_runtime::Model;
+
+use crate::artifact::{self, BankTable, HeadAnswer, Parts, Provenance, ThetaRange, WriteError};
+use crate::corpus::{Corpus, Schema};
+use crate::embedding;
+use crate::evaluation::{self, Calibration, EvaluationError, Judge, Metrics};
+use crate::float_model::{FloatModel, hash};
+use crate::network::{Dense, FloatNetwork};
+use crate::posterior_calibration as calibration;
+use crate::prototypes::{self, Embedded};
+use crate::quantization::{self, QuantizationError};
+use crate::simulator::Split;
+use crate::source::Source;
+use crate::standardization::{InputScaling, TargetScaling};
+use crate::study::{Head, Study};
+use crate::training::{
+    self, Backend, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, TrainingError,
+};
+
+/// Training simulations from which scalings are estimated.
+const SCALING_SIMULATIONS: u64 = 16_384;
+/// Training simulations among which prototypes are chosen.
+const BANK_SIMULATIONS: u64 = 65_536;
+/// Held-out simulations that choose the kernel's bandwidth.
+const BANDWIDTH_SIMULATIONS: u64 = 2_048;
+/// Entries of the novelty table: p-values in steps of 1/256.
+const NOVELTY_ENTRIES: usize = 255;
+/// Test simulations behind the figures in an artifact's provenance.
+pub const TEST_SIMULATIONS: u64 = 4_000;
+/// Self-test vectors.
+const SELF_TEST_VECTORS: usize = 3;
+/// Bytes kept free for what is known only after training: lengths in the manifest and figures.
+const MANIFEST_RESERVE: usize = 1_024;
+/// Largest relative change of a metric from float to integer that passes without a warning.
+pub const QUANTIZATION_TOLERANCE: f64 = 0.01;
+
+/// How to make an artifact, apart from what the study says.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which of burn's backends trains.
+    pub backend: Backend,
+    /// Training state, for `resume`.
+    pub checkpoint: Option<PathBuf>,
+    /// Go on from `checkpoint` if it exists.
+    pub resume: bool,
+    /// Threads that simulate; 0 for one a core.
+    pub threads: usize,
+}
+
+/// What was made.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The artifact.
+    pub artifact: Vec<u8>,
+    /// The float model beside it.
+    pub float_model: Vec<u8>,
+    /// How training went.
+    pub fitted: Fitted,
+    /// On [`TEST_SIMULATIONS`] simulations that nothing else saw.
+    pub report: Evaluation,
+}
+
+/// Figures of an artifact on one corpus.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Evaluation {
+    /// Of the integer runtime.
+    pub integer: Metrics,
+    /// Of the float model.
+    pub float: Metrics,
+    /// Of trivial rivals.
+    pub baselines: std::collections::BTreeMap<String, Metrics>,
+    /// Whether stated probabilities are true.
+    pub calibration: Calibration,
+    /// Simulations judged.
+    pub num_simulations: usize,
+    /// Largest relative change of a metric from float to integer, and of which (`ece` is left out).
+    pub largest_change: (f64, String),
+    /// What fails the calibration gate; empty when it passes.
+    pub gate_failures: Vec<String>,
+}
+
+/// Why no artifact was made.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The study asks for what cannot be.
+    #[error("{0}")]
+    Study(String),
+    /// The artifact would not fit.
+    #[error("{what} of {needed} bytes exceeds the study's budget of {budget} bytes\nhint: {hint}")]
+    OverBudget {
+        /// Flash or RAM.
+        what: &'static str,
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes allowed.
+        budget: usize,
+        /// What helps.
+        hint: String,
+    },
+    /// Training failed.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+    /// Quantization failed.
+    #[error(transparent)]
+    Quantization(#[from] QuantizationError),
+    /// The format cannot hold the model.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The model cannot be judged.
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
+}
+
+/// Says what is being done; stages take seconds to minutes.
+pub trait Talk {
+    /// A stage begins.
+    fn stage(&mut self, what: &str);
+    /// A fact worth a line.
+    fn note(&mut self, what: &str);
+}
+
+/// Examples of a source's training split.
+struct TrainingExamples {
+    source: Source,
+    input: InputScaling,
+    targets: Arc<[TargetScaling]>,
+    fingerprint: u64,
+}
+
+impl ExampleSource for TrainingExamples {
+    fn examples(&mut self, indices: Range<u64>) -> Examples {
+        examples(&self.source.simulations(Split::Train, indices), &self.input, &self.targets)
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+/// Standardizes a corpus.
+fn examples(corpus: &Corpus, input: &InputScaling, targets: &[TargetScaling]) -> Examples {
+    let rows = corpus.target.chunks_exact(targets.len().max(1));
+    let standardized = rows.flat_map(|row| row.iter().zip(targets).map(|(y, t)| t.to_z(*y)));
+    Examples {
+        inputs: input.apply_rows(&corpus.x),
+        targets: standardized.collect(),
+        mechanism: corpus.mechanism.clone(),
+        weight: corpus.weight.clone().unwrap_or_default(),
+    }
+}
+
+/// Makes an artifact from a study.
+///
+/// A function of the study, the source and the backend alone: the same bytes every time on one machine.
+///
+/// # Errors
+///
+/// [`PipelineError`]; what cannot fit the budget is refused before training.
+pub fn run(
+    study: &Study,
+    source: &Source,
+    options: &Options,
+    observer: &mut dyn Observer,
+    talk: &mut dyn Talk,
+) -> Result<Outcome, PipelineError> {
+    let plan = Plan::new(study, source)?;
+    plan.check_budget()?;
+    talk.stage("training");
+    let mut fitted = plan.train(options, observer)?;
+    talk.note(&format!(
+        "{} steps, best held-out loss {:.4} at step {}, {} simulations, {:.1} s ({:.1} s waiting for simulations)",
+        fitted.steps,
+        fitted.best_loss,
+        fitted.best_step,
+        fitted.simulations_used,
+        fitted.elapsed.as_secs_f64(),
+        fitted.stalled.as_secs_f64(),
+    ));
+    talk.stage("quantization and posterior calibration");
+    let validation = plan.source.simulations(Split::Validation, 0..plan.validation);
+    let ranges =
+        quantization::range_estimation(&fitted.network, &plan.input.apply_rows(&validation.x));
+    let embedding = plan.fit_embedding(&fitted.network);
+    let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
+    plan.calibrate(&mut fitted.network, &ranges, &embedding, &held_out)?;
+    let network = quantization::quantize(&fitted.network, &ranges, &embedding)?;
+
+    talk.stage("bank");
+    let float_model = plan.float_model(&fitted.network);
+    let float_bytes = float_model.to_bytes();
+    let mut provenance = Provenance {
+        study_hash: hash(study.source.as_bytes()),
+        simulator_hash: study.simulator_hash(),
+        float_hash: hash(&float_bytes),
+        seed: study.seed,
+        num_simulations: fitted.simulations_used,
+        ..Provenance::default()
+    };
+    let (bank, corpus_hash) = plan.bank(&plan.parts_of(&network, &provenance), &held_out)?;
+    provenance.corpus_hash = corpus_hash;
+    let windows = plan.self_test_windows(&validation);
+
+    talk.stage("evaluation");
+    let test = plan
+        .source
+        .simulations(Split::Test, 0..plan.source.available(Split::Test, TEST_SIMULATIONS));
+    let parts = Parts { bank: &bank, self_test: &windows, ..plan.parts_of(&network, &provenance) };
+    let unjudged = artifact::write(&parts)?;
+    let model = Model::from_bytes(&unjudged).map_err(WriteError::Refused)?;
+    let report = evaluate(&model, &float_model, &test)?;
+    provenance.calibrated = report.gate_failures.is_empty();
+    provenance.metrics = figures(&report.integer);
+    let parts = Parts { bank: &bank, self_test: &windows, ..plan.parts_of(&network, &provenance) };
+    let artifact = artifact::write(&parts)?;
+    plan.check_flash(artifact.len(), bank.len())?;
+    Ok(Outcome { artifact, float_model: float_bytes, fitted, report })
+}
+
+/// Judges an artifact and its float model on a corpus.
+///
+/// # Errors
+///
+/// [`EvaluationError`] when the corpus lacks what the model answers.
+pub fn evaluate(
+    model: &Model<'_>,
+    float_model: &FloatModel,
+    corpus: &Corpus,
+) -> Result<Evaluation, EvaluationError> {
+    let mechanisms = &float_model.schema.mechanisms;
+    let judge = Judge::new(corpus, &float_model.heads, mechanisms, model.d_values())?;
+    let integer_answers = evaluation::integer_answers(model, &corpus.x);
+    let integer = judge.metrics(&integer_answers);
+    let float = judge.metrics(&float_model.answer(&corpus.x));
+    Ok(Evaluation {
+        largest_change: evaluation::largest_change(&integer, &float),
+        gate_failures: evaluation::gate(&integer, corpus.len()),
+        baselines: judge.baselines(evaluation::forecast_series(&float_model.schema)),
+        calibration: judge.calibration(&integer_answers),
+        num_simulations: corpus.len(),
+        integer,
+        float,
+    })
+}
+
+/// Metrics as an artifact carries them.
+fn figures(metrics: &Metrics) -> Vec<(String, f32)> {
+    let each = |(metric, targets): (&String, &std::collections::BTreeMap<String, f64>)| {
+        let named =
+            targets.iter().map(|(target, value)| (format!("{metric}/{target}"), *value as f32));
+        named.collect::<Vec<_>>()
+    };
+    metrics.iter().flat_map(each).collect()
+}
+
+/// A study joined with its source: everything that is known before training.
+struct Plan<'s> {
+    study: &'s Study,
+    source: &'s Source,
+    schema: Arc<Schema>,
+    input: InputScaling,
+    targets: Arc<[TargetScaling]>,
+    heads: Vec<HeadAnswer>,
+    specs: Vec<HeadSpec>,
+    mechanisms: Vec<String>,
+    channels: Vec<(String, String)>,
+    period: String,
+    parameters: Vec<ThetaRange>,
+    simulations: u64,
+    validation: u64,
+    calibration: u64,
+    placeholder: BankTable,
+}
+
+impl<'s> Plan<'s> {
+    fn new(study: &'s Study, source: &'s Source) -> Result<Plan<'s>, PipelineError> {
+        let schema = Arc::clone(source.schema());
+        let training = &study.training;
+        let simulations = source.available(Split::Train, training.simulations);
+        let validation = source.available(Split::Validation, training.validation);
+        let calibration = source.available(Split::Calibration, training.calibration);
+        if simulations < 100 || validation < 8 || calibration < 8 {
+            return Err(PipelineError::Study(format!(
+                "{simulations} training, {validation} validation and {calibration} calibration simulations are too few: a corpus needs 128 rows at least"
+            )));
+        }
+        let sample = source.simulations(Split::Train, 0..simulations.min(SCALING_SIMULATIONS));
+        let input = InputScaling::fit(&sample, study.input);
+        let targets: Arc<[TargetScaling]> = TargetScaling::fit(&sample).into();
+        let mechanisms = if schema.mechanisms.is_empty() {
+            vec![study.name.clone()]
+        } else {
+            schema.mechanisms.clone()
+        };
+        let mut heads = Vec::new();
+        let mut specs = Vec::new();
+        for head in &study.heads {
+            let (answer, spec) = head_plan(head, &schema, &targets, mechanisms.len())?;
+            heads.push(answer);
+            specs.push(spec);
+        }
+        let parameters = ranges_of_theta(&schema, &sample);
+        let placeholder = BankTable {
+            vectors: vec![0; study.bank.embedding],
+            d_embed: study.bank.embedding,
+            mechanism: vec![0],
+            mass: vec![1],
+            index: vec![0],
+            theta: vec![f32::NAN; parameters.len()],
+            parameters: parameters.clone(),
+            decay: 1,
+            novelty: vec![0],
+            num_simulations: 1,
+        };
+        let (period, channel) = match &study.simulation {
+            Some(simulation) if simulation.period_days == 1 => {
+                ("1 day".into(), crate::simulator::CASES)
+            }
+            Some(simulation) => {
+                (format!("{} days", simulation.period_days), crate::simulator::CASES)
+            }
+            None => (String::new(), "x"),
+        };
+        Ok(Plan {
+            study,
+            source,
+            schema,
+            input,
+            targets,
+            heads,
+            specs,
+            mechanisms,
+            channels: vec![(channel.into(), String::new())],
+            period,
+            parameters,
+            simulations,
+            validation,
+            calibration,
+            placeholder,
+        })
+    }
+
+    /// Refuses before training what would not fit after it.
+    fn check_budget(&self) -> Result<(), PipelineError> {
+        let widths: Vec<usize> = [self.input.d_input()]
+            .into_iter()
+            .chain(self.study.network.hidden.iter().copied())
+            .collect();
+        let d_hidden = *widths.last().unwrap_or(&0);
+        let blank = |d_input: usize, d_output: usize| Dense {
+            d_input,
+            d_output,
+            weight: vec![0.01; d_input * d_output],
+            bias: vec![0.0; d_output],
+        };
+        let network = FloatNetwork {
+            trunk: widths.windows(2).map(|w| blank(w[0], w[1])).collect(),
+            heads: self.specs.iter().map(|spec| blank(d_hidden, spec.d_output())).collect(),
+        };
+        let d_embed = self.study.bank.embedding.min(d_hidden);
+        let ranges = vec![1.0; network.trunk.len()];
+        let integers = quantization::quantize(&network, &ranges, &blank(d_hidden, d_embed))?;
+        let wanted = self.study.bank.prototypes;
+        let novelty = vec![0; NOVELTY_ENTRIES];
+        let table = BankTable {
+            vectors: vec![0; d_embed * wanted],
+            d_embed,
+            mechanism: vec![0; wanted],
+            mass: vec![1; wanted],
+            index: vec![0; wanted],
+            theta: vec![f32::NAN; self.parameters.len() * wanted],
+            novelty,
+            ..self.placeholder.clone()
+        };
+        let provenance = Provenance::default();
+        let windows = vec![vec![0.0; self.input.d_x()]; SELF_TEST_VECTORS];
+        let parts =
+            Parts { bank: &table, self_test: &windows, ..self.parts_of(&integers, &provenance) };
+        let bytes = artifact::write(&parts)?;
+        self.check_flash(bytes.len() + MANIFEST_RESERVE, wanted)?;
+        let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
+        let (needed, budget) = (ram_bytes(&model), self.study.budget.ram_kib * 1024);
+        if needed > budget {
+            let hint = "use narrower layers, fewer outputs or fewer prototypes".into();
+            return Err(PipelineError::OverBudget { what: "RAM", needed, budget, hint });
+        }
+        Ok(())
+    }
+
+    fn check_flash(&self, needed: usize, prototypes: usize) -> Result<(), PipelineError> {
+        let budget = self.study.budget.flash_kib * 1024;
+        if needed <= budget {
+            return Ok(());
+        }
+        let each = self.study.bank.embedding.next_multiple_of(4) + 11 + 2 * self.parameters.len();
+        let fit = prototypes.saturating_sub((needed - budget).div_ceil(each));
+        let hint = if fit >= self.mechanisms.len() {
+            format!("`[bank] prototypes = {fit}` would fit, or use narrower layers")
+        } else {
+            "use narrower layers: the network alone exceeds it".into()
+        };
+        Err(PipelineError::OverBudget { what: "flash", needed, budget, hint })
+    }
+
+    fn train(
+        &self,
+        options: &Options,
+        observer: &mut dyn Observer,
+    ) -> Result<Fitted, PipelineError> {
+        let training = &self.study.training;
+        let fingerprint =
+            hash(&[self.study.source.as_bytes(), &self.simulations.to_le_bytes()].concat());
+        let source = TrainingExamples {
+            source: self.source.clone(),
+            input: self.input.clone(),
+            targets: Arc::clone(&self.targets),
+            fingerprint: u64::from_le_bytes(fingerprint[..8].try_into().unwrap_or_default()),
+        };
+        let held_out = self.source.simulations(Split::Validation, 0..self.validation);
+        let batch = training.batch.min(self.simulations as usize);
+        let pool_start = (32 * batch as u64).min(self.simulations);
+        // The pool is complete after the first half of the steps at the latest.
+        let fresh_per_step = (self.simulations - pool_start).div_ceil((training.steps / 2).max(1));
+        let config = FitConfig {
+            d_input: self.input.d_input(),
+            hidden: self.study.network.hidden.clone(),
+            heads: self.specs.clone(),
+            seed: self.study.seed,
+            steps: training.steps,
+            batch,
+            learning_rate: training.learning_rate,
+            weight_decay: training.weight_decay,
+            warmup: training.warmup,
+            clip_norm: training.gradient_clip,
+            validation_every: training.validate_every,
+            patience: training.patience,
+            simulations: self.simulations,
+            pool_start,
+            fresh_per_step,
+            simulation_threads: options.threads,
+            step_threads: 1,
+            backend: options.backend,
+            checkpoint: options.checkpoint.clone(),
+            resume: options.resume,
+            checkpoint_every: 10 * training.validate_every,
+        };
+        let validation = examples(&held_out, &self.input, &self.targets);
+        Ok(training::fit(&config, source, &validation, observer)?)
+    }
+
+    fn fit_embedding(&self, network: &FloatNetwork) -> Dense {
+        let sample =
+            self.source.simulations(Split::Train, 0..self.simulations.min(SCALING_SIMULATIONS));
+        let mut hidden = network.forward_batch(&self.input.apply_rows(&sample.x), true).hidden;
+        let last = hidden.pop().unwrap_or_else(|| self.input.apply_rows(&sample.x));
+        embedding::fit(network, &last, self.study.bank.embedding)
+    }
+
+    /// Fits temperature and offsets to the answers of the uncalibrated integer model and folds them into the float heads.
+    fn calibrate(
+        &self,
+        network: &mut FloatNetwork,
+        ranges: &[f32],
+        embedding: &Dense,
+        held_out: &Corpus,
+    ) -> Result<(), PipelineError> {
+        let integers = quantization::quantize(network, ranges, embedding)?;
+        let provenance = Provenance::default();
+        let bytes = artifact::write(&self.parts_of(&integers, &provenance))?;
+        let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
+        let outputs = output_values(&model, &held_out.x);
+        let mut first = 0;
+        for (head, answer) in network.heads.iter_mut().zip(&self.heads) {
+            let rows = outputs.iter().map(|row| &row[first..first + head.d_output]);
+            match answer {
+                HeadAnswer::Categorical => {
+                    let logits: Vec<f32> = rows.flatten().copied().collect();
+                    let temperature =
+                        calibration::temperature(&logits, &held_out.mechanism, head.d_output);
+                    calibration::fold_temperature(head, temperature);
+                }
+                HeadAnswer::Quantiles { levels, targets } => {
+                    let rows: Vec<&[f32]> = rows.collect();
+                    let mut offsets = Vec::with_capacity(head.d_output);
+                    for (at, target) in targets.iter().enumerate() {
+                        let column = self.schema.targets.iter().position(|t| t.name == target.name);
+                        let column = column.expect("targets come from the schema");
+                        for (position, level) in levels.iter().enumerate() {
+                            let output = at * levels.len() + position;
+                            let residual = |(row, q): (usize, &&[f32])| {
+                                target.to_z(held_out.target_row(row)[column]) - q[output]
+                            };
+                            let mut residuals: Vec<f32> =
+                                rows.iter().enumerate().map(residual).collect();
+                            offsets.push(calibration::conformal_offset(&mut residuals, *level));
+                        }
+                    }
+                    calibration::fold_offsets(head, &offsets);
+                }
+            }
+            first += head.d_output;
+        }
+        Ok(())
+    }
+
+    /// Chooses prototypes, bandwidth and novelty table; also the hash of the corpus they come from.
+    fn bank(
+        &self,
+        parts: &Parts<'_>,
+        held_out: &Corpus,
+    ) -> Result<(BankTable, [u8; 32]), PipelineError> {
+        let bytes = artifact::write(parts)?;
+        let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
+        let count = self.simulations.min(BANK_SIMULATIONS);
+        let corpus = self.source.simulations(Split::Train, 0..count);
+        let corpus_hash = hash(&corpus.x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+        let embedded = embed(&model, &corpus);
+        let wanted = self.study.bank.prototypes.min(corpus.len() / 2);
+        let chosen = prototypes::choose(&embedded, self.mechanisms.len(), wanted, self.study.seed);
+        let bandwidth =
+            self.source.available(Split::Validation, BANDWIDTH_SIMULATIONS).min(self.validation);
+        let validation = embed(&model, &self.source.simulations(Split::Validation, 0..bandwidth));
+        let decay = prototypes::choose_decay(&embedded, &chosen, &validation);
+        let novelty = prototypes::novelty_table(&chosen, &embed(&model, held_out), NOVELTY_ENTRIES);
+        let d_embed = self.study.bank.embedding.min(parts.network.embedding.d_output);
+        let theta = chosen.rows.iter().flat_map(|&row| corpus.theta_row(row).iter().copied());
+        let table = BankTable {
+            vectors: chosen
+                .vectors
+                .chunks_exact(embedded.d)
+                .flat_map(|v| v[..d_embed].to_vec())
+                .collect(),
+            d_embed,
+            mechanism: chosen.rows.iter().map(|&row| corpus.mechanism[row] as u8).collect(),
+            mass: chosen.masses,
+            index: chosen.rows.iter().map(|&row| corpus.index[row]).collect(),
+            theta: theta.collect(),
+            parameters: self.parameters.clone(),
+            decay,
+            novelty,
+            num_simulations: count,
+        };
+        Ok((table, corpus_hash))
+    }
+
+    fn float_model(&self, network: &FloatNetwork) -> FloatModel {
+        FloatModel {
+            study: self.study.source.clone(),
+            study_file: self.study.file.clone(),
+            schema: (*self.schema).clone(),
+            input: self.input.clone(),
+            heads: self.heads.clone(),
+            network: network.clone(),
+        }
+    }
+
+    /// Held-out windows for the device to check itself with; the last one with values that no simulator gives.
+    fn self_test_windows(&self, validation: &Corpus) -> Vec<Vec<f32>> {
+        let rows = SELF_TEST_VECTORS.min(validation.len());
+        let mut windows: Vec<Vec<f32>> =
+            (0..rows).map(|row| validation.x_row(row).to_vec()).collect();
+        if let Some(last) = windows.last_mut() {
+            for (x, strange) in
+                last.iter_mut().step_by(3).zip([f32::NAN, f32::INFINITY, -1.0, 1e30])
+            {
+                *x = strange;
+            }
+        }
+        windows
+    }
+
+    /// Parts with the placeholder bank and no self-test.
+    fn parts_of<'p>(
+        &'p self,
+        network: &'p quantization::IntegerNetwork,
+        provenance: &'p Provenance,
+    ) -> Parts<'p> {
+        Parts {
+            name: &self.study.name,
+            period: &self.period,
+            channels: &self.channels,
+            input: &self.input,
+            network,
+            heads: &self.heads,
+            mechanisms: &self.mechanisms,
+            bank: &self.placeholder,
+            self_test: &[],
+            provenance,
+        }
+    }
+}
+
+/// The largest RAM that a caller provides for one model: the model itself, its scratch and a window.
+pub fn ram_bytes(model: &Model<'_>) -> usize {
+    4 * model.scratch_words() + 4 * model.d_values() + size_of::<Model<'_>>()
+}
+
+fn head_plan(
+    head: &Head,
+    schema: &Schema,
+    scalings: &[TargetScaling],
+    mechanisms: usize,
+) -> Result<(HeadAnswer, HeadSpec), PipelineError> {
+    match head {
+        Head::Categorical if schema.mechanisms.len() < 2 => Err(PipelineError::Study(
+            "a `categorical` head needs a corpus with two mechanisms or more\nhint: remove this head".into(),
+        )),
+        Head::Categorical => {
+            let spec = HeadSpec::Categorical { d_output: mechanisms, loss_share: 1.0 };
+            Ok((HeadAnswer::Categorical, spec))
+        }
+        Head::Quantiles { targets, levels } => {
+            let mut columns = Vec::new();
+            let mut weights = Vec::new();
+            for name in targets {
+                let found = schema.target_indices(name);
+                if found.is_empty() {
+                    let known: Vec<&str> = schema.target_groups();
+                    return Err(PipelineError::Study(format!(
+                        "the corpus has no target `{name}`; it has {}",
+                        known.join(", ")
+                    )));
+                }
+                // Each name the study lists counts alike, however many steps it stands for.
+                weights.extend(std::iter::repeat_n(1.0 / found.len() as f32, found.len()));
+                columns.extend(found);
+            }
+            let levels: Vec<f32> = levels.iter().map(|level| *level as f32).collect();
+            let answered = columns.iter().map(|&at| scalings[at].clone()).collect();
+            let spec = HeadSpec::Quantiles {
+                targets: columns,
+                levels: levels.clone(),
+                target_weights: weights,
+                loss_share: 1.0,
+            };
+            Ok((HeadAnswer::Quantiles { levels, targets: answered }, spec))
+        }
+    }
+}
+
+/// Code ranges of the parameters: the prior's bounds, or what a sample spans where they are unknown.
+fn ranges_of_theta(schema: &Schema, sample: &Corpus) -> Vec<ThetaRange> {
+    let d = schema.d_theta();
+    let range = |(at, parameter): (usize, &crate::corpus::Parameter)| {
+        let values = || sample.theta.iter().skip(at).step_by(d).copied().filter(|v| v.is_finite());
+        let low = parameter.lower.unwrap_or_else(|| values().fold(f32::INFINITY, f32::min));
+        let high = parameter.upper.unwrap_or_else(|| values().fold(f32::NEG_INFINITY, f32::max));
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 0.0) };
+        ThetaRange { name: parameter.name.clone(), unit: parameter.unit.clone(), low, high }
+    };
+    schema.theta.iter().enumerate().map(range).collect()
+}
+
+/// A corpus in the bank's space, by the integer runtime.
+fn embed(model: &Model<'_>, corpus: &Corpus) -> Embedded {
+    use rayon::prelude::*;
+    let scratch = || vec![0_u32; model.scratch_words()];
+    let rows: Vec<Vec<i16>> = corpus
+        .x
+        .par_chunks_exact(model.d_values())
+        .map_init(scratch, |scratch, window| {
+            let inference = model.infer(window, scratch).expect("windows of the model's width");
+            inference.embedding().to_vec()
+        })
+        .collect();
+    Embedded {
+        d: rows.first().map_or(4, Vec::len),
+        embedding: rows.concat(),
+        mechanism: corpus.mechanism.clone(),
+        theta: corpus.theta.clone(),
+        weight: corpus.weight.clone().unwrap_or_default(),
+    }
+}
+
+/// Real values of all heads' outputs for each window, one head behind the other.
+fn output_values(model: &Model<'_>, x: &[f32]) -> Vec<Vec<f32>> {
+    use rayon::prelude::*;
+    let scratch = || vec![0_u32; model.scratch_words()];
+    x.par_chunks_exact(model.d_values())
+        .map_init(scratch, |scratch, window| {
+            let inference = model.infer(window, scratch).expect("windows of the model's width");
+            inference.output_values().collect()
+        })
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! Where examples come from: a producer simulates ahead of the optimizer, which reads a pool that only grows.
+//!
+//! Which examples a step may draw is a function of the step alone, so the trained weights never depend on how fast the producer is.
+
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::TrainingError;
+
+/// Network-ready examples: inputs transformed, targets standardized.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Examples {
+    /// Row-major `[n, d_input]`.
+    pub inputs: Vec<f32>,
+    /// Row-major `[n, d_target]`, in prior standard deviations from the prior mean.
+    pub targets: Vec<f32>,
+    /// Index of the mechanism that made each example, `[n]`.
+    pub mechanism: Vec<u16>,
+    /// Importance of each example, `[n]`, or empty when all count the same.
+    pub weight: Vec<f32>,
+}
+
+/// Makes examples by index, by simulation or from a stored corpus.
+pub trait ExampleSource: Send {
+    /// Examples of these indices, in order; must be a pure function of the indices.
+    ///
+    /// Training calls it from a thread of its own, inside a rayon pool of
+    /// [`FitConfig::simulation_threads`](super::FitConfig::simulation_threads) threads.
+    fn examples(&mut self, indices: Range<u64>) -> Examples;
+
+    /// Identifies the data, so that a checkpoint of another study is refused; a hash of the study and of its seed will do.
+    fn fingerprint(&self) -> u64 {
+        0
+    }
+}
+
+/// Widths that examples must have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Widths {
+    pub d_input: usize,
+    pub d_target: usize,
+    /// Number of mechanisms, if a head depends on it.
+    pub mechanisms: Option<usize>,
+}
+
+impl Examples {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.mechanism.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.mechanism.is_empty()
+    }
+
+    /// Checks `n` rows of these widths, all finite; `first` is the index that messages give to row 0.
+    pub(super) fn check(&self, n: usize, first: u64, widths: Widths) -> Result<(), TrainingError> {
+        let fail = |message| Err(TrainingError::Examples { message });
+        let Widths { d_input, d_target, .. } = widths;
+        if self.len() != n
+            || self.inputs.len() != n * d_input
+            || self.targets.len() != n * d_target
+            || !(self.weight.is_empty() || self.weight.len() == n)
+        {
+            return fail(format!(
+                "from example {first}: {n} rows of {d_input} inputs and {d_target} targets were asked for; found {} inputs, {} targets, {} mechanisms, {} weights",
+                self.inputs.len(),
+                self.targets.len(),
+                self.len(),
+                self.weight.len()
+            ));
+        }
+        let columns = [
+            ("input", &self.inputs, d_input),
+            ("target", &self.targets, d_target),
+            ("weight", &self.weight, 1),
+        ];
+        for (what, values, width) in columns {
+            if let Some(i) = values.iter().position(|value| !value.is_finite()) {
+                let (row, column) = (first + (i / width) as u64, i % width);
+                return fail(format!("example {row}: {what} {column} is {}", values[i]));
+            }
+        }
+        if let Some(i) = self.weight.iter().position(|&weight| weight < 0.0) {
+            return fail(format!(
+                "example {}: weight {} is negative",
+                first + i as u64,
+                self.weight[i]
+            ));
+        }
+        if let Some(mechanisms) = widths.mechanisms
+            && let Some(i) = self.mechanism.iter().position(|&m| usize::from(m) >= mechanisms)
+        {
+            return fail(format!(
+                "example {}: mechanism {}, but the head answers for {mechanisms}",
+                first + i as u64,
+                self.mechanism[i]
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Examples a producer hands over at a time.
+const CHUNK: u64 = 4_096;
+
+/// Chunks the producer may be ahead of the optimizer; bounds the memory of simulations not yet in use.
+const CHUNKS_AHEAD: usize = 4;
+
+/// The examples seen so far, and the thread that makes more.
+pub(super) struct Pool {
+    widths: Widths,
+    ceiling: u64,
+    chunks: Vec<Examples>,
+    receiver: Option<Receiver<Examples>>,
+    producer: Option<JoinHandle<()>>,
+    /// How long the optimizer has waited for examples.
+    pub stalled: Duration,
+}
+
+impl Pool {
+    /// Starts to make examples `0..ceiling`.
+    pub fn start(
+        mut source: impl ExampleSource + 'static,
+        ceiling: u64,
+        threads: usize,
+        widths: Widths,
+    ) -> Result<Pool, TrainingError> {
+        let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
+        let workers = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("simulate-{i}"))
+            .build()?;
+        let produce = move || {
+            for first in (0..ceiling).step_by(CHUNK as usize) {
+                let indices = first..(first + CHUNK).min(ceiling);
+                let chunk = workers.install(|| source.examples(indices));
+                // The optimizer hangs up when it has stopped early.
+                if sender.send(chunk).is_err() {
+                    return;
+                }
+            }
+        };
+        let producer = std::thread::Builder::new()
+            .name("simulate".into())
+            .spawn(produce)
+            .map_err(|source| TrainingError::Thread { source })?;
+        Ok(Pool {
+            widths,
+            ceiling,
+            chunks: Vec::new(),
+            receiver: Some(receiver),
+            producer: Some(producer),
+            stalled: Duration::ZERO,
+        })
+    }
+
+    /// Waits until examples `0..count` are there.
+    pub fn grow_to(&mut self, count: u64) -> Result<(), TrainingError> {
+        debug_assert!(count <= self.ceiling);
+        while (self.chunks.len() as u64 * CHUNK).min(self.ceiling) < count {
+            let first = self.chunks.len() as u64 * CHUNK;
+            let receiver = self.receiver.as_ref().expect("open until the pool drops");
+            let chunk = match receiver.try_recv() {
+                Ok(chunk) => chunk,
+                Err(_) => {
+                    let since = Instant::now();
+                    let chunk = receiver.recv();
+                    self.stalled += since.elapsed();
+                    match chunk {
+                        Ok(chunk) => chunk,
+                        Err(_) => self.raise_panic(first),
+                    }
+                }
+            };
+            let expected = (self.ceiling - first).min(CHUNK) as usize;
+            chunk.check(expected, first, self.widths)?;
+            self.chunks.push(chunk);
+        }
+        Ok(())
+    }
+
+    /// Copies the examples of these indices; `batch` is overwritten.
+    pub fn gather(&self, indices: &[u64], batch: &mut Examples) {
+        let Widths { d_input, d_target, .. } = self.widths;
+        batch.inputs.clear();
+        batch.targets.clear();
+        batch.mechanism.clear();
+        batch.weight.clear();
+        for &index in indices {
+            let chunk = &self.chunks[(index / CHUNK) as usize];
+            let row = (index % CHUNK) as usize;
+            batch.inputs.extend_from_slice(&chunk.inputs[row * d_input..(row + 1) * d_input]);
+            batch.targets.extend_from_slice(&chunk.targets[row * d_target..(row + 1) * d_target]);
+            batch.mechanism.push(chunk.mechanism[row]);
+            batch.weight.push(chunk.weight.get(row).copied().unwrap_or(1.0));
+        }
+    }
+
+    /// The producer hung up before its last example: it panicked, and its panic belongs to the caller.
+    fn raise_panic(&mut self, first: u64) -> ! {
+        let producer = self.producer.take().expect("joined once");
+        match producer.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("the producer stopped at example {first}"),
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.receiver = None;
+        if let Some(producer) = self.producer.take() {
+            // A panic in a chunk that no step needed changes no result.
+            let _ = producer.join();
+        }
+    }
+}

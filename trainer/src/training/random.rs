@@ -1,0 +1,38 @@
+//! Counter-based random numbers: each use names its purpose and its counter, so nothing depends on what was drawn before.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// What a stream is for; streams of different purposes are independent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// Initial weights; the counter is the layer.
+    Initialization = 1,
+    /// Indices of a batch; the counter is the step.
+    Batch = 2,
+}
+
+/// Random numbers of one `(seed, purpose, counter)`.
+pub(super) struct Stream(ChaCha8Rng);
+
+impl Stream {
+    pub fn new(seed: u64, purpose: Purpose, counter: u64) -> Stream {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8] = purpose as u8;
+        key[16..].copy_from_slice(b"simground/train\0");
+        let mut generator = ChaCha8Rng::from_seed(key);
+        generator.set_stream(counter);
+        Stream(generator)
+    }
+
+    /// Uniform in `0.0..1.0`.
+    pub fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Uniform in `0..count`; the bias is below `count / 2^64`.
+    pub fn below(&mut self, count: u64) -> u64 {
+        ((u128::from(self.0.next_u64()) * u128::from(count)) >> 64) as u64
+    }
+}
