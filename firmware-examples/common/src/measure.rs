@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use semihosting::println;
+use semihosting::{eprintln, println};
 use simground_record::NEAREST;
 use simground_runtime::Model;
 
@@ -18,7 +18,13 @@ pub trait Probe {
 
 /// Measures every linked artifact; false at the first that cannot be.
 pub fn run(memory: &mut Memory, probe: &mut impl Probe) -> bool {
-    LINKED.iter().all(|linked| measure(linked, memory, probe).is_some())
+    LINKED.iter().all(|linked| {
+        let measured = measure(linked, memory, probe).is_some();
+        if !measured {
+            eprintln!("{}: refused, or too large for this example's memory", linked.name);
+        }
+        measured
+    })
 }
 
 fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Option<()> {
