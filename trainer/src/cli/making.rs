@@ -12,9 +12,10 @@ use simground_runtime::Model;
 use simground_trainer::artifact::replace_file;
 use simground_trainer::float_model::FloatModel;
 use simground_trainer::pipeline::{
-    self, Options, Outcome, PipelineError, QUANTIZATION_TOLERANCE, Talk,
+    self, Options, Outcome, PipelineError, QUANTIZATION_TOLERANCE, TEST_SIMULATIONS, Talk,
 };
-use simground_trainer::report;
+use simground_trainer::report::{self, Subject};
+use simground_trainer::simulator::Split;
 use simground_trainer::source::Source;
 use simground_trainer::study::Study;
 use simground_trainer::training::{Backend, ProgressObserver};
@@ -160,6 +161,7 @@ pub fn make(
     })?;
     let made = write(study, source, files, outcome, started)?;
     output.print(&made, made_text)?;
+    warn_of_change(&made.evaluation);
     for failure in &made.evaluation.gate_failures {
         say(&format!("warning: not calibrated: {failure}"));
     }
@@ -194,8 +196,18 @@ fn write(
         },
         evaluation: Judgement::new(&model, study.seed, &outcome.report),
     };
-    let _ = source;
-    let _ = report::significant(0.0, 1);
+    let float_model = FloatModel::from_bytes(&outcome.float_model, &files.float)?;
+    let count = source.available(Split::Test, TEST_SIMULATIONS);
+    let page = report::page(&Subject {
+        model: &model,
+        flash_bytes: outcome.artifact.len(),
+        float_model: &float_model,
+        evaluation: &outcome.report,
+        corpus: &source.simulations(Split::Test, 0..count),
+        study,
+        seed: study.seed,
+    });
+    replace_file(&files.report, page.as_bytes())?;
     replace_file(&files.float, &outcome.float_model)?;
     replace_file(&files.artifact, &outcome.artifact)?;
     // What it held is done; if it cannot be removed, the next training overwrites it.

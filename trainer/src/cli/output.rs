@@ -60,3 +60,22 @@ pub fn table(rows: &[Vec<String>]) -> String {
 }
 
 pub use simground_trainer::report::significant;
+
+/// Text two places to the right.
+pub fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// A series as blocks of eight heights between `low` and `high`; a gap where a value is missing.
+pub fn sparkline(values: &[f32], low: f32, high: f32) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let width = if high > low { high - low } else { 1.0 };
+    let block = |value: &f32| {
+        if value.is_nan() {
+            return ' ';
+        }
+        let height = ((value - low) / width * 8.0).floor().clamp(0.0, 7.0);
+        BLOCKS[height as usize]
+    };
+    values.iter().map(block).collect()
+}
