@@ -7,6 +7,7 @@ use serde::Serialize;
 use simground_runtime::Model;
 use simground_trainer::explanation::{self, Explanation, MAX_NEAREST};
 use simground_trainer::input_table::{Expectation, InputTable};
+use simground_trainer::named::Named;
 use simground_trainer::study::Study;
 
 use super::output::{indented, significant, sparkline, table};
@@ -40,6 +41,7 @@ pub struct Arguments {
 struct Document {
     model: String,
     seed: u64,
+    theta_units: Named<String>,
     explanations: Vec<Row>,
 }
 
@@ -69,7 +71,13 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     if arguments.replay {
         replay(arguments, &model, seed, &mut explanations)?;
     }
-    let document = Document { model: model.manifest().name.to_owned(), seed, explanations };
+    let parameters = model.manifest().bank.iter().flat_map(|bank| bank.theta.iter());
+    let document = Document {
+        model: model.manifest().name.to_owned(),
+        seed,
+        theta_units: parameters.map(|p| (p.name.to_owned(), p.unit.to_owned())).collect(),
+        explanations,
+    };
     output.print(&document, document_text)?;
     Ok(Verdict::Passed)
 }
@@ -98,10 +106,10 @@ fn replay(
 }
 
 fn document_text(document: &Document) -> String {
-    document.explanations.iter().map(row_text).collect()
+    document.explanations.iter().map(|row| row_text(row, &document.theta_units)).collect()
 }
 
-fn row_text(row: &Row) -> String {
+fn row_text(row: &Row, units: &Named<String>) -> String {
     let explanation = &row.explanation;
     let mut text = format!("row {}\n", row.row);
     if !explanation.mechanism.is_empty() {
@@ -115,10 +123,19 @@ fn row_text(row: &Row) -> String {
         probabilities(&explanation.kernel_mechanism)
     );
     text += &format!("  novelty {:.3}: {}\n", explanation.novelty, explanation.novelty_words);
-    let mut header = vec!["simulation", "mechanism", "distance", "mass", "weight"];
-    let names: Vec<&str> = explanation.theta.iter().map(|(name, _)| name.as_str()).collect();
-    header.extend(&names);
-    let mut rows = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    // Parameters that none of the named mechanisms has would be empty columns.
+    let has = |name: &str| explanation.nearest.iter().any(|near| near.theta.value(name).is_some());
+    let names: Vec<&str> =
+        explanation.theta.iter().map(|(name, _)| name.as_str()).filter(|name| has(name)).collect();
+    let unit = |name: &&str| match units.value(name).map(String::as_str) {
+        None | Some("" | "1") => String::new(),
+        Some(unit) => unit.to_owned(),
+    };
+    let header = ["simulation", "mechanism", "distance", "mass", "weight"].into_iter();
+    let mut rows = vec![
+        header.chain(names.iter().copied()).map(str::to_owned).collect::<Vec<_>>(),
+        std::iter::repeat_n(String::new(), 5).chain(names.iter().map(unit)).collect(),
+    ];
     for near in &explanation.nearest {
         let mut cells = vec![
             near.index.to_string(),
