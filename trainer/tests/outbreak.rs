@@ -34,10 +34,12 @@ fn evaluations(study: &Study, seeds: impl Iterator<Item = u64>) -> Vec<Evaluatio
     assert!(outcome.artifact.len() <= study.budget.flash_kib * 1024);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("outbreak.sgnn");
-    std::fs::write(FloatModel::path_beside(&path), &outcome.float_model).expect("a writable folder");
+    std::fs::write(FloatModel::path_beside(&path), &outcome.float_model)
+        .expect("a writable folder");
     let model = Model::from_bytes(&outcome.artifact).expect("a sound artifact");
     let hash = model.manifest().provenance.float_hash;
-    let float_model = FloatModel::read_beside(&path, hash).expect("the float model of this artifact");
+    let float_model =
+        FloatModel::read_beside(&path, hash).expect("the float model of this artifact");
     seeds
         .map(|seed| {
             let corpus = simulator.simulate(seed, Split::Test.first(4_000));
