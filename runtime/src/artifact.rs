@@ -401,11 +401,11 @@ pub struct Manifest<'a> {
     #[serde(borrow)]
     pub input: Input<'a>,
     /// Hidden layers, ReLU each.
-    pub trunk: Vec<Layer, MAX_LAYERS>,
+    pub trunk: Records<'a, Layer>,
     /// Names of the mechanisms.
     pub mechanisms: Records<'a, &'a str>,
     /// Heads on the trunk's last layer.
-    pub heads: Vec<Head<'a>, MAX_HEADS>,
+    pub heads: Records<'a, Head<'a>>,
     /// Prototypes.
     pub bank: Option<Bank<'a>>,
     /// Self-test vectors.
@@ -419,6 +419,9 @@ pub struct Manifest<'a> {
 pub struct Model<'a> {
     pub(crate) manifest: Manifest<'a>,
     pub(crate) tensors: &'a [u8],
+    /// The manifest's layers, decoded once: inference reads them every time.
+    pub(crate) trunk: Vec<Layer, MAX_LAYERS>,
+    pub(crate) heads: Vec<OutputLayer, MAX_HEADS>,
     pub(crate) plan: ScratchPlan,
 }
 
@@ -439,8 +442,13 @@ impl<'a> Model<'a> {
             return Err(ArtifactError::Undecodable(Part::Manifest));
         }
         prove(&manifest, tensors)?;
-        let plan = ScratchPlan::new(&manifest);
-        Ok(Model { manifest, tensors, plan })
+        Ok(Model {
+            plan: ScratchPlan::new(&manifest),
+            trunk: crate::first_items(manifest.trunk.iter()),
+            heads: crate::first_items(manifest.heads.iter().map(|head| *head.layer())),
+            manifest,
+            tensors,
+        })
     }
 
     /// The manifest: names, shapes, provenance.
@@ -522,15 +530,19 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArtifactError> {
 fn prove(manifest: &Manifest<'_>, tensors: &[u8]) -> Result<(), ArtifactError> {
     let proof = Proof { tensors };
     let (d_input, x_max) = proof.input(&manifest.input)?;
-    let (d_hidden, hidden_max) = proof.trunk(&manifest.trunk, d_input, x_max)?;
-    if !manifest.mechanisms.is_valid() {
+    let lists = manifest.trunk.is_valid() && manifest.heads.is_valid();
+    if !(lists && manifest.mechanisms.is_valid()) {
         return Err(ArtifactError::Undecodable(Part::Manifest));
     }
-    if manifest.mechanisms.is_empty() || manifest.mechanisms.len() > MAX_MECHANISMS {
+    let small = manifest.trunk.len() <= MAX_LAYERS
+        && manifest.heads.len() <= MAX_HEADS
+        && manifest.mechanisms.len() <= MAX_MECHANISMS;
+    if manifest.mechanisms.is_empty() || !small {
         return Err(ArtifactError::Shape(Part::Manifest));
     }
-    for (position, head) in (0..).zip(&manifest.heads) {
-        proof.head(head, Part::Head(position), d_hidden, hidden_max, manifest.mechanisms.len())?;
+    let (d_hidden, hidden_max) = proof.trunk(manifest.trunk, d_input, x_max)?;
+    for (position, head) in (0..).zip(manifest.heads.iter()) {
+        proof.head(&head, Part::Head(position), d_hidden, hidden_max, manifest.mechanisms.len())?;
     }
     if let Some(bank) = &manifest.bank {
         proof.bank(bank, d_hidden, hidden_max, manifest.mechanisms.len())?;
@@ -632,14 +644,14 @@ impl<'a> Proof<'a> {
     /// The width and largest magnitude of what the heads read.
     fn trunk(
         &self,
-        trunk: &[Layer],
+        trunk: Records<'_, Layer>,
         d_input: u16,
         x_max: u16,
     ) -> Result<(u16, u16), ArtifactError> {
         let mut above = (d_input, x_max);
-        for (position, layer) in (0..).zip(trunk) {
+        for (position, layer) in (0..).zip(trunk.iter()) {
             let part = Part::Trunk(position);
-            self.layer(layer, part, above.0, above.1)?;
+            self.layer(&layer, part, above.0, above.1)?;
             above = (layer.d_output, layer.magnitude());
         }
         Ok(above)

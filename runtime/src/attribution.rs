@@ -5,13 +5,23 @@
 
 use heapless::Vec;
 
-use crate::artifact::{Bank, MAX_MECHANISMS, MAX_THETA, Model};
+use crate::artifact::{MAX_MECHANISMS, Model, Records, Theta};
 use crate::dense::padded;
 use crate::kernel;
 use crate::math;
 
 /// The code of a parameter that the mechanism does not have.
 pub const THETA_ABSENT: u16 = u16::MAX;
+
+/// A prototype and how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Ranked {
+    /// Position in the bank.
+    pub prototype: u32,
+    /// Squared distance in embedding space, in grid units.
+    pub squared_distance: u32,
+}
 
 /// One simulation of the bank.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,16 +53,23 @@ pub struct ThetaSummary {
 
 /// The explanation of one answer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Attribution<const K: usize> {
+pub struct Attribution<'i, const K: usize> {
     /// The nearest simulations: ascending distance, ties by position in the bank.
     pub nearest: Vec<Nearest, K>,
     /// Kernel posterior over the mechanisms, in the manifest's order.
     pub mechanism_posterior: Vec<f32, MAX_MECHANISMS>,
-    /// Kernel posterior of each parameter, in the bank's order.
-    pub theta: Vec<ThetaSummary, MAX_THETA>,
     /// How unusual the distance to the nearest simulation is: `(1 + m) / (n + 1)` with `m` of the `n` held-out distances
     /// of the artifact's table at or above it (a conformal p-value; Vovk, Gammerman and Shafer 2005, eq. (2.20)).
     pub novelty: f32,
+    kernel: KernelPosterior<'i>,
+}
+
+impl<const K: usize> Attribution<'_, K> {
+    /// Kernel posterior of each parameter, in the bank's order.
+    pub fn thetas(&self) -> impl Iterator<Item = ThetaSummary> + '_ {
+        let ranges = self.kernel.theta.iter().enumerate();
+        ranges.map(|(at, range)| self.kernel.summary(at, &range))
+    }
 }
 
 /// Weight of a prototype whose squared distance exceeds the nearest one's by `excess`, in 1/32,768.
@@ -83,37 +100,51 @@ pub fn kernel_weight(excess: u32, decay: u32) -> u32 {
     weight >> halvings
 }
 
-/// Attribution of an embedded observation.
-pub(crate) fn attribute<const K: usize>(
-    model: &Model<'_>,
+/// Attribution of an embedded observation. Afterwards `distances` holds each prototype's weight.
+pub(crate) fn attribute<'i, const K: usize>(
+    model: &Model<'i>,
     embedding: &[i16],
-    distances: &mut [u32],
-) -> Option<Attribution<K>> {
+    distances: &'i mut [u32],
+) -> Option<Attribution<'i, K>> {
     let bank = model.manifest.bank.as_ref()?;
     kernel::squared_distances(model.section(bank.vectors), embedding, distances);
-    let mut nearest = nearest_prototypes::<K>(distances);
+    let ranked = rank::<K>(distances);
     let least = distances.iter().copied().min().unwrap_or(0);
-    let posterior = KernelPosterior::new(model, bank, distances, least);
-    for near in &mut nearest {
-        let at = usize::try_from(near.prototype).unwrap_or(usize::MAX);
-        near.index = column(model.section(bank.indices), at).map_or(0, u64::from_le_bytes);
-        near.mechanism = model.section(bank.mechanisms).get(at).copied().unwrap_or(0);
-        let mass = column(model.section(bank.masses), at).map_or(0, u16::from_le_bytes);
-        let excess = near.squared_distance.saturating_sub(least);
-        let weight = u64::from(kernel_weight(excess, bank.decay)).saturating_mul(u64::from(mass));
-        near.weight = math::float_u64(weight) / math::float_u64(posterior.total);
+    let masses = model.section(bank.masses).as_chunks::<2>().0;
+    for (distance, mass) in distances.iter_mut().zip(masses) {
+        let weight = kernel_weight(distance.saturating_sub(least), bank.decay);
+        // At most 2^15 * 2^16.
+        *distance = weight.wrapping_mul(u32::from(u16::from_le_bytes(*mass)));
     }
+    let kernel = KernelPosterior {
+        total: distances.iter().map(|weight| u64::from(*weight)).fold(0, u64::wrapping_add),
+        weights: distances,
+        mechanisms: model.section(bank.mechanisms),
+        codes: model.section(bank.thetas),
+        theta: bank.theta,
+    };
+    let entry = |ranked: &Ranked| {
+        let at = usize::try_from(ranked.prototype).unwrap_or(usize::MAX);
+        let weight = kernel.weights.get(at).copied().unwrap_or(0);
+        Nearest {
+            prototype: ranked.prototype,
+            index: column(model.section(bank.indices), at).map_or(0, u64::from_le_bytes),
+            mechanism: kernel.mechanisms.get(at).copied().unwrap_or(0),
+            squared_distance: ranked.squared_distance,
+            weight: math::float_u64(u64::from(weight)) / math::float_u64(kernel.total),
+        }
+    };
     Some(Attribution {
-        nearest,
-        mechanism_posterior: posterior.mechanisms(model.manifest.mechanisms.len()),
-        theta: posterior.thetas(bank),
+        nearest: crate::first_items(ranked.iter().map(entry)),
+        mechanism_posterior: kernel.mechanisms(model.manifest.mechanisms.len()),
         novelty: novelty(model.section(bank.novelty), least),
+        kernel,
     })
 }
 
 /// The `K` least distances in order; of equal ones the first in the bank.
-fn nearest_prototypes<const K: usize>(distances: &[u32]) -> Vec<Nearest, K> {
-    let mut nearest: Vec<Nearest, K> = Vec::new();
+pub(crate) fn rank<const K: usize>(distances: &[u32]) -> Vec<Ranked, K> {
+    let mut nearest: Vec<Ranked, K> = Vec::new();
     for (prototype, &squared_distance) in (0..).zip(distances) {
         if nearest.is_full() {
             match nearest.last() {
@@ -123,12 +154,11 @@ fn nearest_prototypes<const K: usize>(distances: &[u32]) -> Vec<Nearest, K> {
                 _ => continue,
             }
         }
-        let entry = Nearest { prototype, index: 0, mechanism: 0, squared_distance, weight: 0.0 };
-        if nearest.push(entry).is_err() {
+        if nearest.push(Ranked { prototype, squared_distance }).is_err() {
             continue;
         }
         // The newcomer sinks past everything farther; equal distances keep the bank's order.
-        let mut rest: &mut [Nearest] = &mut nearest;
+        let mut rest: &mut [Ranked] = &mut nearest;
         while let [front @ .., a, b] = rest {
             if a.squared_distance <= b.squared_distance {
                 break;
@@ -155,91 +185,56 @@ fn novelty(table: &[u8], distance: u32) -> f32 {
     float(above.saturating_add(1)) / float(thresholds.len().saturating_add(1))
 }
 
-/// Integer sums over the bank. Masses add up to at most `2^16` and weights are at most `2^15`, so a sum of weights stays at
-/// or below `2^31`, of weights times codes below `2^47`, of weights times squared codes below `2^63`.
-struct KernelPosterior {
+/// Weights over the bank. Masses add up to at most `2^16` and kernel weights are at most `2^15`, so a sum of weights stays
+/// at or below `2^31`, of weights times codes below `2^47`, of weights times squared codes below `2^63`.
+#[derive(Debug, Clone, PartialEq)]
+struct KernelPosterior<'i> {
+    weights: &'i [u32],
     total: u64,
-    by_mechanism: [u64; MAX_MECHANISMS],
-    by_theta: [Moments; MAX_THETA],
+    mechanisms: &'i [u8],
+    codes: &'i [u8],
+    theta: Records<'i, Theta<'i>>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Moments {
-    weight: u64,
-    first: u64,
-    second: u64,
-}
-
-impl KernelPosterior {
-    fn new(model: &Model<'_>, bank: &Bank<'_>, distances: &[u32], least: u32) -> Self {
-        let mut posterior = KernelPosterior {
-            total: 0,
-            by_mechanism: [0; MAX_MECHANISMS],
-            by_theta: [Moments::default(); MAX_THETA],
-        };
-        let masses = model.section(bank.masses).as_chunks::<2>().0;
-        let mechanisms = model.section(bank.mechanisms);
-        let d_theta = bank.theta.len();
-        let thetas = model.section(bank.thetas);
-        let row_bytes = d_theta.saturating_mul(2);
-        for (at, ((&distance, mass), &mechanism)) in
-            distances.iter().zip(masses).zip(mechanisms).enumerate()
-        {
-            let excess = distance.saturating_sub(least);
-            let weight = u64::from(kernel_weight(excess, bank.decay))
-                .wrapping_mul(u64::from(u16::from_le_bytes(*mass)));
-            if weight == 0 {
-                continue;
-            }
-            posterior.total = posterior.total.wrapping_add(weight);
-            if let Some(sum) = posterior.by_mechanism.get_mut(usize::from(mechanism)) {
-                *sum = sum.wrapping_add(weight);
-            }
-            let start = at.wrapping_mul(row_bytes);
-            let row = thetas.get(start..start.wrapping_add(row_bytes)).unwrap_or(&[]);
-            for (code, moments) in row.as_chunks::<2>().0.iter().zip(&mut posterior.by_theta) {
-                let code = u16::from_le_bytes(*code);
-                if code != THETA_ABSENT {
-                    let code = u64::from(code);
-                    let weighted = weight.wrapping_mul(code);
-                    moments.weight = moments.weight.wrapping_add(weight);
-                    moments.first = moments.first.wrapping_add(weighted);
-                    moments.second = moments.second.wrapping_add(weighted.wrapping_mul(code));
-                }
-            }
-        }
-        posterior
-    }
-
+impl KernelPosterior<'_> {
     fn mechanisms(&self, count: usize) -> Vec<f32, MAX_MECHANISMS> {
         let total = math::float_u64(self.total);
-        let shares = self.by_mechanism.iter().take(count);
-        crate::first_items(shares.map(|&sum| math::float_u64(sum) / total))
+        let share = |mechanism: u8| {
+            let weights = self.weights.iter().zip(self.mechanisms);
+            let own =
+                weights.filter(|(_, of)| **of == mechanism).map(|(weight, _)| u64::from(*weight));
+            math::float_u64(own.fold(0, u64::wrapping_add)) / total
+        };
+        crate::first_items((0..=u8::MAX).take(count).map(share))
     }
 
-    fn thetas(&self, bank: &Bank<'_>) -> Vec<ThetaSummary, MAX_THETA> {
-        let total = math::float_u64(self.total);
-        let summaries = bank.theta.iter().zip(&self.by_theta).map(|(theta, moments)| {
-            let step = (theta.high - theta.low) / 65_534.0;
-            let present = math::float_u64(moments.weight) / total;
-            if moments.weight == 0 {
-                return ThetaSummary { present: 0.0, mean: f32::NAN, sd: f32::NAN };
+    /// Moments of parameter `at` over the prototypes that have it.
+    fn summary(&self, at: usize, range: &Theta<'_>) -> ThetaSummary {
+        let (mut weight, mut first, mut second) = (0_u64, 0_u64, 0_u64);
+        let codes = self.codes.as_chunks::<2>().0.iter().skip(at).step_by(self.theta.len().max(1));
+        for (&own, code) in self.weights.iter().zip(codes) {
+            let code = u16::from_le_bytes(*code);
+            if own != 0 && code != THETA_ABSENT {
+                let weighted = u64::from(own).wrapping_mul(u64::from(code));
+                weight = weight.wrapping_add(u64::from(own));
+                first = first.wrapping_add(weighted);
+                second = second.wrapping_add(weighted.wrapping_mul(u64::from(code)));
             }
-            // The variance in integers, where the subtraction loses nothing: (w s2 - s1^2) / w^2.
-            let w = u128::from(moments.weight);
-            let first = u128::from(moments.first);
-            let spread = w
-                .wrapping_mul(u128::from(moments.second))
-                .saturating_sub(first.wrapping_mul(first));
-            let mean_code = math::float_u64(moments.first) / math::float_u64(moments.weight);
-            let variance = float_u128(spread) / float_u128(w.wrapping_mul(w));
-            ThetaSummary {
-                present,
-                mean: theta.low + step * mean_code,
-                sd: step * math::sqrt(variance),
-            }
-        });
-        crate::first_items(summaries)
+        }
+        if weight == 0 {
+            return ThetaSummary { present: 0.0, mean: f32::NAN, sd: f32::NAN };
+        }
+        // The variance in integers, where the subtraction loses nothing: (w s2 - s1^2) / w^2.
+        let (w, s1, s2) = (u128::from(weight), u128::from(first), u128::from(second));
+        let spread = w.wrapping_mul(s2).saturating_sub(s1.wrapping_mul(s1));
+        let variance = float_u128(spread) / float_u128(w.wrapping_mul(w));
+        let mean_code = math::float_u64(first) / math::float_u64(weight);
+        let step = (range.high - range.low) / 65_534.0;
+        ThetaSummary {
+            present: math::float_u64(weight) / math::float_u64(self.total),
+            mean: range.low + step * mean_code,
+            sd: step * math::sqrt(variance),
+        }
     }
 }
 
@@ -315,7 +310,7 @@ mod tests {
             order.sort_by_key(|&i| distances[i as usize]);
             let expected: std::vec::Vec<u32> = order.into_iter().take(5).collect();
             let found: std::vec::Vec<u32> =
-                nearest_prototypes::<5>(&distances).iter().map(|n| n.prototype).collect();
+                rank::<5>(&distances).iter().map(|n| n.prototype).collect();
             prop_assert_eq!(found, expected);
         }
     }

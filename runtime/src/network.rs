@@ -1,7 +1,9 @@
 //! All layers over the caller's scratch.
 
-use crate::artifact::{Head, Manifest, Missing, Model};
-use crate::attribution::Attribution;
+use heapless::Vec;
+
+use crate::artifact::{Manifest, Missing, Model, OutputLayer};
+use crate::attribution::{self, Attribution, Ranked};
 use crate::dense::padded;
 use crate::error::InputError;
 use crate::input::{self, InputReport};
@@ -18,6 +20,7 @@ pub(crate) struct ScratchPlan {
     embedding: usize,
     distances: usize,
     activations: usize,
+    padded_input: usize,
     pub(crate) words: usize,
 }
 
@@ -32,17 +35,18 @@ impl ScratchPlan {
             let prototypes = usize::try_from(bank.prototypes).unwrap_or(0);
             (halfword_words(padded(bank.embedding.d_output)), prototypes)
         });
+        let padded_input = padded(d_input(manifest));
         let widest = manifest
             .trunk
             .iter()
             .map(|layer| padded(layer.d_output))
-            .fold(padded(d_input(manifest)), usize::max);
+            .fold(padded_input, usize::max);
         let activations = halfword_words(widest);
         let words = outputs
             .saturating_add(embedding)
             .saturating_add(distances)
             .saturating_add(activations.saturating_mul(2));
-        ScratchPlan { outputs, embedding, distances, activations, words }
+        ScratchPlan { outputs, embedding, distances, activations, padded_input, words }
     }
 }
 
@@ -98,7 +102,7 @@ pub struct Inference<'m, 's, 'a> {
 impl<'a> Model<'a> {
     /// Width of the first layer, rounded up to a multiple of four.
     pub fn padded_input(&self) -> usize {
-        padded(d_input(&self.manifest))
+        self.plan.padded_input
     }
 
     /// Runs the network on a window in raw units; NaN is a missing value.
@@ -123,6 +127,34 @@ impl<'a> Model<'a> {
         let buffers = self.buffers(scratch)?;
         let report = self.quantize_input(x, buffers.a);
         Ok(self.run(buffers, report))
+    }
+
+    /// Runs the network on a window that is quantized already, as [`Model::quantize_input`] does it.
+    ///
+    /// For firmware whose sensor delivers integers, and for counting the instructions of the integer part alone.
+    /// Magnitudes above the artifact's `q_max` give answers without meaning, the same on every target.
+    ///
+    /// # Shapes
+    ///
+    /// `quantized`: [`Model::padded_input`] long. `scratch`: as for [`Model::infer`].
+    ///
+    /// # Errors
+    ///
+    /// Only for a slice of the wrong length.
+    pub fn infer_integers<'m, 's>(
+        &'m self,
+        quantized: &[i16],
+        scratch: &'s mut [u32],
+    ) -> Result<Inference<'m, 's, 'a>, InputError> {
+        let (needed, found) = (self.padded_input(), quantized.len());
+        if found != needed {
+            return Err(InputError::WrongWidth { needed, found });
+        }
+        let buffers = self.buffers(scratch)?;
+        for (to, from) in buffers.a.iter_mut().zip(quantized) {
+            *to = *from;
+        }
+        Ok(self.run(buffers, InputReport::default()))
     }
 
     pub(crate) fn buffers<'s>(&self, scratch: &'s mut [u32]) -> Result<Buffers<'s>, InputError> {
@@ -151,7 +183,7 @@ impl<'a> Model<'a> {
         let Buffers { outputs, embedding, distances, a, b } = buffers;
         let (mut from, mut to) = (a, b);
         let mut width = self.padded_input();
-        for layer in &self.manifest.trunk {
+        for layer in &self.trunk {
             let next = padded(layer.d_output);
             if let (Some(x), Some(out)) = (from.get(..width), to.get_mut(..next)) {
                 kernel::dense(self.section(layer.stream), x, layer.low, layer.high, out);
@@ -161,8 +193,7 @@ impl<'a> Model<'a> {
         }
         let hidden: &[i16] = from.get(..width).unwrap_or(&[]);
         let mut rest = &mut *outputs;
-        for head in &self.manifest.heads {
-            let layer = head.layer();
+        for layer in &self.heads {
             let Some((out, after)) = rest.split_at_mut_checked(padded(layer.d_output)) else {
                 break;
             };
@@ -177,7 +208,7 @@ impl<'a> Model<'a> {
     }
 }
 
-impl<'a> Inference<'_, '_, 'a> {
+impl Inference<'_, '_, '_> {
     /// What the input transform met.
     pub fn input_report(&self) -> InputReport {
         self.report
@@ -193,22 +224,25 @@ impl<'a> Inference<'_, '_, 'a> {
         self.embedding
     }
 
-    /// Names the nearest `K` simulations of the bank; `None` for a model without one.
-    pub fn attribute<const K: usize>(&mut self) -> Option<Attribution<K>> {
-        crate::attribution::attribute(self.model, self.embedding, self.distances)
+    /// The `K` nearest prototypes and no more: the search alone; `None` for a model without a bank.
+    pub fn nearest<const K: usize>(&mut self) -> Option<Vec<Ranked, K>> {
+        let bank = self.model.manifest.bank.as_ref()?;
+        let vectors = self.model.section(bank.vectors);
+        kernel::squared_distances(vectors, self.embedding, self.distances);
+        Some(attribution::rank(self.distances))
     }
 
-    /// The accumulators of one head and its layer's stream.
-    pub(crate) fn head(&self, position: usize) -> Option<(&Head<'a>, &[i32])> {
-        let mut rest = self.outputs;
-        for (at, head) in self.model.manifest.heads.iter().enumerate() {
-            let (outputs, after) = rest.split_at_checked(padded(head.layer().d_output))?;
-            if at == position {
-                let used = usize::from(head.layer().d_output);
-                return Some((head, outputs.get(..used)?));
-            }
-            rest = after;
-        }
-        None
+    /// Names the nearest `K` simulations of the bank and what they say; `None` for a model without one.
+    pub fn attribute<const K: usize>(&mut self) -> Option<Attribution<'_, K>> {
+        attribution::attribute(self.model, self.embedding, self.distances)
+    }
+
+    /// The last layer of one head and its accumulators.
+    pub(crate) fn head(&self, position: usize) -> Option<(OutputLayer, &[i32])> {
+        let layer = *self.model.heads.get(position)?;
+        let before = self.model.heads.iter().take(position);
+        let start = before.map(|layer| padded(layer.d_output)).fold(0, usize::saturating_add);
+        let used = start..start.saturating_add(usize::from(layer.d_output));
+        Some((layer, self.outputs.get(used)?))
     }
 }

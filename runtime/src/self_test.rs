@@ -103,7 +103,7 @@ impl Inference<'_, '_, '_> {
                 float(near.weight);
             }
             attribution.mechanism_posterior.iter().for_each(|p| float(*p));
-            for theta in &attribution.theta {
+            for theta in attribution.thetas() {
                 [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
             }
             float(attribution.novelty);

@@ -9,16 +9,32 @@ pub struct Board {
     pub machine: &'static str,
     /// Rust's target.
     pub target: &'static str,
+    /// The package of `firmware-examples/` that knows the board.
+    pub package: &'static str,
+    /// QEMU's program.
+    pub emulator: &'static str,
 }
 
 /// Every board.
-pub const BOARDS: [Board; 5] = [
-    Board { core: "cortex-m0", machine: "microbit", target: "thumbv6m-none-eabi" },
-    Board { core: "cortex-m3", machine: "mps2-an385", target: "thumbv7m-none-eabi" },
-    Board { core: "cortex-m4", machine: "mps2-an386", target: "thumbv7em-none-eabihf" },
-    Board { core: "cortex-m7", machine: "mps2-an500", target: "thumbv7em-none-eabihf" },
-    Board { core: "cortex-m33", machine: "mps2-an505", target: "thumbv8m.main-none-eabihf" },
+pub const BOARDS: [Board; 6] = [
+    cortex_m("cortex-m0", "microbit", "thumbv6m-none-eabi"),
+    cortex_m("cortex-m3", "mps2-an385", "thumbv7m-none-eabi"),
+    cortex_m("cortex-m4", "mps2-an386", "thumbv7em-none-eabihf"),
+    cortex_m("cortex-m7", "mps2-an500", "thumbv7em-none-eabihf"),
+    cortex_m("cortex-m33", "mps2-an505", "thumbv8m.main-none-eabihf"),
+    Board {
+        core: "rv32imc",
+        machine: "virt",
+        target: "riscv32imc-unknown-none-elf",
+        package: "firmware-riscv",
+        emulator: "qemu-system-riscv32",
+    },
 ];
+
+const fn cortex_m(core: &'static str, machine: &'static str, target: &'static str) -> Board {
+    let (package, emulator) = ("firmware-cortex-m", "qemu-system-arm");
+    Board { core, machine, target, package, emulator }
+}
 
 impl Board {
     /// The board of a core (`cortex-m4`) or a machine (`mps2-an386`).

@@ -33,7 +33,7 @@ impl Random {
 
     /// In `0..limit`.
     pub fn below(&mut self, limit: u32) -> u32 {
-        ((self.next() >> 32) * u64::from(limit) >> 32) as u32
+        (((self.next() >> 32) * u64::from(limit)) >> 32) as u32
     }
 
     /// In `[0, 1)`.
@@ -172,11 +172,11 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     };
     let indicators = if shape.missing == Missing::Indicator { 2 } else { 1 };
     let mut d_input = shape.d_values * indicators;
-    let mut trunk = heapless::Vec::new();
+    let mut trunk = Vec::new();
     for &d_output in shape.trunk {
         let stream = tensors.stream(&mut random, DenseShape { d_input, d_output }, None);
         let layer = Layer { d_input, d_output, low: 0, high: Q_MAX, stream };
-        trunk.push(layer).expect("few layers");
+        trunk.push(layer);
         d_input = d_output;
     }
     let mut output = |tensors: &mut Tensors, d_output| {
@@ -187,15 +187,17 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     let names: Vec<_> = (1..=shape.targets).map(|step| format!("cases+{step}")).collect();
     let targets: Vec<_> = names.iter().map(|name| target(name)).collect();
     let targets = records(&targets);
-    let mut heads = heapless::Vec::new();
+    let mut heads = Vec::new();
     let layer = output(&mut tensors, shape.mechanisms);
-    heads.push(Head::Categorical { layer }).expect("few heads");
+    heads.push(Head::Categorical { layer });
     if shape.targets > 0 {
         let layer = output(&mut tensors, 3 * shape.targets);
         let levels = Records::new(3, &levels);
         let targets = Records::new(shape.targets, &targets);
-        heads.push(Head::Quantiles { layer, levels, targets }).expect("few heads");
+        heads.push(Head::Quantiles { layer, levels, targets });
     }
+    let (layers, head_count) = (records(&trunk), heads.len() as u16);
+    let heads = records(&heads);
     let theta = records(&[
         Theta { name: "beta", unit: "1/day", low: 0.15, high: 0.5 },
         Theta { name: "sigma", unit: "1/day", low: 0.1, high: 0.5 },
@@ -210,9 +212,9 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     let manifest = Manifest {
         name: shape.name,
         input,
-        trunk,
+        trunk: Records::new(trunk.len() as u16, &layers),
         mechanisms: Records::new(shape.mechanisms, &mechanisms),
-        heads,
+        heads: Records::new(head_count, &heads),
         bank,
         self_test: SelfTest { vectors, section },
         provenance: Provenance {

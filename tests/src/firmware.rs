@@ -18,7 +18,7 @@ use crate::{root, target_dir};
 pub fn build(board: Board, bin: &str, artifacts: &[PathBuf]) -> Result<PathBuf> {
     let _lock = lock()?;
     let mut cargo = cargo("build");
-    cargo.args(["--release", "--package", "firmware-cortex-m", "--bin", bin]);
+    cargo.args(["--release", "--package", board.package, "--bin", bin]);
     cargo.args(["--target", board.target, "--features", board.machine]);
     cargo.env("SIMGROUND_ARTIFACTS", env::join_paths(artifacts)?);
     run(&mut cargo).with_context(|| format!("cannot build `{bin}` for {}", board.machine))?;

@@ -1,7 +1,7 @@
 //! Golden artifacts: files that every version reads and every target answers for with the same bits.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub fn write(shape: &builder::Shape, folder: PathBuf) -> Result<PathBuf> {
 }
 
 /// What this host answers for the golden artifact at `path`.
-pub fn expected(path: &PathBuf, command: String) -> Result<Expected> {
+pub fn expected(path: &Path, command: String) -> Result<Expected> {
     let bytes = stress::read_artifact(path)?;
     let model =
         Model::from_bytes(&bytes).map_err(|error| anyhow!("{}: {error:?}", path.display()))?;
@@ -68,7 +68,7 @@ pub fn expected(path: &PathBuf, command: String) -> Result<Expected> {
 }
 
 /// What was recorded when the golden artifact at `path` was blessed.
-pub fn recorded(path: &PathBuf) -> Result<Expected> {
+pub fn recorded(path: &Path) -> Result<Expected> {
     let path = path.with_extension("json");
     let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(serde_json::from_slice(&text)?)

@@ -31,8 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 /// `-icount shift=6` makes an instruction 64 ns of the board's time, so that counts repeat exactly.
 pub fn run(board: Board, image: &Path, folder: &Path) -> Result<Run> {
     let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
-    let mut child = Command::new("qemu-system-arm")
+    let mut child = Command::new(board.emulator)
         .args(["-machine", board.machine, "-icount", "shift=6"])
+        .args(["-bios", "none"])
         .args(["-display", "none", "-monitor", "none", "-serial", "none"])
         .args(["-semihosting-config", "enable=on,target=native", "-kernel"])
         .arg(image)
@@ -41,7 +42,9 @@ pub fn run(board: Board, image: &Path, folder: &Path) -> Result<Run> {
         .stdout(File::create(&stdout)?)
         .stderr(File::create(&stderr)?)
         .spawn()
-        .context("cannot start qemu-system-arm\nhint: `cargo xtask test` installs it")?;
+        .with_context(|| {
+            format!("cannot start {}\nhint: `cargo xtask test` installs it", board.emulator)
+        })?;
     let started = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -57,6 +60,11 @@ pub fn run(board: Board, image: &Path, folder: &Path) -> Result<Run> {
     let stderr = String::from_utf8_lossy(&std::fs::read(stderr)?).into_owned();
     let code = status.code().with_context(|| format!("QEMU was ended by a signal: {stderr}"))?;
     Ok(Run { code, stdout: std::fs::read(stdout)?, stderr })
+}
+
+/// Runs an image that reads and writes no files.
+pub fn run_alone(board: Board, image: &Path) -> Result<Run> {
+    run(board, image, tempfile::tempdir()?.path())
 }
 
 impl Run {

@@ -1,7 +1,7 @@
 //! Windows of every kind, and every bit that a model answers for them, on the host and on a board.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use simground_runtime::Model;
@@ -78,7 +78,7 @@ pub fn host_record(model: &Model<'_>, window: &[f32]) -> Vec<u32> {
 }
 
 /// An artifact file's bytes where a model may borrow them.
-pub fn read_artifact(path: &PathBuf) -> Result<Vec<u8>> {
+pub fn read_artifact(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 

@@ -19,8 +19,7 @@ fn artifacts() -> Vec<PathBuf> {
 fn answers(name: &str) {
     let board = board(name);
     let image = firmware::build(board, "answer", &artifacts()).expect("builds");
-    let folder = tempfile::tempdir().expect("a folder");
-    let run = qemu::run(board, &image, folder.path()).expect("runs");
+    let run = qemu::run_alone(board, &image).expect("runs");
     let log = run.log(&image).expect("decodes");
     assert_eq!(run.code, 0, "{log}{}", run.stderr);
     for line in
@@ -84,13 +83,13 @@ each_board! {
     cortex_m3: "cortex-m3",
     cortex_m4: "cortex-m4",
     cortex_m7: "cortex-m7",
-    cortex_m33: "cortex-m33"
+    cortex_m33: "cortex-m33",
+    rv32imc: "rv32imc"
 }
 
 #[test]
 fn a_failing_firmware_says_so() {
     // An artifact with one changed bit: the firmware must log the refusal and exit with 1, not hang.
-    let folder = tempfile::tempdir().expect("a folder");
     let mut bytes = std::fs::read(golden::folder().join("small.sgnn")).expect("small.sgnn");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -98,7 +97,7 @@ fn a_failing_firmware_says_so() {
     firmware::replace(&path, &bytes).expect("written");
     let board = board("cortex-m4");
     let image = firmware::build(board, "answer", &[path]).expect("builds");
-    let run = qemu::run(board, &image, folder.path()).expect("runs");
+    let run = qemu::run_alone(board, &image).expect("runs");
     assert_eq!(run.code, 1);
     let log = run.log(&image).expect("decodes");
     assert!(log.contains("damaged: artifact refused: ChecksumMismatch"), "{log}");

@@ -1,6 +1,5 @@
 //! The write side of the artifact. Types, limits and layout constants come from the runtime, which reads it.
 
-use heapless::Vec as FixedVec;
 use serde::Serialize;
 use simground_runtime::artifact as format;
 use simground_runtime::artifact::{Head, Layer, Manifest, OutputLayer, Records, Section};
@@ -226,22 +225,19 @@ pub fn write(parts: &Parts<'_>) -> Result<Vec<u8>, WriteError> {
 fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
     let mut tensors = Tensors::default();
     let network = parts.network;
-    let trunk: FixedVec<Layer, { format::MAX_LAYERS }> =
-        network.trunk.iter().map(|layer| hidden_layer(layer, &mut tensors)).collect();
+    let trunk = Encoded::new(network.trunk.iter().map(|layer| hidden_layer(layer, &mut tensors)));
     let encoded: Vec<(Encoded, Encoded)> = parts.heads.iter().map(encode_answer).collect();
-    let mut heads: FixedVec<Head<'_>, { format::MAX_HEADS }> = FixedVec::new();
-    for ((layer, answer), (levels, targets)) in network.heads.iter().zip(parts.heads).zip(&encoded)
-    {
+    let layers = network.heads.iter().zip(parts.heads).zip(&encoded);
+    let heads = Encoded::new(layers.map(|((layer, answer), (levels, targets))| {
         let stream = tensors.push(layer.stream());
         let layer = OutputLayer { d_output: layer.d_output as u16, stream };
-        let head = match answer {
+        match answer {
             HeadAnswer::Categorical => Head::Categorical { layer },
             HeadAnswer::Quantiles { .. } => {
                 Head::Quantiles { layer, levels: levels.records(), targets: targets.records() }
             }
-        };
-        heads.push(head).expect("the number of heads was checked");
-    }
+        }
+    }));
     let theta = Encoded::new(parts.bank.parameters.iter().map(|p| format::Theta {
         name: &p.name,
         unit: &p.unit,
@@ -279,9 +275,9 @@ fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
             missing: parts.input.missing,
             indicator: grid.round() as i16,
         },
-        trunk,
+        trunk: trunk.records(),
         mechanisms: mechanisms.records(),
-        heads,
+        heads: heads.records(),
         bank: Some(bank),
         self_test,
         provenance: format::Provenance {

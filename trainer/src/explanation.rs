@@ -112,7 +112,7 @@ pub fn explain(model: &Model<'_>, window: &[f32], k: usize) -> Option<Explanatio
         manifest.mechanisms.iter().map(str::to_owned).zip(probabilities.iter().copied()).collect()
     };
     let finite = |value: f32| value.is_finite().then_some(value);
-    let theta = bank.theta.iter().zip(&attribution.theta).map(|(theta, summary)| {
+    let theta = bank.theta.iter().zip(attribution.thetas()).map(|(theta, summary)| {
         let moments = Moments {
             present: summary.present,
             mean: finite(summary.mean),

@@ -43,6 +43,8 @@ const NOVELTY_ENTRIES: usize = 255;
 pub const TEST_SIMULATIONS: u64 = 4_000;
 /// Self-test vectors.
 const SELF_TEST_VECTORS: usize = 3;
+/// A pinball loss in standard deviations is about a tenth of a cross-entropy in nats: this weighs the two heads alike.
+const QUANTILES_LOSS_SHARE: f32 = 20.0;
 /// Bytes kept free for what is known only after training: lengths in the manifest and figures.
 const MANIFEST_RESERVE: usize = 1_024;
 /// Largest relative change of a metric from float to integer that passes without a warning.
@@ -659,7 +661,7 @@ fn head_plan(
                 targets: columns,
                 levels: levels.clone(),
                 target_weights: weights,
-                loss_share: 1.0,
+                loss_share: QUANTILES_LOSS_SHARE,
             };
             Ok((HeadAnswer::Quantiles { levels, targets: answered }, spec))
         }

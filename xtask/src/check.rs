@@ -9,8 +9,8 @@ use crate::stage::{Stages, cargo, cargo_in, execute};
 /// Every check, the quick ones first.
 pub fn run(stages: &mut Stages) -> Result<()> {
     stages.run("format", || {
-        execute(&mut cargo(&["fmt", "--all", "--check"]))?;
-        execute(&mut cargo_in("firmware-examples", &["fmt", "--all", "--check"]))
+        execute(&mut cargo(&["fmt", "--check"]))?;
+        execute(&mut cargo_in("firmware-examples", &["fmt", "--check"]))
     })?;
     stages.run("runtime on bare targets", bare_targets)?;
     stages.run("clippy, firmware", firmware_lints)?;
@@ -43,9 +43,8 @@ fn firmware_lints() -> Result<()> {
         execute(cargo.arg(firmware::directory()).args(more).args(["--", "-D", "warnings"]))
     };
     for board in BOARDS {
-        let board = ["--target", board.target, "--features", board.machine];
-        let package = ["--release", "--package", "firmware-cortex-m"];
-        clippy(&[&package[..], &["--package", "firmware-common"], &board].concat())?;
+        let target = ["--release", "--target", board.target, "--features", board.machine];
+        clippy(&[&target[..], &["--package", board.package]].concat())?;
     }
     clippy(&["--package", "log-decoder", "--package", "simground-record"])
 }

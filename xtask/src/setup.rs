@@ -18,7 +18,7 @@ const PACKAGES: [&str; 4] =
 const PROGRAMS: [&str; 3] = ["qemu-system-arm", "qemu-system-riscv32", "arm-none-eabi-gcc"];
 
 /// Targets that no board covers.
-const MORE_TARGETS: [&str; 2] = ["riscv32imc-unknown-none-elf", "wasm32-unknown-unknown"];
+const MORE_TARGETS: [&str; 1] = ["wasm32-unknown-unknown"];
 
 /// Something that only the machine's owner can install.
 #[derive(Debug)]

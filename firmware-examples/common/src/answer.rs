@@ -5,9 +5,9 @@ use simground_runtime::{Inference, Model};
 
 use crate::linked::{LINKED, Linked, Memory};
 
-/// Answers for the stored window of every linked artifact; true when all of them did.
+/// Answers for the stored window of every linked artifact; false at the first that fails.
 pub fn run(memory: &mut Memory) -> bool {
-    LINKED.iter().fold(true, |passed, linked| answer(linked, memory) && passed)
+    LINKED.iter().all(|linked| answer(linked, memory))
 }
 
 fn answer(linked: &Linked, memory: &mut Memory) -> bool {

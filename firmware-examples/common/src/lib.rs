@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod answer;
+pub mod bare;
 pub mod linked;
 pub mod measure;
 pub mod stress;

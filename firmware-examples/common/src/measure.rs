@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use semihosting::println;
+use semihosting::{eprintln, println};
 use simground_record::NEAREST;
 use simground_runtime::Model;
 
@@ -16,9 +16,15 @@ pub trait Probe {
     fn stack_bytes(&mut self, work: impl FnOnce()) -> Option<usize>;
 }
 
-/// Measures every linked artifact; false when one of them cannot be.
+/// Measures every linked artifact; false at the first that cannot be.
 pub fn run(memory: &mut Memory, probe: &mut impl Probe) -> bool {
-    LINKED.iter().fold(true, |passed, linked| measure(linked, memory, probe).is_some() && passed)
+    LINKED.iter().all(|linked| {
+        let measured = measure(linked, memory, probe).is_some();
+        if !measured {
+            eprintln!("{}: refused, or too large for this example's memory", linked.name);
+        }
+        measured
+    })
 }
 
 fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Option<()> {

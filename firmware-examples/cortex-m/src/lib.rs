@@ -66,7 +66,7 @@ impl Counter {
         const ITERATIONS: u32 = 10_000;
         let counted = self.instructions(|| spin(black_box(ITERATIONS)));
         // Two instructions an iteration, and a few for the call.
-        counted.is_some_and(|counted| (0..8).contains(&counted.wrapping_sub(2 * ITERATIONS)))
+        counted.is_some_and(|counted| (0..16).contains(&counted.wrapping_sub(2 * ITERATIONS)))
     }
 
     #[inline(never)]

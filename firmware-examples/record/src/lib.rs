@@ -62,8 +62,8 @@ fn record_attribution(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnM
         sink(bits(nearest.weight));
     }
     record_floats(Some(&attribution.mechanism_posterior), sink);
-    sink(attribution.theta.len() as u32);
-    for theta in &attribution.theta {
+    sink(attribution.thetas().count() as u32);
+    for theta in attribution.thetas() {
         for value in [theta.present, theta.mean, theta.sd] {
             sink(bits(value));
         }

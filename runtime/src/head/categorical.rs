@@ -18,12 +18,12 @@ impl Inference<'_, '_, '_> {
             .heads
             .iter()
             .position(|head| matches!(head, Head::Categorical { .. }))?;
-        let (head, outputs) = self.head(position)?;
+        let (layer, outputs) = self.head(position)?;
         let mut logits: Vec<f32, MAX_MECHANISMS> = crate::first_items(
             outputs
                 .iter()
                 .enumerate()
-                .map(|(row, &acc)| output_value(self.model, head.layer(), row, acc)),
+                .map(|(row, &acc)| output_value(self.model, &layer, row, acc)),
         );
         softmax(&mut logits);
         Some(logits)

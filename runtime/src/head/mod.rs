@@ -14,16 +14,17 @@ impl Inference<'_, '_, '_> {
     /// What the trainer fits its posterior calibration to.
     pub fn output_values(&self) -> impl Iterator<Item = f32> + '_ {
         let heads = (0..self.model.manifest.heads.len()).filter_map(|position| self.head(position));
-        heads.flat_map(|(head, outputs)| {
+        let model = self.model;
+        heads.flat_map(move |(layer, outputs)| {
             let rows = outputs.iter().enumerate();
-            rows.map(|(row, &acc)| output_value(self.model, head.layer(), row, acc))
+            rows.map(move |(row, &acc)| output_value(model, &layer, row, acc))
         })
     }
 }
 
 /// The real value of output `row` of a head: its accumulator times the row's scale.
 fn output_value(model: &Model<'_>, layer: &OutputLayer, row: usize, acc: i32) -> f32 {
-    let last = model.manifest.trunk.last();
+    let last = model.trunk.last();
     let padded_input = last.map_or(model.padded_input(), |last| last.shape().padded_output());
     let block_bytes = kernel::block_bytes(padded_input);
     let stream = model.section(layer.stream);

@@ -13,9 +13,9 @@ impl Inference<'_, '_, '_> {
     /// `target` counts through the targets of all `quantiles` heads. `None` past the last.
     pub fn quantiles(&self, target: usize) -> Option<Vec<f32, MAX_LEVELS>> {
         let mut before = 0_usize;
-        for position in 0..self.model.manifest.heads.len() {
-            let (head, outputs) = self.head(position)?;
-            let Head::Quantiles { layer, levels, targets } = head else { continue };
+        for (position, head) in self.model.manifest.heads.iter().enumerate() {
+            let Head::Quantiles { levels, targets, .. } = head else { continue };
+            let (layer, outputs) = self.head(position)?;
             let Some(own) = target.checked_sub(before).filter(|own| *own < targets.len()) else {
                 before = before.saturating_add(targets.len());
                 continue;
@@ -28,7 +28,7 @@ impl Inference<'_, '_, '_> {
                     .enumerate()
                     .skip(first)
                     .take(levels.len())
-                    .map(|(row, &acc)| output_value(self.model, layer, row, acc)),
+                    .map(|(row, &acc)| output_value(self.model, &layer, row, acc)),
             );
             rearrange(&mut z);
             for value in &mut z {

@@ -66,7 +66,7 @@ pub fn answers(subject: &Subject<'_>) -> Markup {
                 @if input.missing == Missing::Indicator { "; values may be missing" } ":"
             }
             ul {
-                @for head in &manifest.heads {
+                @for head in manifest.heads.iter() {
                     @match head {
                         Head::Categorical { .. } => li {
                             "how probable each mechanism is: "

@@ -11,6 +11,18 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 /// Below this mean a count is drawn by inversion, above it by transformed rejection, which is only valid from 10.
 const INVERSION_BELOW: f64 = 10.0;
 
+/// `1 / k`: a division in every turn of the search would take most of its time. A count of mean 10 reaches the end of the
+/// table with a probability below `1e-80`.
+const INVERSE: [f64; 160] = {
+    let mut table = [0.0; 160];
+    let mut k = 1;
+    while k < table.len() {
+        table[k] = 1.0 / k as f64;
+        k += 1;
+    }
+    table
+};
+
 /// The generator of one simulation: ChaCha8 keyed by the seed, with the simulation's index as its stream.
 ///
 /// Streams of one key never overlap, so neither the thread, nor the shard, nor what was simulated before matters.
@@ -33,10 +45,12 @@ impl Generator {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// Uniform on `[0, 1)`, a multiple of `2^-32`: half the price, where the grain cannot show.
+    /// Two uniforms on `[0, 1)`, multiples of `2^-32`, from one word: half the price, where the grain cannot show.
     #[inline]
-    fn coarse_uniform(&mut self) -> f64 {
-        f64::from(self.0.next_u32()) * (1.0 / (1u64 << 32) as f64)
+    fn uniform_pair(&mut self) -> (f64, f64) {
+        const GRAIN: f64 = 1.0 / (1u64 << 32) as f64;
+        let word = self.0.next_u64();
+        (f64::from((word >> 32) as u32) * GRAIN, f64::from(word as u32) * GRAIN)
     }
 
     /// Uniform on the integers `lower..=upper`.
@@ -64,53 +78,84 @@ impl Generator {
     /// Sequential search from zero; at most `n` by construction.
     #[inline]
     fn binomial_by_inversion(&mut self, n: f64, chance: &Chance) -> f64 {
-        let mut probability = libm::exp(n * libm::log1p(-chance.p));
+        let mut probability = libm::exp(n * chance.ln_q);
         let mut u = self.uniform();
-        let mut k = 0.0;
-        while u > probability && k < n {
+        let mut k = 0;
+        while u > probability {
             u -= probability;
-            k += 1.0;
-            probability *= chance.odds * (n + 1.0 - k) / k;
-            // Rounding can leave `u` above the sum of all probabilities; further terms are nil.
-            if probability < 1e-300 {
-                break;
+            k += 1;
+            let count = f64::from(k);
+            // Rounding can leave `u` above the sum of all probabilities; the mean is below ten, so that no draw comes here.
+            if count > n || k as usize >= INVERSE.len() {
+                return count - 1.0;
             }
+            probability *= chance.odds * (n + 1.0 - count) * INVERSE[k as usize];
         }
-        k
+        f64::from(k)
     }
 
-    /// Hörmann 1993, "The generation of binomial random variates", algorithm BTRS, with the log-gamma terms replaced by
-    /// Stirling's tail so that only three logarithms are left, and those only in one draw of seven.
+    /// Hörmann 1993, "The generation of binomial random variates", algorithm BTRD: six draws of seven end at the first
+    /// comparison of a large `n p`, and most others without a logarithm.
     #[inline]
     fn binomial_by_rejection(&mut self, n: f64, chance: &Chance) -> f64 {
-        let spread = (n * chance.p * chance.q).sqrt();
+        let Chance { p, q, odds, .. } = *chance;
+        let variance = n * p * q;
+        let spread = variance.sqrt();
         let b = 1.15 + 2.53 * spread;
-        let a = -0.0873 + 0.0248 * b + 0.01 * chance.p;
-        let c = n * chance.p + 0.5;
+        let a = -0.0873 + 0.0248 * b + 0.01 * p;
+        let c = n * p + 0.5;
         let v_r = 0.92 - 4.2 / b;
         loop {
-            let u = self.uniform() - 0.5;
-            let mut v = self.coarse_uniform();
+            let (u, mut v) = self.uniform_pair();
+            let u = u - 0.5;
             let us = 0.5 - u.abs();
-            let k = ((2.0 * a / us + b) * u + c).floor();
+            let position = (2.0 * a / us + b) * u + c;
+            // At `us == 0` the position is minus infinity, which is refused as well.
+            if position < 0.0 {
+                continue;
+            }
+            let k = floor(position);
             if us >= 0.07 && v <= v_r {
                 return k;
             }
-            // Negated so that the infinity at `us == 0` is refused as well.
-            if !(k >= 0.0 && k <= n) {
+            if k > n {
                 continue;
             }
-            let alpha = (2.83 + 5.1 / b) * spread;
-            let m = ((n + 1.0) * chance.p).floor();
-            v = v * alpha / (a / (us * us) + b);
-            let bound = (m + 0.5) * libm::log((m + 1.0) / (chance.odds * (n - m + 1.0)))
+            v = v * (2.83 + 5.1 / b) * spread / (a / (us * us) + b);
+            let m = floor((n + 1.0) * p);
+            let distance = (k - m).abs();
+            // Ratio of the probabilities of `k` and of the mode, term by term where that is cheap.
+            if distance <= 15.0 {
+                let scaled = (n + 1.0) * odds;
+                let mut ratio = 1.0;
+                let mut i = k.min(m);
+                while i < k.max(m) {
+                    i += 1.0;
+                    ratio *= scaled / i - odds;
+                }
+                if if m < k { v <= ratio } else { v * ratio <= 1.0 } {
+                    return k;
+                }
+                continue;
+            }
+            let log_v = libm::log(v);
+            let slack = distance / variance
+                * (((distance / 3.0 + 0.625) * distance + 1.0 / 6.0) / variance + 0.5);
+            let bell = -distance * distance / (2.0 * variance);
+            if log_v < bell - slack {
+                return k;
+            }
+            if log_v > bell + slack {
+                continue;
+            }
+            let bound = (m + 0.5) * libm::log((m + 1.0) / (odds * (n - m + 1.0)))
                 + (n + 1.0) * libm::log((n - m + 1.0) / (n - k + 1.0))
-                + (k + 0.5) * libm::log(chance.odds * (n - k + 1.0) / (k + 1.0))
+                + (k + 0.5) * libm::log(odds * (n - k + 1.0) / (k + 1.0))
                 + stirling_tail(m)
                 + stirling_tail(n - m)
                 - stirling_tail(k)
                 - stirling_tail(n - k);
-            if libm::log(v) <= bound {
+            if log_v <= bound {
                 return k;
             }
         }
@@ -125,16 +170,13 @@ impl Generator {
         if mean < INVERSION_BELOW {
             let mut probability = libm::exp(-mean);
             let mut u = self.uniform();
-            let mut k = 0.0;
-            while u > probability {
+            let mut k = 0;
+            while u > probability && k + 1 < INVERSE.len() {
                 u -= probability;
-                k += 1.0;
-                probability *= mean / k;
-                if probability < 1e-300 {
-                    break;
-                }
+                k += 1;
+                probability *= mean * INVERSE[k];
             }
-            return k;
+            return k as f64;
         }
         // Hörmann 1993, "The transformed rejection method for generating Poisson random variables", algorithm PTRS.
         let root = mean.sqrt();
@@ -142,14 +184,18 @@ impl Generator {
         let a = -0.059 + 0.02483 * b;
         let v_r = 0.9277 - 3.6224 / (b - 2.0);
         loop {
-            let u = self.uniform() - 0.5;
-            let v = self.coarse_uniform();
+            let (u, v) = self.uniform_pair();
+            let u = u - 0.5;
             let us = 0.5 - u.abs();
-            let k = ((2.0 * a / us + b) * u + mean + 0.43).floor();
+            let position = (2.0 * a / us + b) * u + mean + 0.43;
+            if position < 0.0 {
+                continue;
+            }
+            let k = floor(position);
             if us >= 0.07 && v <= v_r {
                 return k;
             }
-            if !(k >= 0.0 && k.is_finite()) || (us < 0.013 && v > us) {
+            if us < 0.013 && v > us {
                 continue;
             }
             let inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
@@ -168,8 +214,8 @@ impl Generator {
     #[inline]
     fn normal_pair(&mut self) -> (f64, f64) {
         loop {
-            let x = 2.0 * self.coarse_uniform() - 1.0;
-            let y = 2.0 * self.coarse_uniform() - 1.0;
+            let (x, y) = self.uniform_pair();
+            let (x, y) = (2.0 * x - 1.0, 2.0 * y - 1.0);
             let square = x * x + y * y;
             if square < 1.0 && square > 0.0 {
                 let stretch = (-2.0 * libm::log(square) / square).sqrt();
@@ -177,6 +223,12 @@ impl Generator {
             }
         }
     }
+}
+
+/// Largest integer below a number that is not negative and below `2^63`; `f64::floor` is a call on baseline x86-64.
+#[inline]
+fn floor(x: f64) -> f64 {
+    x as i64 as f64
 }
 
 /// `log(sqrt(2 pi))`.
@@ -215,6 +267,7 @@ fn stirling_tail(k: f64) -> f64 {
 pub struct Chance {
     p: f64,
     q: f64,
+    ln_q: f64,
     odds: f64,
     flipped: bool,
 }
@@ -235,7 +288,14 @@ impl Chance {
     pub fn of_probability(p: f64) -> Self {
         let (small, flipped) = if p > 0.5 { (1.0 - p, true) } else { (p, false) };
         let q = 1.0 - small;
-        Chance { p: small, q, odds: small / q, flipped }
+        // Most infections have a tiny chance, and this is the logarithm to the last bit, much cheaper: the next term is
+        // below `2^-53` of the first.
+        let ln_q = if small < 1.0 / 2048.0 {
+            -small * (1.0 + small * (0.5 + small * (1.0 / 3.0 + small * (0.25 + small * 0.2))))
+        } else {
+            libm::log1p(-small)
+        };
+        Chance { p: small, q, ln_q, odds: small / q, flipped }
     }
 }
 
@@ -278,7 +338,7 @@ impl GammaFactor {
                 continue;
             }
             let v = t * t * t;
-            let u = generator.coarse_uniform();
+            let u = generator.uniform();
             let square = z * z;
             if u < 1.0 - 0.0331 * square * square
                 || libm::log(u) < 0.5 * square + self.d * (1.0 - v + libm::log(v))

@@ -98,7 +98,7 @@ fn the_generator_is_pinned() {
         bits(&[corpus.x, corpus.target].concat()).iter().flat_map(|b| b.to_le_bytes()).collect();
     let hash = <sha2::Sha256 as sha2::Digest>::digest(bytes);
     let hex: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "b5b2d7ca8e380caf");
+    assert_eq!(hex, "b2f60ca72ae3850f");
 }
 
 #[test]
@@ -199,4 +199,18 @@ fn boarding_school_observes_prevalence_of_at_most_everyone() {
         .filter(|&row| corpus.x_row(row).iter().any(|count| *count > 298.0))
         .count();
     assert!((200..1_800).contains(&large), "{large}");
+}
+
+#[test]
+fn the_example_is_the_simulation_that_the_study_names() {
+    let csv = include_str!("../../studies/outbreak-example.csv");
+    let values = csv
+        .lines()
+        .nth(1)
+        .expect("a row")
+        .split(',')
+        .map(|cell| cell.parse::<f32>().expect("a count"));
+    let replay = replay(&study("outbreak"), 2026, Split::Test.base() + 6).expect("a simulator");
+    assert_eq!(values.collect::<Vec<_>>(), replay.x);
+    assert_eq!(replay.mechanism, 0);
 }

@@ -155,3 +155,55 @@ impl Fnv {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn state(parameters: Vec<f32>, step: u64) -> State {
+        let best = Best { loss: 0.25, step, parameters: parameters.clone() };
+        State {
+            step,
+            first_moment: parameters.iter().map(|value| -value).collect(),
+            second_moment: parameters.clone(),
+            parameters,
+            best: Some(best),
+            without_best: 2,
+            history: Vec::new(),
+            loss_sum: 1.5,
+            loss_count: 3,
+            stop: None,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+        #[test]
+        fn save_then_load_is_identity_and_any_damage_an_error(
+            parameters in prop::collection::vec(-1e30_f32..1e30, 1..40),
+            step: u64,
+            run: u64,
+            damage: prop::sample::Index,
+            bit in 0..8_u32,
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("checkpoint");
+            let (saved, len) = (state(parameters.clone(), step), parameters.len());
+            saved.save(&path, run).unwrap();
+            prop_assert_eq!(State::load(&path, run, len).unwrap(), Some(saved));
+            prop_assert!(State::load(&path, run ^ 1, len).is_err());
+            prop_assert!(State::load(&path, run, len + 1).is_err());
+            let good = std::fs::read(&path).unwrap();
+            let at = damage.index(good.len());
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            std::fs::write(&path, &bad).unwrap();
+            prop_assert!(State::load(&path, run, len).is_err());
+            std::fs::write(&path, &good[..at]).unwrap();
+            prop_assert!(State::load(&path, run, len).is_err());
+        }
+    }
+}

@@ -72,6 +72,10 @@ impl<'a> Fit<'a> {
             other => other,
         };
         validation.check(validation.len(), 0, widths).map_err(named)?;
+        if !validation.weight.is_empty() && validation.weight.iter().all(|&weight| weight == 0.0) {
+            let message = "held out: every weight is 0".into();
+            return Err(TrainingError::Examples { message });
+        }
         Ok(Fit {
             config,
             validation,

@@ -2,11 +2,10 @@
 #![no_std]
 #![no_main]
 
-use core::hint::black_box;
-
 use cortex_m_rt::entry;
-use firmware_common::linked::{LINKED, Memory};
-use simground_runtime::Model;
+use firmware_common::bare;
+use firmware_common::linked::Memory;
+use firmware_cortex_m as _;
 
 unsafe extern "C" {
     fn a_panic_is_reachable_from_the_runtime() -> !;
@@ -21,17 +20,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 #[entry]
 fn main() -> ! {
     static mut MEMORY: Memory = Memory::new();
-    for linked in LINKED {
-        let Ok(model) = Model::from_bytes(black_box(linked.bytes)) else {
-            continue;
-        };
-        let Some((x, scratch)) = MEMORY.load(linked, model.d_values()) else {
-            continue;
-        };
-        if let Ok(inference) = model.infer(black_box(x), black_box(scratch)) {
-            black_box(inference.outputs());
-        }
-    }
+    bare::infer(MEMORY);
     loop {
         cortex_m::asm::wfi();
     }

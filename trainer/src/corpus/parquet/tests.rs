@@ -9,6 +9,7 @@ use crate::corpus::{simulate, write_shard};
 use crate::study::Study;
 
 type Rows = Vec<Option<Vec<Option<f64>>>>;
+type Encoder = fn(Rows) -> ArrayRef;
 
 fn rows<const N: usize, const M: usize>(values: [[f64; M]; N]) -> Rows {
     values.iter().map(|row| Some(row.iter().map(|value| Some(*value)).collect())).collect()
@@ -90,7 +91,7 @@ fn foreign_files_of_every_list_kind_are_read_alike() {
     let weight = Float64Array::from(vec![1.0, 0.0, 2.5]);
     let index = Int32Array::from(vec![7, 8, 9]);
     let names = [("theta_names", "[\"k\"]"), ("target_names", "[\"y+1\", \"y+2\"]")];
-    let kinds: [(fn(Rows) -> ArrayRef, ArrayRef); 3] = [
+    let kinds: [(Encoder, ArrayRef); 3] = [
         (doubles, Arc::new(dictionary)),
         (singles, Arc::new(plain.clone())),
         (

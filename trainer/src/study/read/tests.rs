@@ -204,18 +204,23 @@ fn every_fault_is_told_with_its_place() {
             "\"sigma\"",
             "not a parameter of mechanism `SIR`",
         ),
-        ("\"R0\", \"cases\"", "\"R0\", \"R0\"", "\"R0\"]", "appears twice"),
+        ("\"R0\", \"cases\"", "\"R0\", 'R0'", "'R0'", "appears twice"),
         (
             "[forecast]\nsteps = 14",
             "[[head]]\nkind = \"point\"",
             "\"point\"",
             "write one of `categorical`, `quantiles`",
         ),
-        ("[0.05, 0.25,", "[0.05, 0.05,", "0.05,", "does not increase"),
+        ("[0.05, 0.25,", "[0.05, 0.040,", "0.040", "does not increase"),
         ("[0.05, 0.25,", "[0.0, 0.25,", "0.0", "no probability"),
         ("[0.05, 0.25,", "[0.1, 0.25,", "0.1", "add 0.9"),
         ("neighbors = 5", "neighbors = 50\nprototypes = 20", "prototypes", "not valid TOML"),
-        ("prototypes = 256", "prototypes = 3", "3", "5 neighbors of 3 prototypes"),
+        (
+            "prototypes = 256\nembedding = 16\nneighbors = 5",
+            "prototypes = 3\nneighbors = 9",
+            "9",
+            "9 neighbors of 3 prototypes",
+        ),
         ("flash_kib = 64", "flash_kib = true", "true", "is a boolean; write a whole number"),
         (
             "simulations = 200_000",
@@ -227,7 +232,7 @@ fn every_fault_is_told_with_its_place() {
         ("simulations = 200_000", "simulation = 3", "simulation", "hint: is `simulations` meant?"),
         ("hidden = [128, 128, 64]", "hidden = []", "[]", "write 1 to 8 widths"),
         ("[budget]", "[buget]", "buget", "hint: is `budget` meant?"),
-        ("name = \"outbreak\"", "name = \"outbreak", "\"outbreak", "not valid TOML"),
+        ("name = \"outbreak\"", "name = 7", "7", "is an integer; write a text in double quotes"),
         ("name = \"outbreak\"", "name = \"\"", "\"\"", "is empty"),
     ];
     for (from, to, at, says) in table {

@@ -1,0 +1,41 @@
+//! The runtime and nothing else: what flash sizes are taken of, and what must not reach a panic.
+
+use core::hint::black_box;
+
+use simground_record::NEAREST;
+use simground_runtime::Model;
+
+use crate::linked::{LINKED, Memory};
+
+/// Integer outputs alone: the smallest useful firmware.
+pub fn infer(memory: &mut Memory) {
+    for linked in LINKED {
+        let Ok(model) = Model::from_bytes(black_box(linked.bytes)) else {
+            continue;
+        };
+        let Some((x, scratch)) = memory.load(linked, model.d_values()) else {
+            continue;
+        };
+        if let Ok(inference) = model.infer(black_box(x), black_box(scratch)) {
+            black_box(inference.outputs());
+        }
+    }
+}
+
+/// Every answer, and its attribution.
+pub fn explain(memory: &mut Memory) {
+    for linked in LINKED {
+        let Ok(model) = Model::from_bytes(black_box(linked.bytes)) else {
+            continue;
+        };
+        let Some((x, scratch)) = memory.load(linked, model.d_values()) else {
+            continue;
+        };
+        if let Ok(mut inference) = model.infer(black_box(x), black_box(scratch)) {
+            black_box(inference.outputs());
+            black_box(inference.mechanism_posterior());
+            black_box(inference.quantiles(black_box(0)));
+            black_box(inference.attribute::<NEAREST>());
+        }
+    }
+}
