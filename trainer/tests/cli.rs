@@ -242,13 +242,13 @@ fn evaluate_judges_fresh_and_stored_simulations() {
     assert_eq!(place.json("evaluate tiny.sgnn --corpus corpus")["num_simulations"], 400);
 
     // Epidemics that no training saw: the intervals are wrong, and the gate says so.
-    let faster = STUDY.replace("uniform = [0.3, 0.9]", "uniform = [2.0, 3.0]");
-    place.write("faster.toml", faster);
-    place.text("simulate faster.toml --out faster --count 400");
-    let output = place.run("evaluate tiny.sgnn --corpus faster --gate");
+    let slow = STUDY.replace("uniform = [0.1, 0.3]", "uniform = [0.02, 0.05]");
+    place.write("slow.toml", slow);
+    place.text("simulate slow.toml --out slow --count 400");
+    let output = place.run("evaluate tiny.sgnn --corpus slow --gate");
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("gate failed: the 90 % interval"));
-    assert_eq!(place.run("evaluate tiny.sgnn --corpus faster").status.code(), Some(0));
+    assert_eq!(place.run("evaluate tiny.sgnn --corpus slow").status.code(), Some(0));
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn bad_studies_and_places_are_found_before_training() {
         place.write("bad.toml", study);
         place.fails("run bad.toml --out bad.sgnn", expected);
     };
-    check(&STUDY.replace("[0.3, 0.9]", "[-0.3, 0.9]"), &["bad.toml:13:", "beta"]);
+    check(&STUDY.replace("[0.3, 0.9]", "[-0.3, 0.9]"), &["bad.toml:15:21:", "beta"]);
     check(&STUDY.replace("hidden =", "hiden ="), &["bad.toml:", "hidden"]);
     check(&STUDY.replace("flash_kib = 16", "flash_kib = 4"), &["bad.toml", "flash", "hint:"]);
     place.fails("run absent.toml", &["absent.toml"]);

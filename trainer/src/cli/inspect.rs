@@ -122,7 +122,7 @@ fn inspection(model: &Model<'_>, flash_bytes: usize) -> Inspection {
             + bank_multiply_accumulates(model),
         window: window(model),
         layers,
-        heads: manifest.heads.iter().map(head).collect(),
+        heads: manifest.heads.iter().map(|record| head(&record)).collect(),
         mechanisms: manifest.mechanisms.iter().map(str::to_owned).collect(),
         bank: bank(model),
         self_test_vectors: manifest.self_test.vectors,

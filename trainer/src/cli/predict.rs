@@ -71,7 +71,7 @@ pub fn warn_of_clamped(input: &std::path::Path, line: u64, clamped: u16) {
 fn predictions(model: &Model<'_>, input: &InputTable) -> Vec<Prediction> {
     let manifest = model.manifest();
     let mut targets: Vec<(String, Vec<String>)> = Vec::new();
-    for head in &manifest.heads {
+    for head in manifest.heads.iter() {
         if let Head::Quantiles { levels, targets: answered, .. } = head {
             // The shortest decimal that is this number: 0.05, not 0.05000000074505806.
             let levels: Vec<String> = levels.iter().map(|level| level.to_string()).collect();

@@ -115,7 +115,8 @@ impl Plot {
             let style = curve.color.stroke_width(curve.width);
             for run in curve.points.split(|(_, y)| y.is_nan()) {
                 chart.draw_series(LineSeries::new(run.iter().copied(), style))?;
-                if curve.dots {
+                // A value between two gaps has no line to be seen by.
+                if curve.dots || run.len() == 1 {
                     let dots = run.iter().map(|point| Circle::new(*point, 3, curve.color.filled()));
                     chart.draw_series(dots)?;
                 }

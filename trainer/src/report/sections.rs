@@ -62,11 +62,11 @@ pub fn answers(subject: &Subject<'_>) -> Markup {
             h2 { "What it answers" }
             p {
                 "From " (input.steps) " steps of " (channels.join(", "))
-                @if !input.period.is_empty() { ", one every " (input.period) }
+                @if !input.period.is_empty() { ", " (input.period) " apart" }
                 @if input.missing == Missing::Indicator { "; values may be missing" } ":"
             }
             ul {
-                @for head in &manifest.heads {
+                @for head in manifest.heads.iter() {
                     @match head {
                         Head::Categorical { .. } => li {
                             "how probable each mechanism is: "
@@ -296,7 +296,7 @@ fn fan(
         y_label: name.to_owned(),
         bands: bands.collect(),
         curves: vec![
-            Curve { points: observed.chain(after).collect(), color: TRUTH, width: 1, dots: false },
+            Curve { points: observed.chain(after).collect(), color: TRUTH, width: 2, dots: false },
             Curve { points: median.collect(), color: MODEL, width: 2, dots: false },
         ],
         ..Plot::default()
@@ -310,7 +310,10 @@ pub fn attribution(subject: &Subject<'_>) -> Markup {
     else {
         return html! {};
     };
-    let names: Vec<&str> = explanation.theta.iter().map(|(name, _)| name.as_str()).collect();
+    // Parameters that none of the named mechanisms has would be empty columns.
+    let has = |name: &str| explanation.nearest.iter().any(|near| near.theta.value(name).is_some());
+    let names: Vec<&str> =
+        explanation.theta.iter().map(|(name, _)| name.as_str()).filter(|name| has(name)).collect();
     html! {
         section {
             h2 { "From which simulations?" }
