@@ -206,12 +206,12 @@ pub fn run(
     ));
     talk.stage("quantization and posterior calibration");
     let validation = plan.source.simulations(Split::Validation, 0..plan.validation);
-    let ranges =
+    let activations =
         quantization::range_estimation(&fitted.network, &plan.input.apply_rows(&validation.x));
     let embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
-    plan.calibrate(&mut fitted.network, &ranges, &embedding, &held_out)?;
-    let network = quantization::quantize(&fitted.network, &ranges, &embedding)?;
+    plan.calibrate(&mut fitted.network, &activations, &embedding, &held_out)?;
+    let network = quantization::quantize(&fitted.network, &activations, &embedding)?;
 
     talk.stage("bank");
     let float_model = plan.float_model(&fitted.network);
@@ -385,8 +385,8 @@ impl<'s> Plan<'s> {
             heads: self.specs.iter().map(|spec| blank(d_hidden, spec.d_output())).collect(),
         };
         let d_embed = self.study.bank.embedding.min(d_hidden);
-        let ranges = vec![1.0; network.trunk.len()];
-        let integers = quantization::quantize(&network, &ranges, &blank(d_hidden, d_embed))?;
+        let read: Vec<_> = widths.iter().map(|&d| quantization::Activations::unknown(d)).collect();
+        let integers = quantization::quantize(&network, &read, &blank(d_hidden, d_embed))?;
         let wanted = self.study.bank.prototypes;
         let novelty = vec![0; NOVELTY_ENTRIES];
         let table = BankTable {
@@ -487,11 +487,11 @@ impl<'s> Plan<'s> {
     fn calibrate(
         &self,
         network: &mut FloatNetwork,
-        ranges: &[f32],
+        activations: &[quantization::Activations],
         embedding: &Dense,
         held_out: &Corpus,
     ) -> Result<(), PipelineError> {
-        let integers = quantization::quantize(network, ranges, embedding)?;
+        let integers = quantization::quantize(network, activations, embedding)?;
         let provenance = Provenance::default();
         let bytes = artifact::write(&self.parts_of(&integers, &provenance))?;
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
