@@ -387,18 +387,22 @@ mod tests {
                 (0..d).map(move |at| common + ((row * 13 + at * 31) % 17) as f32 / 40.0)
             })
             .collect();
-        let weight: Vec<f32> = (0..d).map(|at| ((at * 53 % 19) as f32 - 9.0) / 7.0).collect();
-        let dense = Dense { d_input: d, d_output: 1, weight, bias: vec![0.3] };
+        let k = 32;
+        let weight = (0..d * k).map(|at| ((at * 5_381 % 199) as f32 - 99.0) / 70.0).collect();
+        let dense = Dense { d_input: d, d_output: k, weight, bias: vec![0.3; k] };
         let squared_error = |rows: &Rows| {
-            let answer = |x: &[f32]| {
-                let sum = |weights: &mut dyn Iterator<Item = f64>| {
-                    weights.zip(x).map(|(w, x)| w * f64::from(*x)).sum::<f64>()
-                };
-                let float = sum(&mut dense.weight.iter().map(|w| f64::from(*w))) + 0.3;
-                let integer = sum(&mut rows.weight.iter().map(|w| f64::from(*w) * rows.scale[0]));
-                (float - integer - rows.bias[0]).powi(2)
-            };
-            inputs.chunks_exact(d).map(answer).sum::<f64>()
+            let mut total = 0.0;
+            for x in inputs.chunks_exact(d) {
+                for row in 0..k {
+                    let mut error = f64::from(dense.bias[row]) - rows.bias[row];
+                    for (at, x) in (row * d..).zip(x) {
+                        let kept = f64::from(rows.weight[at]) * rows.scale[row];
+                        error += (f64::from(dense.weight[at]) - kept) * f64::from(*x);
+                    }
+                    total += error * error;
+                }
+            }
+            total
         };
         let compensated = squared_error(&Rows::new(&dense, &Activations::of(&inputs, d)));
         let plain = squared_error(&Rows::new(&dense, &Activations::unknown(d)));
