@@ -141,33 +141,49 @@ pub(crate) fn attribute<'i, const K: usize>(
     })
 }
 
+/// The `K` nearest vectors in order; of equally near ones the first in the bank.
+pub(crate) fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
+    let mut nearest = Vec::new();
+    let mut search = kernel::Search::new(vectors, query);
+    let mut limit = u32::MAX;
+    while let Some((prototype, squared_distance)) = search.next_below(limit) {
+        insert(&mut nearest, Ranked { prototype, squared_distance });
+        if let (true, Some(last)) = (nearest.is_full(), nearest.last()) {
+            limit = last.squared_distance;
+        }
+    }
+    nearest
+}
+
 /// The `K` least distances in order; of equal ones the first in the bank.
 pub(crate) fn rank<const K: usize>(distances: &[u32]) -> Vec<Ranked, K> {
     let mut nearest: Vec<Ranked, K> = Vec::new();
     for (prototype, &squared_distance) in (0..).zip(distances) {
-        if nearest.is_full() {
-            match nearest.last() {
-                Some(last) if squared_distance < last.squared_distance => {
-                    nearest.pop();
-                }
-                _ => continue,
-            }
-        }
-        if nearest.push(Ranked { prototype, squared_distance }).is_err() {
-            continue;
-        }
-        // The newcomer sinks past everything farther; equal distances keep the bank's order.
-        let mut rest: &mut [Ranked] = &mut nearest;
-        while let [front @ .., a, b] = rest {
-            if a.squared_distance <= b.squared_distance {
-                break;
-            }
-            core::mem::swap(a, b);
-            let keep = front.len().saturating_add(1);
-            rest = rest.get_mut(..keep).unwrap_or(&mut []);
+        match nearest.last() {
+            Some(last) if nearest.is_full() && squared_distance >= last.squared_distance => {}
+            _ => insert(&mut nearest, Ranked { prototype, squared_distance }),
         }
     }
     nearest
+}
+
+/// Puts a newcomer, which in a full list replaces the last, behind all that are not farther.
+fn insert<const K: usize>(nearest: &mut Vec<Ranked, K>, newcomer: Ranked) {
+    if nearest.is_full() {
+        nearest.pop();
+    }
+    if nearest.push(newcomer).is_err() {
+        return;
+    }
+    let mut rest: &mut [Ranked] = nearest;
+    while let [front @ .., a, b] = rest {
+        if a.squared_distance <= b.squared_distance {
+            break;
+        }
+        core::mem::swap(a, b);
+        let keep = front.len().saturating_add(1);
+        rest = rest.get_mut(..keep).unwrap_or(&mut []);
+    }
 }
 
 /// Entry `at` of a column of `N`-byte values.

@@ -40,6 +40,10 @@ pub struct Measured {
     pub self_test: u64,
     /// Instructions of `Model::infer`.
     pub infer: u64,
+    /// Instructions of `Model::infer_integers`.
+    pub integers: u64,
+    /// Instructions of `Inference::nearest`.
+    pub nearest: u64,
     /// Instructions of `Inference::attribute`.
     pub attribute: u64,
     /// Stack below the caller's frame, in bytes.

@@ -10,9 +10,15 @@
 //! One multiply of such a halfword accumulates `256 A + B` for two rows at once; with `B` from the sign-extended low
 //! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
 
+#[cfg(kernel = "armv7em")]
+#[expect(unsafe_code, reason = "routines in assembly, whose safe functions check what they rely on")]
+mod armv7em;
 pub mod portable;
 
-pub use portable::{dense, dense_accumulators, squared_distances};
+#[cfg(kernel = "armv7em")]
+pub use armv7em::{Search, dense, dense_accumulators, squared_distances};
+#[cfg(kernel = "portable")]
+pub use portable::{Search, dense, dense_accumulators, squared_distances};
 
 /// Rows in a block.
 pub const BLOCK_ROWS: usize = 4;
@@ -22,6 +28,9 @@ pub const SUM_LIMIT: u64 = 1 << 23;
 
 /// Largest magnitude of a bias: with the weighted sum it cannot leave `i32`.
 pub const BIAS_LIMIT: u32 = 1 << 30;
+
+/// Largest magnitude of a query's values.
+pub const QUERY_LIMIT: i16 = 1_023;
 
 /// Alignment in bytes that this core's kernels need of an artifact.
 pub const ALIGNMENT: usize = if cfg!(target_arch = "arm") { 4 } else { 1 };
@@ -62,4 +71,38 @@ fn tail_word(block: &[u8], position: usize) -> i32 {
         .get(tail..)
         .and_then(|tail| tail.as_chunks::<4>().0.get(position))
         .map_or(0, |bytes| i32::from_le_bytes(*bytes))
+}
+
+/// The operands of a dense layer as an assembly routine takes them.
+#[cfg(not(kernel = "portable"))]
+struct Whole<T> {
+    stream: *const u8,
+    x: *const i16,
+    x_end: *const i16,
+    out: *mut T,
+    out_end: *mut T,
+}
+
+#[cfg(not(kernel = "portable"))]
+impl<T> Whole<T> {
+    /// `None` unless every pointer is aligned to four bytes, `x` is a multiple of four and not empty, `out` has places for
+    /// a block, and the stream has a block for each four places; `None` also where the product could overflow.
+    #[inline]
+    fn new(stream: &[u8], x: &[i16], out: &mut [T]) -> Option<Self> {
+        const LIMIT: usize = 1 << 14;
+        let addresses = stream.as_ptr().addr() | x.as_ptr().addr() | out.as_ptr().addr();
+        let places = out.len() & !3;
+        let sound = (addresses | x.len()).is_multiple_of(4)
+            && (1..LIMIT).contains(&x.len())
+            && (1..LIMIT).contains(&places);
+        // Below (4 * 2^14 + 32) * 2^12.
+        let needed = block_bytes(x.len()).wrapping_mul(places.wrapping_shr(2));
+        if !sound || stream.len() < needed {
+            return None;
+        }
+        let out = out.get_mut(..places)?.as_mut_ptr_range();
+        let x = x.as_ptr_range();
+        let stream = stream.as_ptr();
+        Some(Whole { stream, x: x.start, x_end: x.end, out: out.start, out_end: out.end })
+    }
 }
