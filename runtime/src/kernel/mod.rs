@@ -10,13 +10,23 @@
 //! One multiply of such a halfword accumulates `256 A + B` for two rows at once; with `B` from the sign-extended low
 //! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
 
+#[cfg(kernel = "armv6m")]
+#[expect(unsafe_code, reason = "routines in assembly, whose safe functions check what they rely on")]
+mod armv6m;
 #[cfg(kernel = "armv7em")]
 #[expect(unsafe_code, reason = "routines in assembly, whose safe functions check what they rely on")]
 mod armv7em;
+#[cfg(kernel = "armv7m")]
+#[expect(unsafe_code, reason = "routines in assembly, whose safe functions check what they rely on")]
+mod armv7m;
 pub mod portable;
 
+#[cfg(kernel = "armv6m")]
+pub use armv6m::{Search, dense, dense_accumulators, squared_distances};
 #[cfg(kernel = "armv7em")]
 pub use armv7em::{Search, dense, dense_accumulators, squared_distances};
+#[cfg(kernel = "armv7m")]
+pub use armv7m::{Search, dense, dense_accumulators, squared_distances};
 #[cfg(kernel = "portable")]
 pub use portable::{Search, dense, dense_accumulators, squared_distances};
 
