@@ -7,14 +7,19 @@ fn main() {
     println!(
         "cargo::rustc-check-cfg=cfg(kernel, values(\"portable\", \"armv6m\", \"armv7m\", \"armv7em\"))"
     );
+    println!("cargo::rustc-check-cfg=cfg(armv8m)");
     let target = env::var("TARGET").unwrap_or_default();
-    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    println!("cargo::rustc-cfg=kernel=\"{}\"", kernel(&target, &flags));
+    // Armv8-M leaves the DSP extension to the chip, and the target's name does not tell.
+    let dsp = env::var_os("CARGO_FEATURE_DSP").is_some();
+    if target.starts_with("thumbv8m.") {
+        println!("cargo::rustc-cfg=armv8m");
+    }
+    println!("cargo::rustc-cfg=kernel=\"{}\"", kernel(&target, dsp));
 }
 
-fn kernel(target: &str, flags: &str) -> &'static str {
+fn kernel(target: &str, dsp: bool) -> &'static str {
     let starts = |prefix| target.starts_with(prefix);
-    if starts("thumbv7em-") || (starts("thumbv8m.main-") && has_dsp(flags)) {
+    if starts("thumbv7em-") || (starts("thumbv8m.main-") && dsp) {
         "armv7em"
     } else if starts("thumbv7m-") || starts("thumbv8m.main-") {
         "armv7m"
@@ -23,12 +28,4 @@ fn kernel(target: &str, flags: &str) -> &'static str {
     } else {
         "portable"
     }
-}
-
-/// Armv8-M leaves the DSP extension to the chip, so the flags must name a core that has it, or the feature itself.
-fn has_dsp(flags: &str) -> bool {
-    let has = |text| flags.contains(text);
-    let cores = ["cortex-m33", "cortex-m35p", "cortex-m52", "cortex-m55", "cortex-m85"];
-    let core = cores.iter().any(|core| flags.contains(&format!("target-cpu={core}")));
-    (core || has("+dsp")) && !has("-dsp") && !has("nodsp")
 }

@@ -8,6 +8,20 @@ use core::arch::naked_asm;
 
 use super::{Whole, portable};
 
+/// What the assembler must be told before the DSP extension's instructions.
+#[cfg(armv8m)]
+macro_rules! dsp {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+#[cfg(not(armv8m))]
+macro_rules! dsp {
+    () => {
+        ""
+    };
+}
+
 /// Multiplies the pair of inputs `$x` with the words `$w01` and `$w23`, which it destroys.
 macro_rules! pair {
     ($x:literal, $w01:literal, $w23:literal) => {
@@ -170,6 +184,7 @@ unsafe extern "C" fn dense_blocks(
     high: i32,
 ) {
     naked_asm!(
+        dsp!(),
         "push {{r4-r11, lr}}",
         "ldrd r4, r9, [sp, #36]", // out_end, low
         "ldr r6, [sp, #44]",      // high
@@ -275,6 +290,7 @@ unsafe extern "C" fn accumulator_blocks(
     out_end: *mut i32,
 ) {
     naked_asm!(
+        dsp!(),
         "push {{r4-r11, lr}}",
         "ldr r4, [sp, #36]",
         "movs r5, #0",
@@ -364,6 +380,7 @@ unsafe extern "C" fn distances(
     out_end: *mut u32,
 ) {
     naked_asm!(
+        dsp!(),
         "push {{r4-r11, lr}}",
         "ldr r12, [sp, #36]",
         "cmp r2, #4",
@@ -447,6 +464,7 @@ unsafe extern "C" fn below(
     words: usize,
 ) -> u64 {
     naked_asm!(
+        dsp!(),
         "push {{r4-r11, lr}}",
         "ldr r12, [sp, #36]",
         "cmp r12, #4",
