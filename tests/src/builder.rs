@@ -119,7 +119,8 @@ pub fn build(shape: &Shape) -> Vec<u8> {
 pub fn window_csv(shape: &Shape) -> String {
     let mut random = Random::new(7);
     let header: Vec<_> = (0..shape.d_values).map(|i| format!("t{i}")).collect();
-    let values: Vec<_> = (0..shape.d_values).map(|_| random.below(shape.window_limit).to_string()).collect();
+    let values: Vec<_> =
+        (0..shape.d_values).map(|_| random.below(shape.window_limit).to_string()).collect();
     format!("{}\n{}\n", header.join(","), values.join(","))
 }
 

@@ -26,12 +26,36 @@ macro_rules! dsp {
 macro_rules! pair {
     ($x:literal, $w01:literal, $w23:literal) => {
         concat!(
-            "smlad r3, ", $w01, ", ", $x, ", r3\n",
-            "sxtb16 ", $w01, ", ", $w01, "\n",
-            "smlad r4, ", $w01, ", ", $x, ", r4\n",
-            "smlad r5, ", $w23, ", ", $x, ", r5\n",
-            "sxtb16 ", $w23, ", ", $w23, "\n",
-            "smlad r6, ", $w23, ", ", $x, ", r6\n",
+            "smlad r3, ",
+            $w01,
+            ", ",
+            $x,
+            ", r3\n",
+            "sxtb16 ",
+            $w01,
+            ", ",
+            $w01,
+            "\n",
+            "smlad r4, ",
+            $w01,
+            ", ",
+            $x,
+            ", r4\n",
+            "smlad r5, ",
+            $w23,
+            ", ",
+            $x,
+            ", r5\n",
+            "sxtb16 ",
+            $w23,
+            ", ",
+            $w23,
+            "\n",
+            "smlad r6, ",
+            $w23,
+            ", ",
+            $x,
+            ", r6\n",
         )
     };
 }
@@ -74,7 +98,9 @@ macro_rules! sixteen_inputs {
 macro_rules! accumulators {
     ($rest:literal) => {
         concat!(
-            "ldm.w r0!, {{r1, r2, r7, r8, ", $rest, "}}\n",
+            "ldm.w r0!, {{r1, r2, r7, r8, ",
+            $rest,
+            "}}\n",
             "sub r3, r3, r4\n",
             "sub r5, r5, r6\n",
             "add r1, r1, r3, asr #8\n",
@@ -110,10 +136,38 @@ macro_rules! clamped {
 macro_rules! squares {
     ($sum:literal, $word:literal, $spare:literal, $even:literal, $odd:literal) => {
         concat!(
-            "sxtab16 ", $spare, ", ", $even, ", ", $word, "\n",
-            "smlad ", $sum, ", ", $spare, ", ", $spare, ", ", $sum, "\n",
-            "sxtab16 ", $word, ", ", $odd, ", ", $word, ", ror #8\n",
-            "smlad ", $sum, ", ", $word, ", ", $word, ", ", $sum, "\n",
+            "sxtab16 ",
+            $spare,
+            ", ",
+            $even,
+            ", ",
+            $word,
+            "\n",
+            "smlad ",
+            $sum,
+            ", ",
+            $spare,
+            ", ",
+            $spare,
+            ", ",
+            $sum,
+            "\n",
+            "sxtab16 ",
+            $word,
+            ", ",
+            $odd,
+            ", ",
+            $word,
+            ", ror #8\n",
+            "smlad ",
+            $sum,
+            ", ",
+            $word,
+            ", ",
+            $word,
+            ", ",
+            $sum,
+            "\n",
         )
     };
 }
@@ -123,10 +177,22 @@ macro_rules! first_half {
     ($sum:literal) => {
         concat!(
             "ldrd r2, r12, [r0], #16\n",
-            "sxtab16 ", $sum, ", r4, r2\n",
-            "smuad ", $sum, ", ", $sum, ", ", $sum, "\n",
+            "sxtab16 ",
+            $sum,
+            ", r4, r2\n",
+            "smuad ",
+            $sum,
+            ", ",
+            $sum,
+            ", ",
+            $sum,
+            "\n",
             "sxtab16 r2, r5, r2, ror #8\n",
-            "smlad ", $sum, ", r2, r2, ", $sum, "\n",
+            "smlad ",
+            $sum,
+            ", r2, r2, ",
+            $sum,
+            "\n",
             squares!($sum, "r12", "r2", "r6", "r7"),
         )
     };
@@ -179,7 +245,9 @@ pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
     let high = i32::from(high.max(low));
     // SAFETY: `Whole` has found the three pointers aligned and that `stream` holds the weights of `x.len()` inputs, at
     // least four, for each of its blocks, and `out` four places for each; `low <= high`, and the borrows keep `out` apart.
-    unsafe { dense_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end, low.into(), high) }
+    unsafe {
+        dense_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end, low.into(), high)
+    }
 }
 
 /// Requantizes in five instructions for two rows behind `smmlar`, whose addend `c = 65,535 - high` moves the upper

@@ -11,13 +11,22 @@
 //! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
 
 #[cfg(kernel = "armv6m")]
-#[expect(unsafe_code, reason = "routines in assembly, whose safe functions check what they rely on")]
+#[expect(
+    unsafe_code,
+    reason = "routines in assembly, whose safe functions check what they rely on"
+)]
 mod armv6m;
 #[cfg(kernel = "armv7em")]
-#[expect(unsafe_code, reason = "routines in assembly, whose safe functions check what they rely on")]
+#[expect(
+    unsafe_code,
+    reason = "routines in assembly, whose safe functions check what they rely on"
+)]
 mod armv7em;
 #[cfg(kernel = "armv7m")]
-#[expect(unsafe_code, reason = "routines in assembly, whose safe functions check what they rely on")]
+#[expect(
+    unsafe_code,
+    reason = "routines in assembly, whose safe functions check what they rely on"
+)]
 mod armv7m;
 pub mod portable;
 
