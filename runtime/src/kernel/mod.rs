@@ -125,3 +125,104 @@ impl<T> Whole<T> {
         Some(Whole { stream, x: x.start, x_end: x.end, out: out.start, out_end: out.end })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn place(x: i128, low: i16, high: i16) -> i16 {
+        x.clamp(low.into(), high.into()) as i16
+    }
+
+    prop_compose! {
+        /// Weights by row, inputs within the bound of those weights, biases and multipliers.
+        fn layer()(quads in 1_usize..9, blocks in 1_usize..4)(
+            weights in prop::collection::vec(
+                prop::collection::vec(prop_oneof![-127_i8..=127, Just(127), Just(-127)], quads * 4),
+                blocks * BLOCK_ROWS,
+            ),
+            x in prop::collection::vec(prop_oneof![-2_047_i16..=2_047, Just(2_047)], quads * 4),
+            tails in prop::collection::vec(
+                (
+                    prop_oneof![-(1 << 30)..=1 << 30, Just(1 << 30), Just(-(1 << 30))],
+                    prop_oneof![any::<i32>(), Just(0), Just(i32::MAX), Just(i32::MIN)],
+                ),
+                blocks * BLOCK_ROWS,
+            ),
+        ) -> (Vec<Vec<i8>>, Vec<i16>, Vec<(i32, i32)>) {
+            (weights, x, tails)
+        }
+    }
+
+    fn stream(weights: &[Vec<i8>], tails: &[(i32, i32)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (rows, tails) in weights.chunks(BLOCK_ROWS).zip(tails.chunks(BLOCK_ROWS)) {
+            for j in (0..rows[0].len()).step_by(2) {
+                for (upper, lower) in [(0, 1), (2, 3)] {
+                    for j in [j, j + 1] {
+                        let half = 256 * i16::from(rows[upper][j]) + i16::from(rows[lower][j]);
+                        bytes.extend(half.to_le_bytes());
+                    }
+                }
+            }
+            bytes.extend(tails.iter().flat_map(|(bias, _)| bias.to_le_bytes()));
+            bytes.extend(tails.iter().flat_map(|(_, multiplier)| multiplier.to_le_bytes()));
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_layer_equals_plain_sums((weights, x, tails) in layer(), a: i16, b: i16) {
+            let bytes = stream(&weights, &tails);
+            let sums: Vec<i64> = weights
+                .iter()
+                .zip(&tails)
+                .map(|(row, (bias, _))| {
+                    let products = row.iter().zip(&x).map(|(&w, &x)| i64::from(w) * i64::from(x));
+                    i64::from(*bias) + products.sum::<i64>()
+                })
+                .collect();
+            let mut accumulators = std::vec![0; sums.len()];
+            dense_accumulators(&bytes, &x, &mut accumulators);
+            prop_assert_eq!(accumulators.into_iter().map(i64::from).collect::<Vec<_>>(), sums.clone());
+
+            let (low, high) = (a.min(b), a.max(b));
+            let expected: Vec<i16> = sums
+                .iter()
+                .zip(&tails)
+                .map(|(&sum, &(_, multiplier))| {
+                    let product = i128::from(sum) * i128::from(multiplier);
+                    place((product + (1 << 31)).div_euclid(1 << 32), low, high)
+                })
+                .collect();
+            let mut out = std::vec![0; sums.len()];
+            dense(&bytes, &x, low, high, &mut out);
+            prop_assert_eq!(out, expected);
+        }
+
+        #[test]
+        fn a_search_equals_a_filter(
+            vectors in prop::collection::vec(any::<u8>(), 0..400),
+            query in prop::collection::vec(-QUERY_LIMIT..=QUERY_LIMIT, 1_usize..5),
+            limit in prop_oneof![any::<u32>(), 0_u32..5_000_000],
+        ) {
+            let query: Vec<i16> = query.iter().flat_map(|q| [*q; 4]).collect();
+            let distance = |vector: &[u8]| {
+                let square = |(p, q): (&u8, &i16)| (i64::from(*q) - i64::from(p.cast_signed())).pow(2);
+                vector.iter().zip(&query).map(square).sum::<i64>() as u32
+            };
+            let plain: Vec<u32> = vectors.chunks_exact(query.len()).map(distance).collect();
+            let mut distances = std::vec![0; plain.len()];
+            squared_distances(&vectors, &query, &mut distances);
+            prop_assert_eq!(&distances, &plain);
+
+            let near = (0_u32..).zip(plain).filter(|(_, distance)| *distance < limit);
+            let mut search = Search::new(&vectors, &query);
+            let found: Vec<_> = std::iter::from_fn(|| search.next_below(limit)).collect();
+            prop_assert_eq!(found, near.collect::<Vec<_>>());
+        }
+    }
+}
