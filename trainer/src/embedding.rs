@@ -1,9 +1,11 @@
 //! The bank's space: a linear image of the trunk's last hidden layer in which distance means different answers.
 //!
-//! Two observations are alike when the heads would say alike things of them. With `g` the heads' sensitivity
-//! `G = sum over heads of W^T W / (total variance of W h)`, the squared distance `(h - h')^T G (h - h')` is the
-//! mean squared difference of standardized answers. The embedding keeps the leading principal components of `G^(1/2) h`: of all
-//! linear maps to `d_embed` dimensions the one that loses the least of these distances (Eckart and Young 1936).
+//! Two observations are alike when the heads would say alike things of them, for like reasons. With `G` the heads' sensitivity
+//! `G = sum over heads of W^T W / (total variance of W h)`, `(h - h')^T G (h - h')` is the mean squared difference of standardized
+//! answers. To it comes `tr(G) / d (h - h')^T (h - h')`, the hidden layer itself at equal weight: without it simulations
+//! that lead to the same answer by other observations (the same outbreak a week later) count as the same. The
+//! embedding keeps the leading principal components of `M^(1/2) h` for the sum `M`: of all linear maps to `d_embed` dimensions the one
+//! that loses the least of these distances (Eckart and Young 1936).
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
@@ -39,7 +41,7 @@ pub fn fit(network: &FloatNetwork, hidden: &[f32], d_embed: usize) -> Dense {
         }
     }
     covariance.fill_upper_triangle_with_lower_triangle();
-    let root = square_root(&sensitivity(network, &covariance));
+    let root = square_root(&metric(network, &covariance));
     let eigen = SymmetricEigen::new(&root * &covariance * &root);
     let mut order: Vec<usize> = (0..d_hidden).collect();
     order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]).then(a.cmp(&b)));
@@ -77,8 +79,8 @@ fn dot(row: &[f64], h: &[f32], mean: &[f64]) -> f64 {
     row.iter().zip(h).zip(mean).map(|((w, h), m)| w * (f64::from(*h) - m)).sum()
 }
 
-/// `G`, each head counted alike.
-fn sensitivity(network: &FloatNetwork, covariance: &DMatrix<f64>) -> DMatrix<f64> {
+/// `M`, each head counted alike.
+fn metric(network: &FloatNetwork, covariance: &DMatrix<f64>) -> DMatrix<f64> {
     let d_hidden = network.d_embed();
     let mut g = DMatrix::<f64>::zeros(d_hidden, d_hidden);
     for head in &network.heads {
@@ -92,8 +94,7 @@ fn sensitivity(network: &FloatNetwork, covariance: &DMatrix<f64>) -> DMatrix<f64
             g += w.transpose() * &w / variance;
         }
     }
-    // Directions that no head reads still tell an unusual observation from a usual one: they keep one percent.
-    let ridge = 0.01 * g.trace().max(1e-12) / d_hidden as f64;
+    let ridge = g.trace().max(1e-12) / d_hidden as f64;
     g + DMatrix::identity(d_hidden, d_hidden) * ridge
 }
 

@@ -5,6 +5,7 @@
 //! which `max over the rows that read it of sum |w| * q_max` stays below [`kernel::SUM_LIMIT`], so narrow networks get 10 to 12
 //! bits where a fixed width would give 8.
 
+use nalgebra::DMatrix;
 use simground_runtime::{kernel, row_bound};
 
 use crate::network::{Dense, FloatNetwork};
@@ -76,28 +77,71 @@ pub enum QuantizationError {
     },
 }
 
+/// What a layer reads, over held-out simulations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Activations {
+    /// Largest value.
+    max: f32,
+    /// Second moments of the values and of a constant 1 behind them: `E[(x, 1) (x, 1)^T]`.
+    moments: DMatrix<f64>,
+}
+
+impl Activations {
+    /// Of rows `[n, d]`.
+    fn of(rows: &[f32], d: usize) -> Activations {
+        let n = (rows.len() / d).max(1) as f64;
+        let mut moments = DMatrix::<f64>::zeros(d + 1, d + 1);
+        for row in rows.chunks_exact(d) {
+            for i in 0..d {
+                for j in 0..=i {
+                    moments[(i, j)] += f64::from(row[i]) * f64::from(row[j]) / n;
+                }
+                moments[(d, i)] += f64::from(row[i]) / n;
+            }
+        }
+        moments[(d, d)] = 1.0;
+        moments.fill_upper_triangle_with_lower_triangle();
+        Activations { max: rows.iter().copied().fold(0.0, f32::max), moments }
+    }
+
+    /// Independent values of unit size: for a network that exists by its shape alone.
+    pub fn unknown(d: usize) -> Activations {
+        Activations { max: 1.0, moments: DMatrix::identity(d + 1, d + 1) }
+    }
+}
+
 /// Int8 rows before activations have a grid.
 struct Rows {
     weight: Vec<i8>,
     /// Real value of a unit of weight, one a row.
     scale: Vec<f64>,
+    /// Biases, with what rounding did to the mean taken back.
+    bias: Vec<f64>,
 }
 
 impl Rows {
-    fn new(dense: &Dense) -> Rows {
-        let scale: Vec<f64> = dense
-            .weight
-            .chunks_exact(dense.d_input)
-            .map(|row| {
-                let largest = row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
-                if largest > 0.0 { f64::from(largest) / 127.0 } else { 1.0 }
-            })
-            .collect();
-        let rounded = |(row, scale): (&[f32], &f64)| {
-            row.iter().map(|w| (f64::from(*w) / scale).round() as i8).collect::<Vec<_>>()
-        };
-        let rows = dense.weight.chunks_exact(dense.d_input).zip(&scale);
-        Rows { weight: rows.flat_map(rounded).collect(), scale }
+    /// Rounds weight after weight, each time moving the error that this makes on the held-out activations into the weights not
+    /// yet rounded, and at last into the bias (Frantar et al. 2022, GPTQ, <https://arxiv.org/abs/2210.17323>, section 3).
+    fn new(dense: &Dense, activations: &Activations) -> Rows {
+        let d = dense.d_input;
+        let factor = compensation(&activations.moments);
+        let mut rows = Rows { weight: Vec::new(), scale: Vec::new(), bias: Vec::new() };
+        for (row, bias) in dense.weight.chunks_exact(d).zip(&dense.bias) {
+            let largest = row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
+            let scale = if largest > 0.0 { f64::from(largest) / 127.0 } else { 1.0 };
+            let mut left: Vec<f64> = row.iter().chain([bias]).map(|w| f64::from(*w)).collect();
+            for at in 0..d {
+                let q = (left[at] / scale).round().clamp(-127.0, 127.0);
+                rows.weight.push(q as i8);
+                let error = (left[at] - q * scale) / factor[(at, at)];
+                for (after, weight) in left.iter_mut().enumerate().skip(at + 1) {
+                    *weight -= error * factor[(at, after)];
+                }
+            }
+            rows.scale.push(scale);
+            rows.bias.push(left[d]);
+        }
+        rows
     }
 
     /// Largest `sum |w|` of a row.
@@ -110,21 +154,35 @@ impl Rows {
     }
 }
 
+/// Upper factor `U` of the inverse moments, `H^-1 = U^T U`: row `i` tells how the error of weight `i` is best made up by those behind.
+fn compensation(moments: &DMatrix<f64>) -> DMatrix<f64> {
+    let d = moments.nrows();
+    // A hundredth of the mean square keeps the inverse tame where inputs hardly vary.
+    let damping = 0.01 * moments.trace() / d as f64;
+    let damped = moments + DMatrix::identity(d, d) * damping;
+    let inverse = damped.cholesky().map(|factor| factor.inverse());
+    let factor = inverse.and_then(|inverse| inverse.cholesky());
+    // Without a factor every weight is rounded for itself.
+    factor.map_or_else(|| DMatrix::identity(d, d), |factor| factor.l().transpose())
+}
+
 /// Largest magnitude on a grid that all of `readers` can accumulate.
 fn widest_grid(readers: &[(&Rows, usize)]) -> i16 {
     let sum = readers.iter().map(|(rows, d)| rows.largest_sum(*d)).max().unwrap_or(0).max(1);
     i16::try_from((kernel::SUM_LIMIT - 1) / sum).unwrap_or(i16::MAX)
 }
 
-/// Largest activation of each hidden layer over rows `[n, d_input]` of held-out simulations.
-pub fn range_estimation(network: &FloatNetwork, inputs: &[f32]) -> Vec<f32> {
+/// What each layer of the trunk, and last the heads, read over rows `[n, d_input]` of held-out simulations.
+pub fn range_estimation(network: &FloatNetwork, inputs: &[f32]) -> Vec<Activations> {
     let hidden = network.forward_batch(inputs, true).hidden;
-    hidden.iter().map(|layer| layer.iter().copied().fold(0.0, f32::max)).collect()
+    let widths = network.trunk.iter().map(|layer| layer.d_output);
+    let hidden = hidden.iter().zip(widths).map(|(rows, d)| Activations::of(rows, d));
+    [Activations::of(inputs, network.d_input())].into_iter().chain(hidden).collect()
 }
 
 /// Quantizes network and embedding.
 ///
-/// `ranges` is what [`range_estimation`] found. `embedding` maps the last hidden layer to the bank's space, in units of the
+/// `activations` is what [`range_estimation`] found. `embedding` maps the last hidden layer to the bank's space, in units of the
 /// bank's grid.
 ///
 /// # Errors
@@ -132,12 +190,14 @@ pub fn range_estimation(network: &FloatNetwork, inputs: &[f32]) -> Vec<f32> {
 /// [`QuantizationError`] for a layer whose accumulators cannot be bounded on a useful grid.
 pub fn quantize(
     network: &FloatNetwork,
-    ranges: &[f32],
+    activations: &[Activations],
     embedding: &Dense,
 ) -> Result<IntegerNetwork, QuantizationError> {
-    let trunk: Vec<Rows> = network.trunk.iter().map(Rows::new).collect();
-    let heads: Vec<Rows> = network.heads.iter().map(Rows::new).collect();
-    let embedding_rows = Rows::new(embedding);
+    let layers = network.trunk.iter().zip(activations);
+    let trunk: Vec<Rows> = layers.map(|(dense, read)| Rows::new(dense, read)).collect();
+    let read = &activations[network.trunk.len()];
+    let heads: Vec<Rows> = network.heads.iter().map(|dense| Rows::new(dense, read)).collect();
+    let embedding_rows = Rows::new(embedding, read);
     let last: Vec<(&Rows, usize)> =
         heads.iter().chain([&embedding_rows]).map(|rows| (rows, embedding.d_input)).collect();
 
@@ -152,7 +212,7 @@ pub fn quantize(
     let mut layers = Vec::with_capacity(trunk.len());
     for (at, (dense, rows)) in network.trunk.iter().zip(&trunk).enumerate() {
         let name = format!("trunk layer {at}");
-        let range = f64::from((ranges[at] * HEADROOM).max(1e-6));
+        let range = f64::from((activations[at + 1].max * HEADROOM).max(1e-6));
         let mut high = grid(at + 1);
         check_grid(&name, high)?;
         // A multiplier stands for less than 1/2: a coarser grid where the accumulator is coarser still.
@@ -166,7 +226,7 @@ pub fn quantize(
             d_input: dense.d_input,
             d_output: dense.d_output,
             weight: rows.weight.clone(),
-            bias: biases(&name, dense, rows, unit)?,
+            bias: biases(&name, rows, unit)?,
             ending: Ending::Requantize { multiplier: multipliers(rows, unit, next), low: 0, high },
         });
         unit = next;
@@ -176,7 +236,7 @@ pub fn quantize(
             d_input: dense.d_input,
             d_output: dense.d_output,
             weight: rows.weight.clone(),
-            bias: biases(&format!("head {at}"), dense, rows, unit)?,
+            bias: biases(&format!("head {at}"), rows, unit)?,
             ending: Ending::Keep { scale: rows.scale.iter().map(|s| (s * unit) as f32).collect() },
         })
     };
@@ -192,7 +252,7 @@ pub fn quantize(
         embedding: IntegerLayer {
             d_input: embedding.d_input,
             d_output: embedding.d_output,
-            bias: biases("the embedding", embedding, &embedding_rows, unit)?,
+            bias: biases("the embedding", &embedding_rows, unit)?,
             ending: Ending::Requantize {
                 multiplier: multipliers(&embedding_rows, unit, 1.0),
                 low: -limit,
@@ -216,14 +276,9 @@ fn check_grid(layer: &str, q_max: i16) -> Result<(), QuantizationError> {
 }
 
 /// Biases in units of the accumulator.
-fn biases(
-    layer: &str,
-    dense: &Dense,
-    rows: &Rows,
-    unit: f64,
-) -> Result<Vec<i32>, QuantizationError> {
-    let bias = |(row, (b, scale)): (usize, (&f32, &f64))| {
-        let q = (f64::from(*b) / (scale * unit)).round();
+fn biases(layer: &str, rows: &Rows, unit: f64) -> Result<Vec<i32>, QuantizationError> {
+    let bias = |(row, (b, scale)): (usize, (&f64, &f64))| {
+        let q = (b / (scale * unit)).round();
         if q.abs() <= f64::from(kernel::BIAS_LIMIT) {
             return Ok(q as i32);
         }
@@ -233,7 +288,7 @@ fn biases(
             hint: "train longer, or with weight decay".into(),
         })
     };
-    dense.bias.iter().zip(&rows.scale).enumerate().map(bias).collect()
+    rows.bias.iter().zip(&rows.scale).enumerate().map(bias).collect()
 }
 
 /// `m * 2^32` with `m` from the accumulator's unit to the next grid's.
@@ -322,6 +377,34 @@ mod tests {
         }
     }
 
+    /// On correlated inputs the compensated rows answer closer to the float row than plain rounding does.
+    #[test]
+    fn compensation_beats_plain_rounding() {
+        let d = 12;
+        let inputs: Vec<f32> = (0..400)
+            .flat_map(|row| {
+                let common = ((row * 29 % 97) as f32 - 48.0) / 30.0;
+                (0..d).map(move |at| common + ((row * 13 + at * 31) % 17) as f32 / 40.0)
+            })
+            .collect();
+        let weight: Vec<f32> = (0..d).map(|at| ((at * 53 % 19) as f32 - 9.0) / 7.0).collect();
+        let dense = Dense { d_input: d, d_output: 1, weight, bias: vec![0.3] };
+        let squared_error = |rows: &Rows| {
+            let answer = |x: &[f32]| {
+                let sum = |weights: &mut dyn Iterator<Item = f64>| {
+                    weights.zip(x).map(|(w, x)| w * f64::from(*x)).sum::<f64>()
+                };
+                let float = sum(&mut dense.weight.iter().map(|w| f64::from(*w))) + 0.3;
+                let integer = sum(&mut rows.weight.iter().map(|w| f64::from(*w) * rows.scale[0]));
+                (float - integer - rows.bias[0]).powi(2)
+            };
+            inputs.chunks_exact(d).map(answer).sum::<f64>()
+        };
+        let compensated = squared_error(&Rows::new(&dense, &Activations::of(&inputs, d)));
+        let plain = squared_error(&Rows::new(&dense, &Activations::unknown(d)));
+        assert!(compensated < 0.5 * plain, "{compensated} {plain}");
+    }
+
     #[test]
     fn grids_stay_inside_the_proof() {
         let dense = |d_input: usize, d_output: usize, value: f32| Dense {
@@ -336,7 +419,9 @@ mod tests {
             trunk: vec![dense(8, 12, 0.7), dense(12, 6, 0.2)],
             heads: vec![dense(6, 3, 1.0)],
         };
-        let quantized = quantize(&network, &[3.0, 2.0], &dense(6, 4, 5.0)).unwrap();
+        let inputs: Vec<f32> = (0..800).map(|at| ((at * 37 % 101) as f32 - 50.0) / 25.0).collect();
+        let read = range_estimation(&network, &inputs);
+        let quantized = quantize(&network, &read, &dense(6, 4, 5.0)).unwrap();
         let mut q_max = i64::from(quantized.q_max);
         for layer in &quantized.trunk {
             for row in layer.weight.chunks_exact(layer.d_input) {
