@@ -142,33 +142,62 @@ pub(crate) fn attribute<'i, const K: usize>(
     })
 }
 
+/// The `K` nearest vectors in order; of equally near ones the first in the bank.
+pub(crate) fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
+    let mut ranking = Ranking::<K>::new();
+    let mut search = kernel::Search::new(vectors, query);
+    while let Some((prototype, squared_distance)) = search.next_below(ranking.limit()) {
+        ranking.insert(Ranked { prototype, squared_distance });
+    }
+    ranking.finish()
+}
+
 /// The `K` least distances in order; of equal ones the first in the bank.
 pub(crate) fn rank<const K: usize>(distances: &[u32]) -> Vec<Ranked, K> {
-    let mut nearest: Vec<Ranked, K> = Vec::new();
+    let mut ranking = Ranking::<K>::new();
     for (prototype, &squared_distance) in (0..).zip(distances) {
-        if nearest.is_full() {
-            match nearest.last() {
-                Some(last) if squared_distance < last.squared_distance => {
-                    nearest.pop();
-                }
-                _ => continue,
-            }
-        }
-        if nearest.push(Ranked { prototype, squared_distance }).is_err() {
-            continue;
-        }
-        // The newcomer sinks past everything farther; equal distances keep the bank's order.
-        let mut rest: &mut [Ranked] = &mut nearest;
-        while let [front @ .., a, b] = rest {
-            if a.squared_distance <= b.squared_distance {
-                break;
-            }
-            core::mem::swap(a, b);
-            let keep = front.len().saturating_add(1);
-            rest = rest.get_mut(..keep).unwrap_or(&mut []);
+        if squared_distance < ranking.limit() {
+            ranking.insert(Ranked { prototype, squared_distance });
         }
     }
-    nearest
+    ranking.finish()
+}
+
+/// The least `K` so far, in order; free places hold [`FREE`].
+struct Ranking<const K: usize>([Ranked; K]);
+
+/// Farther than any prototype: a squared distance stays below `256 * (1,023 + 128)^2`.
+const FREE: Ranked = Ranked { prototype: u32::MAX, squared_distance: u32::MAX };
+
+impl<const K: usize> Ranking<K> {
+    fn new() -> Self {
+        Ranking([FREE; K])
+    }
+
+    /// What a newcomer must be nearer than.
+    fn limit(&self) -> u32 {
+        self.0.last().map_or(0, |last| last.squared_distance)
+    }
+
+    /// Behind all that are not farther; what stood last falls out.
+    fn insert(&mut self, newcomer: Ranked) {
+        let mut places = self.0.iter_mut().rev();
+        let Some(mut hole) = places.next() else {
+            return;
+        };
+        for place in places {
+            if newcomer.squared_distance >= place.squared_distance {
+                break;
+            }
+            *hole = *place;
+            hole = place;
+        }
+        *hole = newcomer;
+    }
+
+    fn finish(self) -> Vec<Ranked, K> {
+        crate::first_items(self.0.into_iter().filter(|place| *place != FREE))
+    }
 }
 
 /// Entry `at` of a column of `N`-byte values.

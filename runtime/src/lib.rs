@@ -39,6 +39,7 @@
 //! # Features
 //!
 //! - `defmt`: `defmt::Format` for errors and answers.
+//! - `dsp`: the Armv8-M core has the DSP extension. Faster kernels, the same bits; on a core without it they fault.
 //! - `micromath`: coarser, faster transcendental functions between raw units and integers. Answers may
 //!   differ from those of `libm`, never between targets.
 #![no_std]

@@ -228,8 +228,7 @@ impl Inference<'_, '_, '_> {
     pub fn nearest<const K: usize>(&mut self) -> Option<Vec<Ranked, K>> {
         let bank = self.model.manifest.bank.as_ref()?;
         let vectors = self.model.section(bank.vectors);
-        kernel::squared_distances(vectors, self.embedding, self.distances);
-        Some(attribution::rank(self.distances))
+        Some(attribution::nearest(vectors, self.embedding))
     }
 
     /// Names the nearest `K` simulations of the bank and what they say; `None` for a model without one.

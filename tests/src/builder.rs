@@ -64,6 +64,8 @@ pub struct Shape {
     pub mechanisms: u16,
     /// Targets of the quantile head, which has three levels; 0 for none.
     pub targets: u16,
+    /// Values of the window that [`window_csv`] asks about lie below.
+    pub window_limit: u32,
     /// Prototypes and width of their embedding.
     pub bank: Option<(u32, u16)>,
 }
@@ -77,13 +79,21 @@ pub const A: Shape = Shape {
     trunk: &[64, 64, 16],
     mechanisms: 4,
     targets: 0,
+    window_limit: 300,
     bank: None,
 };
 /// Dense 64-128-128-32-8.
 pub const B: Shape = Shape { name: "B", d_values: 64, trunk: &[128, 128, 32], mechanisms: 8, ..A };
-/// 512 prototypes of 16 values behind the smallest network.
-pub const BANK: Shape =
-    Shape { name: "bank", d_values: 4, trunk: &[4], mechanisms: 3, bank: Some((512, 16)), ..A };
+/// 512 prototypes of 16 values behind the smallest network; the window's embedding lies among them.
+pub const BANK: Shape = Shape {
+    name: "bank",
+    d_values: 4,
+    trunk: &[4],
+    mechanisms: 3,
+    window_limit: 30,
+    bank: Some((512, 16)),
+    ..A
+};
 /// Every part of the format in few bytes.
 pub const SMALL: Shape = Shape {
     name: "small",
@@ -93,6 +103,7 @@ pub const SMALL: Shape = Shape {
     trunk: &[22, 17],
     mechanisms: 3,
     targets: 3,
+    window_limit: 300,
     bank: Some((30, 6)),
 };
 
@@ -108,7 +119,8 @@ pub fn build(shape: &Shape) -> Vec<u8> {
 pub fn window_csv(shape: &Shape) -> String {
     let mut random = Random::new(7);
     let header: Vec<_> = (0..shape.d_values).map(|i| format!("t{i}")).collect();
-    let values: Vec<_> = (0..shape.d_values).map(|_| random.below(300).to_string()).collect();
+    let values: Vec<_> =
+        (0..shape.d_values).map(|_| random.below(shape.window_limit).to_string()).collect();
     format!("{}\n{}\n", header.join(","), values.join(","))
 }
 

@@ -1,6 +1,6 @@
 //! Instructions, flash, RAM and stack of each workload on each core.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,8 @@ use crate::{firmware, golden, qemu, target_dir};
 pub struct Figure {
     /// The core.
     pub core: String,
-    /// `A`, `B`: one inference. `bank`: one attribution. `demo`: both, of the demo's model.
+    /// `A`, `B`: one inference from quantized inputs. `bank`: the search for the nearest five. `A-float`, `B-float`: one
+    /// inference from raw units. `bank-attribute`: one attribution. `demo`: inference and attribution of the demo's model.
     pub workload: String,
     /// Instructions that the workload executes, exact.
     pub instructions: u64,
@@ -40,6 +41,10 @@ pub struct Measured {
     pub self_test: u64,
     /// Instructions of `Model::infer`.
     pub infer: u64,
+    /// Instructions of `Model::infer_integers`.
+    pub integers: u64,
+    /// Instructions of `Inference::nearest`.
+    pub nearest: u64,
     /// Instructions of `Inference::attribute`.
     pub attribute: u64,
     /// Stack below the caller's frame, in bytes.
@@ -66,23 +71,25 @@ pub fn measure(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Measured>> {
 
 /// Every figure of `board`.
 pub fn figures(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Figure>> {
-    let measured = measure(board, artifacts)?;
-    artifacts.iter().zip(measured).map(|(path, measured)| figure(board, path, &measured)).collect()
-}
-
-fn figure(board: Board, path: &Path, measured: &Measured) -> Result<Figure> {
-    let (workload, bin, instructions) = match measured.model.as_str() {
-        "A" | "B" => (measured.model.as_str(), "bare-infer", measured.infer),
-        "bank" => ("bank", "bare", measured.attribute),
-        _ => ("demo", "bare", measured.infer + measured.attribute),
-    };
-    let image = firmware::build(board, bin, &[path.to_owned()])?;
-    Ok(Figure {
-        core: board.core.into(),
-        workload: workload.into(),
-        instructions,
-        flash_bytes: firmware::flash_bytes(&image)?,
-        ram_bytes: measured.scratch_bytes + measured.stack_bytes,
-        stack_bytes: measured.stack_bytes,
-    })
+    let mut figures = Vec::new();
+    for (path, measured) in artifacts.iter().zip(measure(board, artifacts)?) {
+        let m = &measured;
+        let (bin, workloads) = match m.model.as_str() {
+            "A" => ("bare-infer", vec![("A", m.integers), ("A-float", m.infer)]),
+            "B" => ("bare-infer", vec![("B", m.integers), ("B-float", m.infer)]),
+            "bank" => ("bare", vec![("bank", m.nearest), ("bank-attribute", m.attribute)]),
+            _ => ("bare", vec![("demo", m.infer + m.attribute)]),
+        };
+        let image = firmware::build(board, bin, std::slice::from_ref(path))?;
+        let flash_bytes = firmware::flash_bytes(&image)?;
+        figures.extend(workloads.into_iter().map(|(workload, instructions)| Figure {
+            core: board.core.into(),
+            workload: workload.into(),
+            instructions,
+            flash_bytes,
+            ram_bytes: m.scratch_bytes + m.stack_bytes,
+            stack_bytes: m.stack_bytes,
+        }));
+    }
+    Ok(figures)
 }

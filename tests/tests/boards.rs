@@ -36,6 +36,15 @@ fn equals_the_host(name: &str) {
     assert_eq!(windows, artifacts().len() * stress::NUM_WINDOWS);
 }
 
+fn kernels_equal_their_definition(name: &str) {
+    let board = board(name);
+    let artifacts = golden::artifacts().expect("golden artifacts");
+    let image = firmware::build(board, "kernels", &artifacts).expect("builds");
+    let run = qemu::run_alone(board, &image).expect("runs").passed();
+    let run = run.unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "1200 comparisons\n");
+}
+
 fn keeps_to_its_budget(name: &str) {
     let artifacts = golden::workloads().expect("workloads");
     let figures = size::figures(board(name), &artifacts).expect("measures");
@@ -61,6 +70,10 @@ macro_rules! each_board {
             #[test]
             fn equals_the_host() {
                 super::equals_the_host($core);
+            }
+            #[test]
+            fn kernels_equal_their_definition() {
+                super::kernels_equal_their_definition($core);
             }
             #[test]
             fn keeps_to_its_budget() {

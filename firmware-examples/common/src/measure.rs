@@ -6,7 +6,7 @@ use semihosting::{eprintln, println};
 use simground_record::NEAREST;
 use simground_runtime::Model;
 
-use crate::linked::{LINKED, Linked, Memory};
+use crate::linked::{LINKED, Linked, MAX_D_VALUES, Memory};
 
 /// What a board knows about its own execution.
 pub trait Probe {
@@ -35,12 +35,18 @@ fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Opti
     let (x, scratch) = memory.load(linked, model.d_values())?;
     let self_test = probe.instructions(|| discard(model.self_test(scratch)))?;
     let infer = probe.instructions(|| infer(&model, x, scratch))?;
+    let mut quantized = [0; MAX_D_VALUES];
+    let quantized = quantized.get_mut(..model.padded_input())?;
+    model.quantize_input(x, quantized);
+    let integers = probe.instructions(|| infer_integers(&model, quantized, scratch))?;
     let mut inference = model.infer(x, scratch).ok()?;
+    let nearest = probe.instructions(|| discard(inference.nearest::<NEAREST>()))?;
     let attribute = probe.instructions(|| discard(inference.attribute::<NEAREST>()))?;
     let stack_bytes = probe.stack_bytes(|| everything(bytes, x, scratch))?;
     println!(
         "{{\"model\":\"{}\",\"artifact_bytes\":{},\"scratch_bytes\":{scratch_bytes},\"from_bytes\":{from_bytes},\
-         \"self_test\":{self_test},\"infer\":{infer},\"attribute\":{attribute},\"stack_bytes\":{stack_bytes}}}",
+         \"self_test\":{self_test},\"infer\":{infer},\"integers\":{integers},\"nearest\":{nearest},\
+         \"attribute\":{attribute},\"stack_bytes\":{stack_bytes}}}",
         linked.name,
         bytes.len(),
     );
@@ -50,6 +56,14 @@ fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Opti
 #[inline(never)]
 fn infer(model: &Model<'_>, x: &[f32], scratch: &mut [u32]) {
     if let Ok(inference) = model.infer(black_box(x), scratch) {
+        black_box(inference.outputs());
+    }
+}
+
+/// From quantized inputs to the last accumulator: what figures for kernels count.
+#[inline(never)]
+fn infer_integers(model: &Model<'_>, quantized: &[i16], scratch: &mut [u32]) {
+    if let Ok(inference) = model.infer_integers(black_box(quantized), scratch) {
         black_box(inference.outputs());
     }
 }

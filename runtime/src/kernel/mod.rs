@@ -10,9 +10,34 @@
 //! One multiply of such a halfword accumulates `256 A + B` for two rows at once; with `B` from the sign-extended low
 //! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
 
+#[cfg(kernel = "armv6m")]
+#[expect(
+    unsafe_code,
+    reason = "routines in assembly, whose safe functions check what they rely on"
+)]
+mod armv6m;
+#[cfg(kernel = "armv7em")]
+#[expect(
+    unsafe_code,
+    reason = "routines in assembly, whose safe functions check what they rely on"
+)]
+mod armv7em;
+#[cfg(kernel = "armv7m")]
+#[expect(
+    unsafe_code,
+    reason = "routines in assembly, whose safe functions check what they rely on"
+)]
+mod armv7m;
 pub mod portable;
 
-pub use portable::{dense, dense_accumulators, squared_distances};
+#[cfg(kernel = "armv6m")]
+pub use armv6m::{Search, dense, dense_accumulators, squared_distances};
+#[cfg(kernel = "armv7em")]
+pub use armv7em::{Search, dense, dense_accumulators, squared_distances};
+#[cfg(kernel = "armv7m")]
+pub use armv7m::{Search, dense, dense_accumulators, squared_distances};
+#[cfg(kernel = "portable")]
+pub use portable::{Search, dense, dense_accumulators, squared_distances};
 
 /// Rows in a block.
 pub const BLOCK_ROWS: usize = 4;
@@ -22,6 +47,9 @@ pub const SUM_LIMIT: u64 = 1 << 23;
 
 /// Largest magnitude of a bias: with the weighted sum it cannot leave `i32`.
 pub const BIAS_LIMIT: u32 = 1 << 30;
+
+/// Largest magnitude of a query's values.
+pub const QUERY_LIMIT: i16 = 1_023;
 
 /// Alignment in bytes that this core's kernels need of an artifact.
 pub const ALIGNMENT: usize = if cfg!(target_arch = "arm") { 4 } else { 1 };
@@ -62,4 +90,139 @@ fn tail_word(block: &[u8], position: usize) -> i32 {
         .get(tail..)
         .and_then(|tail| tail.as_chunks::<4>().0.get(position))
         .map_or(0, |bytes| i32::from_le_bytes(*bytes))
+}
+
+/// The operands of a dense layer as an assembly routine takes them.
+#[cfg(not(kernel = "portable"))]
+struct Whole<T> {
+    stream: *const u8,
+    x: *const i16,
+    x_end: *const i16,
+    out: *mut T,
+    out_end: *mut T,
+}
+
+#[cfg(not(kernel = "portable"))]
+impl<T> Whole<T> {
+    /// `None` unless every pointer is aligned to four bytes, `x` is a multiple of four and not empty, `out` has places for
+    /// a block, and the stream has a block for each four places; `None` also where the product could overflow.
+    #[inline]
+    fn new(stream: &[u8], x: &[i16], out: &mut [T]) -> Option<Self> {
+        const LIMIT: usize = 1 << 14;
+        let addresses = stream.as_ptr().addr() | x.as_ptr().addr() | out.as_ptr().addr();
+        let places = out.len() & !3;
+        let sound = (addresses | x.len()).is_multiple_of(4)
+            && (1..LIMIT).contains(&x.len())
+            && (1..LIMIT).contains(&places);
+        // Below (4 * 2^14 + 32) * 2^12.
+        let needed = block_bytes(x.len()).wrapping_mul(places.wrapping_shr(2));
+        if !sound || stream.len() < needed {
+            return None;
+        }
+        let out = out.get_mut(..places)?.as_mut_ptr_range();
+        let x = x.as_ptr_range();
+        let stream = stream.as_ptr();
+        Some(Whole { stream, x: x.start, x_end: x.end, out: out.start, out_end: out.end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn place(x: i128, low: i16, high: i16) -> i16 {
+        x.clamp(low.into(), high.into()) as i16
+    }
+
+    prop_compose! {
+        /// Weights by row, inputs within the bound of those weights, biases and multipliers.
+        fn layer()(quads in 1_usize..9, blocks in 1_usize..4)(
+            weights in prop::collection::vec(
+                prop::collection::vec(prop_oneof![-127_i8..=127, Just(127), Just(-127)], quads * 4),
+                blocks * BLOCK_ROWS,
+            ),
+            x in prop::collection::vec(prop_oneof![-2_047_i16..=2_047, Just(2_047)], quads * 4),
+            tails in prop::collection::vec(
+                (
+                    prop_oneof![-(1 << 30)..=1 << 30, Just(1 << 30), Just(-(1 << 30))],
+                    prop_oneof![any::<i32>(), Just(0), Just(i32::MAX), Just(i32::MIN)],
+                ),
+                blocks * BLOCK_ROWS,
+            ),
+        ) -> (Vec<Vec<i8>>, Vec<i16>, Vec<(i32, i32)>) {
+            (weights, x, tails)
+        }
+    }
+
+    fn stream(weights: &[Vec<i8>], tails: &[(i32, i32)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (rows, tails) in weights.chunks(BLOCK_ROWS).zip(tails.chunks(BLOCK_ROWS)) {
+            for j in (0..rows[0].len()).step_by(2) {
+                for (upper, lower) in [(0, 1), (2, 3)] {
+                    for j in [j, j + 1] {
+                        let half = 256 * i16::from(rows[upper][j]) + i16::from(rows[lower][j]);
+                        bytes.extend(half.to_le_bytes());
+                    }
+                }
+            }
+            bytes.extend(tails.iter().flat_map(|(bias, _)| bias.to_le_bytes()));
+            bytes.extend(tails.iter().flat_map(|(_, multiplier)| multiplier.to_le_bytes()));
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_layer_equals_plain_sums((weights, x, tails) in layer(), a: i16, b: i16) {
+            let bytes = stream(&weights, &tails);
+            let sums: Vec<i64> = weights
+                .iter()
+                .zip(&tails)
+                .map(|(row, (bias, _))| {
+                    let products = row.iter().zip(&x).map(|(&w, &x)| i64::from(w) * i64::from(x));
+                    i64::from(*bias) + products.sum::<i64>()
+                })
+                .collect();
+            let mut accumulators = std::vec![0; sums.len()];
+            dense_accumulators(&bytes, &x, &mut accumulators);
+            prop_assert_eq!(accumulators.into_iter().map(i64::from).collect::<Vec<_>>(), sums.clone());
+
+            let (low, high) = (a.min(b), a.max(b));
+            let expected: Vec<i16> = sums
+                .iter()
+                .zip(&tails)
+                .map(|(&sum, &(_, multiplier))| {
+                    let product = i128::from(sum) * i128::from(multiplier);
+                    place((product + (1 << 31)).div_euclid(1 << 32), low, high)
+                })
+                .collect();
+            let mut out = std::vec![0; sums.len()];
+            dense(&bytes, &x, low, high, &mut out);
+            prop_assert_eq!(out, expected);
+        }
+
+        #[test]
+        fn a_search_equals_a_filter(
+            vectors in prop::collection::vec(any::<u8>(), 0..400),
+            query in prop::collection::vec(-QUERY_LIMIT..=QUERY_LIMIT, 1_usize..5),
+            limit in prop_oneof![any::<u32>(), 0_u32..5_000_000],
+        ) {
+            let query: Vec<i16> = query.iter().flat_map(|q| [*q; 4]).collect();
+            let distance = |vector: &[u8]| {
+                let square = |(p, q): (&u8, &i16)| (i64::from(*q) - i64::from(p.cast_signed())).pow(2);
+                vector.iter().zip(&query).map(square).sum::<i64>() as u32
+            };
+            let plain: Vec<u32> = vectors.chunks_exact(query.len()).map(distance).collect();
+            let mut distances = std::vec![0; plain.len()];
+            squared_distances(&vectors, &query, &mut distances);
+            prop_assert_eq!(&distances, &plain);
+
+            let near = (0_u32..).zip(plain).filter(|(_, distance)| *distance < limit);
+            let mut search = Search::new(&vectors, &query);
+            let found: Vec<_> = std::iter::from_fn(|| search.next_below(limit)).collect();
+            prop_assert_eq!(found, near.collect::<Vec<_>>());
+        }
+    }
 }

@@ -53,6 +53,7 @@ fn block_sums(block: &[u8], x: &[i16]) -> [i32; BLOCK_ROWS] {
 ///
 /// `x`: a multiple of four. `out`: a multiple of four. `stream`: `out.len() / 4` blocks for `x.len()` inputs; what is
 /// missing leaves `out` as it was.
+#[cfg_attr(not(kernel = "portable"), cold)]
 pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
     let blocks = stream.chunks_exact(block_bytes(x.len()));
     for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_ROWS)) {
@@ -69,6 +70,7 @@ pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
 /// # Shapes
 ///
 /// As [`dense`].
+#[cfg_attr(not(kernel = "portable"), cold)]
 pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
     let blocks = stream.chunks_exact(block_bytes(x.len()));
     for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_ROWS)) {
@@ -83,16 +85,59 @@ pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
 ///
 /// # Shapes
 ///
-/// `query`: `d`, a multiple of four, magnitudes at most 1,023. `vectors`: `[out.len(), d]` of `i8`.
+/// `query`: `d`, a multiple of four, magnitudes at most [`QUERY_LIMIT`](super::QUERY_LIMIT). `vectors`: `[out.len(), d]` of `i8`.
+#[cfg_attr(not(kernel = "portable"), cold)]
 pub fn squared_distances(vectors: &[u8], query: &[i16], out: &mut [u32]) {
     for (vector, out) in vectors.chunks_exact(query.len().max(1)).zip(out) {
-        *out = vector
-            .iter()
-            .zip(query)
-            .map(|(&p, &q)| {
-                let difference = i32::from(q).wrapping_sub(i32::from(p.cast_signed()));
-                difference.wrapping_mul(difference).cast_unsigned()
-            })
-            .fold(0, u32::wrapping_add);
+        *out = partial_distance(0, vector, query);
     }
+}
+
+/// A walk through the bank that stops only at vectors nearer than a limit.
+///
+/// A caller who keeps the nearest few passes the farthest of them as the limit. Most vectors are given up before their end,
+/// because their first values alone put them beyond it.
+#[derive(Debug)]
+pub struct Search<'a> {
+    pub(super) rest: &'a [u8],
+    pub(super) query: &'a [i16],
+    pub(super) position: u32,
+}
+
+impl<'a> Search<'a> {
+    /// Stands before the first vector.
+    ///
+    /// # Shapes
+    ///
+    /// `query`: `d`, a multiple of four, magnitudes at most [`QUERY_LIMIT`](super::QUERY_LIMIT). `vectors`: `[count, d]` of `i8`.
+    #[inline]
+    pub fn new(vectors: &'a [u8], query: &'a [i16]) -> Self {
+        Search { rest: vectors, query, position: 0 }
+    }
+
+    /// The next vector whose squared distance is less than `limit`: its position in the bank and its squared distance.
+    pub fn next_below(&mut self, limit: u32) -> Option<(u32, u32)> {
+        while let Some((vector, rest)) = self.rest.split_at_checked(self.query.len().max(1)) {
+            self.rest = rest;
+            let position = self.position;
+            self.position = position.wrapping_add(1);
+            let quarters = vector.as_chunks::<4>().0.iter().zip(self.query.as_chunks::<4>().0);
+            let distance = quarters.into_iter().try_fold(0, |sum, (values, query)| {
+                let sum = partial_distance(sum, values, query);
+                (sum < limit).then_some(sum)
+            });
+            if let Some(distance) = distance {
+                return Some((position, distance));
+            }
+        }
+        None
+    }
+}
+
+#[inline]
+fn partial_distance(sum: u32, vector: &[u8], query: &[i16]) -> u32 {
+    vector.iter().zip(query).fold(sum, |sum, (&p, &q)| {
+        let difference = i32::from(q).wrapping_sub(i32::from(p.cast_signed()));
+        sum.wrapping_add(difference.wrapping_mul(difference).cast_unsigned())
+    })
 }

@@ -1,0 +1,31 @@
+//! Chooses the kernels: rustc has no `cfg` on stable that tells the Arm profiles apart.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!(
+        "cargo::rustc-check-cfg=cfg(kernel, values(\"portable\", \"armv6m\", \"armv7m\", \"armv7em\"))"
+    );
+    println!("cargo::rustc-check-cfg=cfg(armv8m)");
+    let target = env::var("TARGET").unwrap_or_default();
+    // Armv8-M leaves the DSP extension to the chip, and the target's name does not tell.
+    let dsp = env::var_os("CARGO_FEATURE_DSP").is_some();
+    if target.starts_with("thumbv8m.") {
+        println!("cargo::rustc-cfg=armv8m");
+    }
+    println!("cargo::rustc-cfg=kernel=\"{}\"", kernel(&target, dsp));
+}
+
+fn kernel(target: &str, dsp: bool) -> &'static str {
+    let starts = |prefix| target.starts_with(prefix);
+    if starts("thumbv7em-") || (starts("thumbv8m.main-") && dsp) {
+        "armv7em"
+    } else if starts("thumbv7m-") || starts("thumbv8m.main-") {
+        "armv7m"
+    } else if starts("thumbv6m-") || starts("thumbv8m.base-") {
+        "armv6m"
+    } else {
+        "portable"
+    }
+}
