@@ -222,7 +222,12 @@ fn every_fault_is_told_with_its_place() {
             "9 neighbors of 3 prototypes",
         ),
         ("flash_kib = 64", "flash_kib = true", "true", "is a boolean; write a whole number"),
-        ("simulations = 1_500_000", "simulations = 10", "512", "more than the 10 `simulations`"),
+        (
+            "simulations = 1_500_000\nsteps = 50_000\nbatch = 512",
+            "simulations = 10\nbatch = 20",
+            "20",
+            "more than the 10 `simulations`",
+        ),
         ("simulations = 1_500_000", "learning_rate = -1", "-1", "write a number from"),
         (
             "simulations = 1_500_000",
