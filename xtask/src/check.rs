@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use simground_tests::board::BOARDS;
-use simground_tests::firmware;
+use simground_tests::{c, firmware};
 
 use crate::stage::{Stages, cargo, cargo_in, execute};
 
@@ -12,6 +12,7 @@ pub fn run(stages: &mut Stages) -> Result<()> {
         execute(&mut cargo(&["fmt", "--check"]))?;
         execute(&mut cargo_in("firmware-examples", &["fmt", "--check"]))
     })?;
+    stages.run("C header", || c::check_header(false))?;
     stages.run("runtime on bare targets", bare_targets)?;
     stages.run("clippy, firmware", firmware_lints)?;
     // In release: burn takes minutes, and the tests need it in release.
