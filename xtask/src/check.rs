@@ -47,5 +47,7 @@ fn firmware_lints() -> Result<()> {
         let target = ["--release", "--target", board.target, "--features", board.machine];
         clippy(&[&target[..], &["--package", board.package]].concat())?;
     }
+    let wasm = ["--release", "--target", "wasm32-unknown-unknown", "--package", "firmware-wasm"];
+    clippy(&wasm)?;
     clippy(&["--package", "log-decoder", "--package", "simground-record"])
 }
