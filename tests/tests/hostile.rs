@@ -499,7 +499,8 @@ fn regression_parameter_ranges_that_overflow_are_refused() {
     theta(0.0, f32::INFINITY, value(Part::Bank));
     theta(f32::NAN, 1.0, value(Part::Bank));
     theta(1.0, 0.0, value(Part::Bank));
-    theta(0.0, f32::MAX, Ok(()));
+    theta(0.0, f32::MAX, value(Part::Bank));
+    theta(-7e28, 7e28, Ok(()));
     theta(1.0, 1.0, Ok(()));
 }
 

@@ -10,6 +10,7 @@ use crate::stage::{Stages, cargo, cargo_in, execute};
 pub fn run(stages: &mut Stages) -> Result<()> {
     stages.run("format", || {
         execute(&mut cargo(&["fmt", "--check"]))?;
+        execute(&mut cargo_in("runtime/fuzz", &["fmt", "--check"]))?;
         execute(&mut cargo_in("firmware-examples", &["fmt", "--check"]))
     })?;
     stages.run("C header", || c::check_header(false))?;

@@ -1,11 +1,12 @@
 //! What every example firmware does, whatever its board.
 //!
-//! A board gives a counter of instructions, a painted stack and an exit; [`answer`], [`stress`] and [`measure`] are
-//! the three programs. None of them allocates.
+//! A board gives a counter of instructions, a painted stack and an exit; [`answer`], [`streaming`], [`stress`] and
+//! [`measure`] are the programs. None of them allocates.
 #![no_std]
 
 pub mod answer;
 pub mod bare;
 pub mod linked;
 pub mod measure;
+pub mod streaming;
 pub mod stress;
