@@ -6,6 +6,7 @@
 use heapless::Vec;
 
 use crate::artifact::{MAX_MECHANISMS, Model, Records, Theta};
+use crate::dense::padded;
 use crate::kernel;
 use crate::math;
 
@@ -249,13 +250,26 @@ impl Model<'_> {
     ///
     /// Within 1/131,068 of the parameter's range; replaying the simulation gives it exactly.
     pub fn prototype_theta(&self, prototype: u32, theta: usize) -> Option<f32> {
-        let bank = self.manifest.bank.as_ref()?;
-        let record = bank.theta.at(theta)?;
-        let row = usize::try_from(prototype).ok()?.checked_mul(bank.theta.len())?;
-        let code: [u8; 2] = column(self.section(bank.thetas), row.checked_add(theta)?)?;
-        let code = u16::from_le_bytes(code);
+        let record = self.manifest.bank.as_ref()?.theta.at(theta)?;
+        let code = self.prototype_theta_code(prototype, theta)?;
         let step = (record.high - record.low) / 65_534.0;
         (code != THETA_ABSENT).then(|| record.low + step * f32::from(code))
+    }
+
+    /// The stored code of that parameter; [`THETA_ABSENT`] where the mechanism has no such parameter, `None` out of bounds.
+    pub fn prototype_theta_code(&self, prototype: u32, theta: usize) -> Option<u16> {
+        let bank = self.manifest.bank.as_ref()?;
+        let row = usize::try_from(prototype).ok()?.checked_mul(bank.theta.len())?;
+        column(self.section(bank.thetas), row.checked_add(theta)?).map(u16::from_le_bytes)
+    }
+
+    /// The stored embedding of a prototype: `i8` coordinates, as many as the embedding has rounded up to a multiple of four.
+    pub fn prototype_vector(&self, prototype: u32) -> Option<impl Iterator<Item = i8> + '_> {
+        let bank = self.manifest.bank.as_ref()?;
+        let width = padded(bank.embedding.d_output);
+        let start = usize::try_from(prototype).ok()?.checked_mul(width)?;
+        let bytes = self.section(bank.vectors).get(start..start.checked_add(width)?)?;
+        Some(bytes.iter().map(|byte| byte.cast_signed()))
     }
 
     /// Share of the corpus that a prototype stands for, in 1/65,536.

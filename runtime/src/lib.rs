@@ -10,14 +10,30 @@
 //! allocates, or gives another bit on another core.
 //!
 //! ```
-//! use simground_runtime::{ArtifactError, Model};
+//! use simground_runtime::{ArtifactError, Model, include_model};
+//!
+//! let bytes = include_model!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/small.sgnn"));
+//! let model = Model::from_bytes(bytes)?;
+//! let mut scratch = [0_u32; 512]; // model.scratch_words() or more, from anywhere
+//! assert!(model.scratch_words() <= scratch.len());
+//! model.self_test(&mut scratch).unwrap();
+//!
+//! let window = [3.0, 8.0, 26.0, 76.0, 225.0, 298.0, f32::NAN, 233.0, 189.0, 128.0, 68.0, 29.0, 14.0, 4.0];
+//! let mut inference = model.infer(&window, &mut scratch).unwrap();
+//! assert_eq!(inference.input_report().missing, 1);
+//! let mechanisms = inference.mechanism_posterior().unwrap();
+//! assert!((mechanisms.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+//! let quantiles = inference.quantiles(0).unwrap();
+//! assert!(quantiles.is_sorted());
+//! let attribution = inference.attribute::<5>().unwrap();
+//! assert!(attribution.nearest[0].squared_distance <= attribution.nearest[1].squared_distance);
 //!
 //! // A file that was cut says so, and by how much.
-//! let cut = b"SGNN\x01\x00\x00\x00";
 //! assert!(matches!(
-//!     Model::from_bytes(cut),
+//!     Model::from_bytes(&bytes[..8]),
 //!     Err(ArtifactError::Truncated { needed: 32, found: 8 })
 //! ));
+//! # Ok::<(), ArtifactError>(())
 //! ```
 //!
 //! # Features
@@ -88,8 +104,10 @@ pub(crate) fn first_items<T, const N: usize>(
 ///
 /// Evaluates to a `&'static [u8]`; the path is relative to the file it stands in, as for `include_bytes!`.
 ///
-/// ```ignore
-/// static MODEL: &[u8] = simground_runtime::include_model!("outbreak.sgnn");
+/// ```
+/// static MODEL: &[u8] =
+///     simground_runtime::include_model!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/small.sgnn"));
+/// assert_eq!(MODEL.as_ptr().addr() % 16, 0);
 /// ```
 #[macro_export]
 macro_rules! include_model {

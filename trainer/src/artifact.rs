@@ -385,7 +385,7 @@ fn bank<'e>(
 }
 
 /// The 16-bit code of a parameter: 0 is `low`, 65,534 is `high`, 65,535 says that there is none.
-fn theta_code(value: f32, range: &ThetaRange) -> u16 {
+pub fn theta_code(value: f32, range: &ThetaRange) -> u16 {
     if value.is_nan() {
         return THETA_ABSENT;
     }
@@ -409,7 +409,14 @@ pub fn replace_file(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()>
     };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(std::path::Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(named)?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // As any file is created, less the user's mask; a temporary file would be its owner's alone.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(named)?;
     file.write_all(bytes).map_err(named)?;
     file.as_file().sync_all().map_err(named)?;
     file.persist(path).map_err(|error| named(error.error))?;

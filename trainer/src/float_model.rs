@@ -85,10 +85,19 @@ impl FloatModel {
         let name = path.display().to_string();
         let bytes = std::fs::read(&path)
             .map_err(|source| FloatModelError::Read { path: name.clone(), source })?;
-        let undecodable = || FloatModelError::Undecodable { path: name.clone() };
         if hash(&bytes) != *float_hash {
             return Err(FloatModelError::Mismatch { path: name });
         }
+        Self::from_bytes(&bytes, &path)
+    }
+
+    /// Decodes the bytes of `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`FloatModelError::Undecodable`] for bytes that [`FloatModel::to_bytes`] does not give.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<FloatModel, FloatModelError> {
+        let undecodable = || FloatModelError::Undecodable { path: path.display().to_string() };
         let body = bytes.strip_prefix(MAGIC).ok_or_else(undecodable)?;
         let model: FloatModel = postcard::from_bytes(body).map_err(|_| undecodable())?;
         model.network.check().map_err(|_| undecodable())?;

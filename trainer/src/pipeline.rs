@@ -27,7 +27,8 @@ use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
 use crate::study::{Head, Study};
 use crate::training::{
-    self, Backend, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, TrainingError,
+    self, Backend, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, Stop,
+    TrainingError,
 };
 
 /// Training simulations from which scalings are estimated.
@@ -43,11 +44,14 @@ pub const TEST_SIMULATIONS: u64 = 4_000;
 /// Self-test vectors.
 const SELF_TEST_VECTORS: usize = 3;
 /// A pinball loss in standard deviations is about a tenth of a cross-entropy in nats: this weighs the two heads alike.
-const QUANTILES_LOSS_SHARE: f32 = 10.0;
+const QUANTILES_LOSS_SHARE: f32 = 20.0;
 /// Bytes kept free for what is known only after training: lengths in the manifest and figures.
 const MANIFEST_RESERVE: usize = 1_024;
 /// Largest relative change of a metric from float to integer that passes without a warning.
 pub const QUANTIZATION_TOLERANCE: f64 = 0.01;
+
+/// Name of the one stage that an observer can stop.
+pub const TRAINING: &str = "training";
 
 /// How to make an artifact, apart from what the study says.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +115,12 @@ pub enum PipelineError {
         budget: usize,
         /// What helps.
         hint: String,
+    },
+    /// The observer stopped the training; with a checkpoint it can go on.
+    #[error("interrupted at step {step}")]
+    Interrupted {
+        /// Steps made.
+        step: u64,
     },
     /// Training failed.
     #[error(transparent)]
@@ -180,8 +190,11 @@ pub fn run(
 ) -> Result<Outcome, PipelineError> {
     let plan = Plan::new(study, source)?;
     plan.check_budget()?;
-    talk.stage("training");
+    talk.stage(TRAINING);
     let mut fitted = plan.train(options, observer)?;
+    if fitted.stop == Stop::Observer {
+        return Err(PipelineError::Interrupted { step: fitted.steps });
+    }
     talk.note(&format!(
         "{} steps, best held-out loss {:.4} at step {}, {} simulations, {:.1} s ({:.1} s waiting for simulations)",
         fitted.steps,
@@ -560,7 +573,10 @@ impl<'s> Plan<'s> {
     fn float_model(&self, network: &FloatNetwork) -> FloatModel {
         FloatModel {
             study: self.study.source.clone(),
-            study_file: self.study.file.clone(),
+            // Without its folder: the same study gives the same bytes wherever it lies.
+            study_file: std::path::Path::new(&self.study.file)
+                .file_name()
+                .map_or_else(|| self.study.file.clone(), |name| name.to_string_lossy().into()),
             schema: (*self.schema).clone(),
             input: self.input.clone(),
             heads: self.heads.clone(),

@@ -90,7 +90,7 @@ pub fn choose(corpus: &Embedded, num_mechanisms: usize, count: usize, seed: u64)
 }
 
 /// The bank's `i8` grid.
-fn on_grid(q: i16) -> i8 {
+pub(crate) fn on_grid(q: i16) -> i8 {
     q.clamp(-127, 127) as i8
 }
 

@@ -13,6 +13,8 @@ use crate::stage::{Stages, cargo, execute};
 
 /// The real outbreak: boys in bed on 14 successive days of 1978.
 const OUTBREAK_OF_1978: &str = "trainer/studies/boarding-school-1978.csv";
+/// 64 days of a simulated outbreak.
+const OUTBREAK_EXAMPLE: &str = "trainer/studies/outbreak-example.csv";
 /// The studies; each becomes `target/demo/STUDY.sgnn`.
 const STUDIES: [&str; 2] = ["outbreak", "boarding-school"];
 
@@ -58,21 +60,12 @@ fn stages_in(stages: &mut Stages) -> Result<()> {
 
 /// Places the window that each model is asked about beside its artifact, where the firmware's build looks for it.
 fn windows(artifacts: &[PathBuf; 2]) -> Result<()> {
-    let real = root().join(OUTBREAK_OF_1978);
-    let real = fs::read(&real).with_context(|| format!("cannot read {}", real.display()))?;
-    replace(&artifacts[0].with_extension("csv"), rising_outbreak().as_bytes())?;
-    replace(&artifacts[1].with_extension("csv"), &real)
-}
-
-/// 64 days of reported cases that grow and then slow down, with two days missing: no simulation of the study.
-fn rising_outbreak() -> String {
-    let header: Vec<_> = (0..64).map(|day| format!("day{day}")).collect();
-    let cases = |day: i32| match day {
-        20 | 41 => String::new(),
-        _ => format!("{:.0}", 900.0 / (1.0 + (-0.14 * f64::from(day - 45)).exp())),
-    };
-    let cases: Vec<_> = (0..64).map(cases).collect();
-    format!("{}\n{}\n", header.join(","), cases.join(","))
+    for (artifact, input) in artifacts.iter().zip([OUTBREAK_EXAMPLE, OUTBREAK_OF_1978]) {
+        let path = root().join(input);
+        let window = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        replace(&artifact.with_extension("csv"), &window)?;
+    }
+    Ok(())
 }
 
 fn answer(board: Board, artifacts: &[PathBuf; 2], folder: &Path) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Who watches a training: nobody, or a person at a terminal, or a log.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,7 +114,7 @@ impl Observer for ProgressObserver {
         if self.bar.is_some() {
             return;
         }
-        eprintln!(
+        say(&format!(
             "step {}/{}  loss {:.4}  held-out {:.4}{}  {:.0} steps/s  rate {:.1e}  {} left",
             validation.step,
             progress.steps,
@@ -124,7 +124,7 @@ impl Observer for ProgressObserver {
             progress.steps_per_second,
             validation.learning_rate,
             clock(progress.remaining)
-        );
+        ));
     }
 
     fn finish(&mut self, stop: Stop) {
@@ -133,10 +133,15 @@ impl Observer for ProgressObserver {
         }
         match stop {
             Stop::Completed => {}
-            Stop::Patience => eprintln!("training stopped early: no better held-out loss"),
-            Stop::Observer => eprintln!("training interrupted"),
+            Stop::Patience => say("training stopped early: no better held-out loss"),
+            Stop::Observer => say("training interrupted"),
         }
     }
+}
+
+/// A reader that has left, such as a closed pipe, must not end a training.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn clock(time: Duration) -> String {

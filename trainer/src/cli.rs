@@ -1,0 +1,94 @@
+//! Arguments, one stage, an exit code. What is computed is computed by the library.
+
+mod evaluate;
+mod explain;
+mod files;
+mod inspect;
+mod making;
+mod output;
+mod predict;
+mod report;
+mod run;
+mod simulate;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Output;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate failed, 2 an error.\nData goes to stdout, everything else to stderr.";
+
+/// Trains compact simulation-grounded networks, and explains their answers by simulations.
+#[derive(Debug, Parser)]
+#[command(name = "simground", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON document on stdout.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Go the whole way: simulate, train, quantize, choose the bank, export, evaluate, report.
+    #[command(after_help = EXIT_CODES)]
+    Run(run::Arguments),
+    /// Write a corpus, or one shard of it, as Parquet.
+    #[command(after_help = EXIT_CODES)]
+    Simulate(simulate::Arguments),
+    /// Train from a stored corpus or from simulations made on the way, and export.
+    #[command(after_help = EXIT_CODES)]
+    Train(train::Arguments),
+    /// Show what an artifact holds and what it costs.
+    #[command(after_help = EXIT_CODES)]
+    Inspect(inspect::Arguments),
+    /// Answer for observations, by the integer runtime.
+    #[command(after_help = EXIT_CODES)]
+    Predict(predict::Arguments),
+    /// Name the simulations behind an answer, and replay them.
+    #[command(after_help = EXIT_CODES)]
+    Explain(explain::Arguments),
+    /// Judge an artifact: metrics, baselines, calibration, float against integer.
+    #[command(after_help = EXIT_CODES)]
+    Evaluate(evaluate::Arguments),
+    /// Write one self-contained page about an artifact.
+    #[command(after_help = EXIT_CODES)]
+    Report(report::Arguments),
+}
+
+/// What a command that did its work says with its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing to object.
+    Passed,
+    /// A gate failed.
+    GateFailed,
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    // Clap prints usage errors itself and leaves with 2.
+    let arguments = Arguments::parse();
+    let output = Output { json: arguments.json };
+    let verdict = match &arguments.command {
+        Command::Run(arguments) => run::run(arguments, output),
+        Command::Simulate(arguments) => simulate::run(arguments, output),
+        Command::Train(arguments) => train::run(arguments, output),
+        Command::Inspect(arguments) => inspect::run(arguments, output),
+        Command::Predict(arguments) => predict::run(arguments, output),
+        Command::Explain(arguments) => explain::run(arguments, output),
+        Command::Evaluate(arguments) => evaluate::run(arguments, output),
+        Command::Report(arguments) => report::run(arguments, output),
+    };
+    match verdict {
+        Ok(Verdict::Passed) => ExitCode::SUCCESS,
+        Ok(Verdict::GateFailed) => ExitCode::from(1),
+        Err(error) => {
+            output::say(&format!("error: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}

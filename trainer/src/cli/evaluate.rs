@@ -1,0 +1,176 @@
+//! `simground evaluate`: what an artifact is worth on fresh or stored simulations.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use serde::Serialize;
+use simground_runtime::Model;
+use simground_trainer::corpus::Corpus;
+use simground_trainer::evaluation::{Calibration, Metrics};
+use simground_trainer::float_model::FloatModel;
+use simground_trainer::pipeline::{self, Evaluation, TEST_SIMULATIONS};
+use simground_trainer::simulator::Split;
+
+use super::output::{say, significant, table};
+use super::{Output, Verdict, files, making};
+
+/// What the user says.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The artifact; the float model must lie beside it.
+    artifact: PathBuf,
+    /// Judge on stored simulations: a Parquet file or a folder of them.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["count", "seed"])]
+    corpus: Option<PathBuf>,
+    /// Judge on this many fresh simulations of the artifact's study.
+    #[arg(long, default_value_t = TEST_SIMULATIONS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    count: u64,
+    /// Seed of the fresh simulations, instead of the artifact's; either way none that trained it.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Leave with 1 where a stated probability is not true: intervals of 90 % that cover less than 87 % or more than 93 %, a
+    /// calibration error over 0.03 (each with three standard errors), or a change of more than 1 % by quantization.
+    #[arg(long)]
+    gate: bool,
+}
+
+/// Figures of an artifact, as `--json` prints them.
+#[derive(Debug, Serialize)]
+pub struct Judgement {
+    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    num_simulations: usize,
+    integer: Metrics,
+    float: Metrics,
+    baselines: BTreeMap<String, Metrics>,
+    calibration: Calibration,
+    /// Largest relative change from float to integer.
+    pub largest_change: Change,
+    /// What fails the gate.
+    pub gate_failures: Vec<String>,
+}
+
+/// A change of one metric.
+#[derive(Debug, Serialize)]
+pub struct Change {
+    /// `metric/target`.
+    pub metric: String,
+    /// Relative to the float model's value.
+    pub relative: f64,
+}
+
+impl Judgement {
+    /// Of simulations with this seed.
+    pub fn new(model: &Model<'_>, seed: impl Into<Option<u64>>, evaluation: &Evaluation) -> Self {
+        let evaluation = evaluation.clone();
+        let (relative, metric) = evaluation.largest_change;
+        Judgement {
+            model: model.manifest().name.to_owned(),
+            seed: seed.into(),
+            num_simulations: evaluation.num_simulations,
+            integer: evaluation.integer,
+            float: evaluation.float,
+            baselines: evaluation.baselines,
+            calibration: evaluation.calibration,
+            largest_change: Change { metric, relative },
+            gate_failures: evaluation.gate_failures,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
+    let path = &arguments.artifact;
+    let bytes = files::read_artifact(path)?;
+    let model = files::model(&bytes, path)?;
+    let float_model = files::float_model(&model, path)?;
+    let seed = arguments.seed.unwrap_or(model.manifest().provenance.seed);
+    let (corpus, seed) = match &arguments.corpus {
+        Some(dir) => (stored(dir)?, None),
+        None => (simulated(&float_model, path, seed, arguments.count)?, Some(seed)),
+    };
+    let evaluation = pipeline::evaluate(&model, &float_model, &corpus);
+    let evaluation = match (evaluation, &arguments.corpus) {
+        (Err(error), Some(dir)) => bail!("{}: {error}", dir.display()),
+        (evaluation, _) => evaluation?,
+    };
+    let mut judgement = Judgement::new(&model, seed, &evaluation);
+    let change = &judgement.largest_change;
+    if change.relative > pipeline::QUANTIZATION_TOLERANCE {
+        judgement.gate_failures.push(format!(
+            "quantization changes {} by {:.1} %",
+            change.metric,
+            100.0 * change.relative
+        ));
+    }
+    output.print(&judgement, judgement_text)?;
+    making::warn_of_change(&judgement);
+    if !arguments.gate || judgement.gate_failures.is_empty() {
+        return Ok(Verdict::Passed);
+    }
+    for failure in &judgement.gate_failures {
+        say(&format!("gate failed: {failure}"));
+    }
+    Ok(Verdict::GateFailed)
+}
+
+/// A stored corpus.
+pub fn stored(dir: &Path) -> anyhow::Result<Corpus> {
+    let corpus = Corpus::read(dir)?;
+    if corpus.is_empty() {
+        bail!("{}: the corpus has no simulation", dir.display());
+    }
+    Ok(corpus)
+}
+
+/// Fresh simulations of the split that no training sees.
+pub fn simulated(
+    float_model: &FloatModel,
+    artifact: &Path,
+    seed: u64,
+    count: u64,
+) -> anyhow::Result<Corpus> {
+    let study = files::study_of(float_model)?;
+    let Some(simulator) = study.simulator() else {
+        bail!(
+            "{}: trained on a foreign corpus, its study has nothing to simulate\nhint: judge it on stored simulations with `--corpus DIR`",
+            artifact.display()
+        );
+    };
+    Ok(simulator.simulate(seed, Split::Test.first(count)))
+}
+
+/// A table: a row for each metric and target.
+pub fn judgement_text(judgement: &Judgement) -> String {
+    let mut header = vec!["metric".to_owned(), "target".to_owned(), "integer".to_owned()];
+    header.push("float".into());
+    header.extend(judgement.baselines.keys().cloned());
+    let mut rows = vec![header];
+    let cell = |metrics: &Metrics, metric: &str, target: &str| {
+        let value = metrics.get(metric).and_then(|targets| targets.get(target));
+        value.map_or("-".into(), |value| significant(*value, 4))
+    };
+    for (metric, targets) in &judgement.integer {
+        for target in targets.keys() {
+            let mut row = vec![metric.clone(), target.clone()];
+            row.push(cell(&judgement.integer, metric, target));
+            row.push(cell(&judgement.float, metric, target));
+            let baselines = judgement.baselines.values();
+            row.extend(baselines.map(|metrics| cell(metrics, metric, target)));
+            rows.push(row);
+        }
+    }
+    let gate = match judgement.gate_failures.as_slice() {
+        [] => "calibration gate passed".to_owned(),
+        failures => format!("calibration gate failed: {}", failures.join("; ")),
+    };
+    format!(
+        "{}\n{} simulations; largest change from float to integer {:.2} % ({})\n{gate}\n",
+        table(&rows),
+        judgement.num_simulations,
+        100.0 * judgement.largest_change.relative,
+        judgement.largest_change.metric,
+    )
+}

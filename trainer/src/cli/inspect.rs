@@ -1,0 +1,339 @@
+//! `simground inspect`: what an artifact holds and what it costs.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use simground_runtime::artifact::{Head, Missing, Transform};
+use simground_runtime::{DenseShape, Model};
+use simground_trainer::named::Named;
+use simground_trainer::pipeline::ram_bytes;
+
+use super::output::{significant, table};
+use super::{Output, Verdict, files};
+
+/// What the user says.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The artifact.
+    artifact: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Inspection {
+    name: String,
+    flash_bytes: usize,
+    ram_bytes: usize,
+    scratch_bytes: usize,
+    parameters: usize,
+    multiply_accumulates: usize,
+    window: Window,
+    layers: Vec<LayerInfo>,
+    heads: Vec<HeadInfo>,
+    mechanisms: Vec<String>,
+    bank: Option<BankInfo>,
+    self_test_vectors: u16,
+    calibrated: bool,
+    metrics: Named<f32>,
+    provenance: ProvenanceInfo,
+}
+
+#[derive(Debug, Serialize)]
+struct Window {
+    steps: u16,
+    channels: Vec<String>,
+    period: String,
+    values: usize,
+    transform: Vec<&'static str>,
+    missing: &'static str,
+    q_max: i16,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerInfo {
+    role: String,
+    d_input: u16,
+    d_output: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    q_max: Option<i16>,
+    bytes: u32,
+    multiply_accumulates: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct HeadInfo {
+    kind: &'static str,
+    d_output: u16,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    levels: Vec<f32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct BankInfo {
+    prototypes: u32,
+    bytes: u32,
+    d_embed: u16,
+    num_simulations: u64,
+    theta: Vec<ThetaInfo>,
+}
+
+#[derive(Debug, Serialize)]
+struct ThetaInfo {
+    name: String,
+    unit: String,
+    low: f32,
+    high: f32,
+}
+
+#[derive(Debug, Serialize)]
+struct ProvenanceInfo {
+    study_hash: String,
+    simulator_hash: String,
+    corpus_hash: String,
+    float_hash: String,
+    seed: u64,
+    num_simulations: u64,
+    trainer: String,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
+    let bytes = files::read_artifact(&arguments.artifact)?;
+    let model = files::model(&bytes, &arguments.artifact)?;
+    output.print(&inspection(&model, bytes.len()), inspection_text)?;
+    Ok(Verdict::Passed)
+}
+
+fn inspection(model: &Model<'_>, flash_bytes: usize) -> Inspection {
+    let manifest = model.manifest();
+    let layers = layers(model);
+    let network = layers.iter().filter(|layer| layer.role != EMBEDDING);
+    let weights =
+        |layer: &LayerInfo| (usize::from(layer.d_input) + 1) * usize::from(layer.d_output);
+    let provenance = &manifest.provenance;
+    Inspection {
+        name: manifest.name.to_owned(),
+        flash_bytes,
+        ram_bytes: ram_bytes(model),
+        scratch_bytes: 4 * model.scratch_words(),
+        parameters: network.map(weights).sum(),
+        multiply_accumulates: layers.iter().map(|layer| layer.multiply_accumulates).sum::<usize>()
+            + bank_multiply_accumulates(model),
+        window: window(model),
+        layers,
+        heads: manifest.heads.iter().map(|record| head(&record)).collect(),
+        mechanisms: manifest.mechanisms.iter().map(str::to_owned).collect(),
+        bank: bank(model),
+        self_test_vectors: manifest.self_test.vectors,
+        calibrated: provenance.calibrated,
+        metrics: provenance.metrics.iter().map(|m| (m.name.to_owned(), m.value)).collect(),
+        provenance: ProvenanceInfo {
+            study_hash: hex(provenance.study_hash),
+            simulator_hash: hex(provenance.simulator_hash),
+            corpus_hash: hex(provenance.corpus_hash),
+            float_hash: hex(provenance.float_hash),
+            seed: provenance.seed,
+            num_simulations: provenance.num_simulations,
+            trainer: provenance.trainer.to_owned(),
+        },
+    }
+}
+
+const EMBEDDING: &str = "embedding";
+
+fn layers(model: &Model<'_>) -> Vec<LayerInfo> {
+    let manifest = model.manifest();
+    let info = |role: String, shape: DenseShape, q_max: Option<i16>, bytes: u32| LayerInfo {
+        role,
+        d_input: shape.d_input,
+        d_output: shape.d_output,
+        q_max,
+        bytes,
+        multiply_accumulates: usize::from(shape.d_input) * usize::from(shape.d_output),
+    };
+    let mut layers = Vec::new();
+    let mut width = model.d_values() as u16;
+    for (at, layer) in manifest.trunk.iter().enumerate() {
+        layers.push(info(
+            format!("hidden {at}"),
+            layer.shape(),
+            Some(layer.high),
+            layer.stream.length,
+        ));
+        width = layer.d_output;
+    }
+    for (at, head) in manifest.heads.iter().enumerate() {
+        let layer = head.layer();
+        let shape = DenseShape { d_input: width, d_output: layer.d_output };
+        layers.push(info(format!("head {at}"), shape, None, layer.stream.length));
+    }
+    if let Some(bank) = &manifest.bank {
+        let layer = &bank.embedding;
+        layers.push(info(EMBEDDING.into(), layer.shape(), Some(layer.high), layer.stream.length));
+    }
+    layers
+}
+
+/// A squared distance costs one for each dimension.
+fn bank_multiply_accumulates(model: &Model<'_>) -> usize {
+    let bank = model.manifest().bank.as_ref();
+    bank.map_or(0, |bank| bank.prototypes as usize * usize::from(bank.embedding.d_output))
+}
+
+fn window(model: &Model<'_>) -> Window {
+    let input = &model.manifest().input;
+    let mut transform: Vec<&'static str> = Vec::new();
+    for name in input.transforms.iter().map(|transform| match transform {
+        Transform::Identity => "identity",
+        Transform::Log1p => "log1p",
+        Transform::SignedLog1p => "signed_log1p",
+    }) {
+        if !transform.contains(&name) {
+            transform.push(name);
+        }
+    }
+    Window {
+        steps: input.steps,
+        channels: input.channels.iter().map(|channel| channel.name.to_owned()).collect(),
+        period: input.period.to_owned(),
+        values: model.d_values(),
+        transform,
+        missing: match input.missing {
+            Missing::Refuse => "refuse",
+            Missing::Indicator => "allow",
+        },
+        q_max: input.q_max,
+    }
+}
+
+fn head(head: &Head<'_>) -> HeadInfo {
+    let d_output = head.layer().d_output;
+    match head {
+        Head::Categorical { .. } => {
+            HeadInfo { kind: "categorical", d_output, levels: Vec::new(), targets: Vec::new() }
+        }
+        Head::Quantiles { levels, targets, .. } => HeadInfo {
+            kind: "quantiles",
+            d_output,
+            levels: levels.iter().collect(),
+            targets: targets.iter().map(|target| target.name.to_owned()).collect(),
+        },
+    }
+}
+
+fn bank(model: &Model<'_>) -> Option<BankInfo> {
+    let bank = model.manifest().bank.as_ref()?;
+    let sections = [
+        bank.embedding.stream,
+        bank.vectors,
+        bank.mechanisms,
+        bank.masses,
+        bank.indices,
+        bank.thetas,
+        bank.novelty,
+    ];
+    let theta = bank.theta.iter().map(|theta| ThetaInfo {
+        name: theta.name.to_owned(),
+        unit: theta.unit.to_owned(),
+        low: theta.low,
+        high: theta.high,
+    });
+    Some(BankInfo {
+        prototypes: bank.prototypes,
+        bytes: sections.iter().map(|section| section.length).sum(),
+        d_embed: bank.embedding.d_output,
+        num_simulations: bank.num_simulations,
+        theta: theta.collect(),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn inspection_text(inspection: &Inspection) -> String {
+    let window = &inspection.window;
+    let mut facts = vec![
+        ("name", inspection.name.clone()),
+        (
+            "window",
+            format!(
+                "{} values: {} steps of {} ({}), {}, missing values: {}",
+                window.values,
+                window.steps,
+                window.channels.join(", "),
+                window.period,
+                window.transform.join(" and "),
+                window.missing
+            ),
+        ),
+        ("mechanisms", inspection.mechanisms.join(", ")),
+    ];
+    for head in &inspection.heads {
+        let levels: Vec<String> = head.levels.iter().map(f32::to_string).collect();
+        let answer = match head.levels.is_empty() {
+            true => format!("{} outputs", head.d_output),
+            false => format!("{} at levels {}", head.targets.join(", "), levels.join(", ")),
+        };
+        facts.push((head.kind, answer));
+    }
+    let bank = inspection.bank.as_ref();
+    facts.extend([
+        ("flash", format!("{} bytes", inspection.flash_bytes)),
+        (
+            "RAM",
+            format!(
+                "{} bytes, of which {} scratch",
+                inspection.ram_bytes, inspection.scratch_bytes
+            ),
+        ),
+        ("parameters", inspection.parameters.to_string()),
+        (
+            "operations",
+            format!(
+                "{} multiply-accumulates an answer, attribution included",
+                inspection.multiply_accumulates
+            ),
+        ),
+        (
+            "bank",
+            bank.map_or("none".into(), |bank| {
+                format!(
+                    "{} prototypes of {} simulations, {} dimensions, {} bytes",
+                    bank.prototypes, bank.num_simulations, bank.d_embed, bank.bytes
+                )
+            }),
+        ),
+        ("self-test", format!("{} vectors", inspection.self_test_vectors)),
+        ("calibrated", if inspection.calibrated { "yes" } else { "no" }.into()),
+        ("seed", inspection.provenance.seed.to_string()),
+        ("trained on", format!("{} simulations", inspection.provenance.num_simulations)),
+        ("trainer", inspection.provenance.trainer.clone()),
+        ("study", inspection.provenance.study_hash.clone()),
+        ("simulator", inspection.provenance.simulator_hash.clone()),
+        ("corpus", inspection.provenance.corpus_hash.clone()),
+        ("float model", inspection.provenance.float_hash.clone()),
+    ]);
+    let mut text: String =
+        facts.iter().map(|(name, fact)| format!("{name:<12} {fact}\n")).collect();
+    let mut rows =
+        vec![["layer", "inputs", "outputs", "q_max", "bytes"].map(str::to_owned).to_vec()];
+    rows.extend(inspection.layers.iter().map(|layer| {
+        vec![
+            layer.role.clone(),
+            layer.d_input.to_string(),
+            layer.d_output.to_string(),
+            layer.q_max.map_or("-".into(), |q| q.to_string()),
+            layer.bytes.to_string(),
+        ]
+    }));
+    text += &format!("\n{}", table(&rows));
+    let rows: Vec<Vec<String>> = inspection
+        .metrics
+        .iter()
+        .map(|(name, value)| vec![name.clone(), significant(f64::from(*value), 4)])
+        .collect();
+    text += &format!("\nfigures on held-out simulations, by the integer runtime\n{}", table(&rows));
+    text
+}

@@ -1,0 +1,282 @@
+//! What `run` and `train` share: options, files, the way from a study to an artifact.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{anyhow, bail};
+use clap::ValueEnum;
+use serde::Serialize;
+use simground_runtime::Model;
+use simground_trainer::artifact::replace_file;
+use simground_trainer::float_model::FloatModel;
+use simground_trainer::pipeline::{
+    self, Options, Outcome, PipelineError, QUANTIZATION_TOLERANCE, TEST_SIMULATIONS, Talk,
+};
+use simground_trainer::report::{self, Subject};
+use simground_trainer::simulator::Split;
+use simground_trainer::source::Source;
+use simground_trainer::study::Study;
+use simground_trainer::training::{Backend, ProgressObserver};
+
+use super::Verdict;
+use super::evaluate::{Judgement, judgement_text};
+use super::output::{Output, say};
+
+/// Options of every command that trains.
+#[derive(Debug, clap::Args)]
+pub struct Making {
+    /// Which of burn's CPU backends trains.
+    #[arg(long, value_enum, default_value_t = BackendName::Flex)]
+    backend: BackendName,
+    /// Go on from the checkpoint that an interrupted training left.
+    #[arg(long)]
+    resume: bool,
+    /// Threads that simulate; 0 for one a core. The result does not depend on it.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    /// Seed of everything that is random, instead of the study's.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BackendName {
+    Flex,
+    /// Deprecated by burn; needs a build with `--features ndarray`.
+    #[value(name = "ndarray")]
+    NdArray,
+}
+
+/// The files that a training leaves.
+#[derive(Debug)]
+pub struct Files {
+    artifact: PathBuf,
+    float: PathBuf,
+    report: PathBuf,
+    checkpoint: PathBuf,
+}
+
+impl Files {
+    /// Names them after the artifact, and proves that its folder takes files: now rather than after the training.
+    pub fn new(artifact: &Path) -> anyhow::Result<Files> {
+        let shown = artifact.display();
+        if artifact.is_dir() || artifact.file_name().is_none() {
+            bail!("{shown}: is a folder\nhint: name a file, such as `--out outbreak.sgnn`");
+        }
+        let extension = artifact.extension().and_then(|e| e.to_str()).unwrap_or("");
+        if ["float", "html", "checkpoint", "toml"].contains(&extension) {
+            bail!(
+                "{shown}: `.{extension}` is not an artifact's ending\nhint: name it `{}`",
+                artifact.with_extension("sgnn").display()
+            );
+        }
+        let files = Files {
+            artifact: artifact.to_owned(),
+            float: FloatModel::path_beside(artifact),
+            report: artifact.with_extension("html"),
+            checkpoint: artifact.with_extension("checkpoint"),
+        };
+        let folder = artifact.parent().filter(|p| !p.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        tempfile::NamedTempFile::new_in(folder)
+            .map_err(|error| anyhow!("{shown}: cannot write into the folder: {}", error.kind()))?;
+        for file in [&files.float, &files.report, &files.checkpoint] {
+            if file.is_dir() {
+                bail!("{}: is a folder in the way of a file", file.display());
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// What a training made.
+#[derive(Debug, Serialize)]
+struct Made {
+    artifact: PathBuf,
+    float_model: PathBuf,
+    report: PathBuf,
+    flash_bytes: usize,
+    ram_bytes: usize,
+    budget: Budget,
+    training: Training,
+    evaluation: Judgement,
+}
+
+#[derive(Debug, Serialize)]
+struct Budget {
+    flash_bytes: usize,
+    ram_bytes: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Training {
+    steps: u64,
+    best_step: u64,
+    best_loss: f64,
+    num_simulations: u64,
+    seconds: f64,
+}
+
+/// Reads a study, with the seed that the user may have given instead.
+pub fn read_study(path: &Path, making: &Making) -> anyhow::Result<Study> {
+    let mut study = Study::load(path)?;
+    study.seed = making.seed.unwrap_or(study.seed);
+    Ok(study)
+}
+
+/// Trains and writes everything; `again` is the command that would go on after an interruption.
+pub fn make(
+    study: &Study,
+    source: &Source,
+    making: &Making,
+    files: &Files,
+    again: &str,
+    output: Output,
+) -> anyhow::Result<Verdict> {
+    let started = Instant::now();
+    let interrupt = Interrupt::install()?;
+    let options = Options {
+        backend: match making.backend {
+            BackendName::Flex => Backend::Flex,
+            BackendName::NdArray => Backend::NdArray,
+        },
+        checkpoint: Some(files.checkpoint.clone()),
+        resume: making.resume,
+        threads: making.threads,
+    };
+    let mut observer = ProgressObserver::new().with_interrupt(Arc::clone(&interrupt.asked));
+    let mut talk = Speaker { training: Arc::clone(&interrupt.training), started };
+    let outcome = pipeline::run(study, source, &options, &mut observer, &mut talk);
+    let outcome = outcome.map_err(|error| match error {
+        PipelineError::Interrupted { step } => anyhow!(
+            "interrupted at step {step}; {} keeps the training\nhint: `{again} --resume` goes on",
+            files.checkpoint.display()
+        ),
+        PipelineError::Study(_) | PipelineError::OverBudget { .. } => {
+            anyhow!("{}: {error}", study.file)
+        }
+        other => other.into(),
+    })?;
+    let made = write(study, source, files, outcome, started)?;
+    output.print(&made, made_text)?;
+    warn_of_change(&made.evaluation);
+    for failure in &made.evaluation.gate_failures {
+        say(&format!("warning: not calibrated: {failure}"));
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Float model first and artifact last, so that an artifact never lacks its float model.
+fn write(
+    study: &Study,
+    source: &Source,
+    files: &Files,
+    outcome: Outcome,
+    started: Instant,
+) -> anyhow::Result<Made> {
+    let model = Model::from_bytes(&outcome.artifact).map_err(|e| anyhow!("{e}"))?;
+    let made = Made {
+        artifact: files.artifact.clone(),
+        float_model: files.float.clone(),
+        report: files.report.clone(),
+        flash_bytes: outcome.artifact.len(),
+        ram_bytes: pipeline::ram_bytes(&model),
+        budget: Budget {
+            flash_bytes: study.budget.flash_kib * 1024,
+            ram_bytes: study.budget.ram_kib * 1024,
+        },
+        training: Training {
+            steps: outcome.fitted.steps,
+            best_step: outcome.fitted.best_step,
+            best_loss: outcome.fitted.best_loss,
+            num_simulations: outcome.fitted.simulations_used,
+            seconds: started.elapsed().as_secs_f64(),
+        },
+        evaluation: Judgement::new(&model, study.seed, &outcome.report),
+    };
+    let float_model = FloatModel::from_bytes(&outcome.float_model, &files.float)?;
+    let count = source.available(Split::Test, TEST_SIMULATIONS);
+    let page = report::page(&Subject {
+        model: &model,
+        flash_bytes: outcome.artifact.len(),
+        float_model: &float_model,
+        evaluation: &outcome.report,
+        corpus: &source.simulations(Split::Test, 0..count),
+        study,
+        seed: study.seed,
+    });
+    replace_file(&files.report, page.as_bytes())?;
+    replace_file(&files.float, &outcome.float_model)?;
+    replace_file(&files.artifact, &outcome.artifact)?;
+    // What it held is done; if it cannot be removed, the next training overwrites it.
+    let _ = std::fs::remove_file(&files.checkpoint);
+    Ok(made)
+}
+
+fn made_text(made: &Made) -> String {
+    let kib = |bytes: usize| format!("{:.1} KiB", bytes as f64 / 1024.0);
+    format!(
+        "{}\nflash {} of {}, RAM {} of {}\n{}, {}, {}\n",
+        judgement_text(&made.evaluation),
+        kib(made.flash_bytes),
+        kib(made.budget.flash_bytes),
+        kib(made.ram_bytes),
+        kib(made.budget.ram_bytes),
+        made.artifact.display(),
+        made.float_model.display(),
+        made.report.display(),
+    )
+}
+
+/// Warns on stderr where the integers answer noticeably worse than the floats.
+pub fn warn_of_change(judgement: &Judgement) {
+    let change = &judgement.largest_change;
+    if change.relative > QUANTIZATION_TOLERANCE {
+        say(&format!(
+            "warning: quantization changes {} by {:.1} %, more than {:.0} %",
+            change.metric,
+            100.0 * change.relative,
+            100.0 * QUANTIZATION_TOLERANCE
+        ));
+    }
+}
+
+/// Stages to stderr, with the time since the start.
+struct Speaker {
+    training: Arc<AtomicBool>,
+    started: Instant,
+}
+
+impl Talk for Speaker {
+    fn stage(&mut self, what: &str) {
+        self.training.store(what == pipeline::TRAINING, Ordering::SeqCst);
+        say(&format!("[{:6.1} s] {what}", self.started.elapsed().as_secs_f64()));
+    }
+
+    fn note(&mut self, what: &str) {
+        say(&format!("           {what}"));
+    }
+}
+
+/// Ctrl-C: in a training it asks for an end with a checkpoint, anywhere else and the second time it ends at once.
+struct Interrupt {
+    asked: Arc<AtomicBool>,
+    training: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    fn install() -> anyhow::Result<Interrupt> {
+        let (asked, training) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (is_asked, is_training) = (Arc::clone(&asked), Arc::clone(&training));
+        ctrlc::set_handler(move || {
+            let again = is_asked.swap(true, Ordering::SeqCst);
+            if again || !is_training.load(Ordering::SeqCst) {
+                std::process::exit(2);
+            }
+        })?;
+        Ok(Interrupt { asked, training })
+    }
+}

@@ -1,0 +1,81 @@
+//! Data to stdout, talk to stderr, and a reader that has left is no error.
+
+use std::io::{self, ErrorKind, Write};
+
+use serde::Serialize;
+
+/// How the user wants the data.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// One JSON document instead of text.
+    pub json: bool,
+}
+
+impl Output {
+    /// Prints `document`, or the text for people.
+    pub fn print<T: Serialize>(
+        self,
+        document: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let printed =
+            if self.json { serde_json::to_string_pretty(document)? + "\n" } else { text(document) };
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(printed.as_bytes()).and_then(|()| stdout.flush());
+        match written {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                anyhow::bail!("stdout: {error}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A line for people on stderr.
+pub fn say(line: &str) {
+    // Nobody to talk to is no reason to stop working.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Columns that line up: the first to the left, the others to the right.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |at: usize| {
+        rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|at| width(at).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let padding = " ".repeat(width - cell.chars().count());
+            let cell =
+                if at == 0 { format!("{cell}{padding}") } else { format!("  {padding}{cell}") };
+            line += &cell;
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+pub use simground_trainer::report::significant;
+
+/// Text two places to the right.
+pub fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// A series as blocks of eight heights between `low` and `high`; a gap where a value is missing.
+pub fn sparkline(values: &[f32], low: f32, high: f32) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let width = if high > low { high - low } else { 1.0 };
+    let block = |value: &f32| {
+        if value.is_nan() {
+            return ' ';
+        }
+        let height = ((value - low) / width * 8.0).floor().clamp(0.0, 7.0);
+        BLOCKS[height as usize]
+    };
+    values.iter().map(block).collect()
+}

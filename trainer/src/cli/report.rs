@@ -1,0 +1,73 @@
+//! `simground report`: one self-contained page about an artifact.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use serde::Serialize;
+use simground_trainer::artifact::replace_file;
+use simground_trainer::pipeline::{self, TEST_SIMULATIONS};
+use simground_trainer::report::{self, Subject};
+
+use super::{Output, Verdict, evaluate, files};
+
+/// What the user says.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The artifact; the float model must lie beside it.
+    artifact: PathBuf,
+    /// The page.
+    #[arg(long, value_name = "FILE.html")]
+    out: PathBuf,
+    /// Judge on stored simulations: a Parquet file or a folder of them.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["count", "seed"])]
+    corpus: Option<PathBuf>,
+    /// Judge on this many fresh simulations of the artifact's study.
+    #[arg(long, default_value_t = TEST_SIMULATIONS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    count: u64,
+    /// Seed of the fresh simulations, instead of the artifact's.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    model: String,
+    report: PathBuf,
+    bytes: usize,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
+    let path = &arguments.artifact;
+    if arguments.out == *path || arguments.out.is_dir() {
+        bail!("{}: is not where a page can be written", arguments.out.display());
+    }
+    let bytes = files::read_artifact(path)?;
+    let model = files::model(&bytes, path)?;
+    let float_model = files::float_model(&model, path)?;
+    let study = files::study_of(&float_model)?;
+    let seed = arguments.seed.unwrap_or(model.manifest().provenance.seed);
+    let corpus = match &arguments.corpus {
+        Some(dir) => evaluate::stored(dir)?,
+        None => evaluate::simulated(&float_model, path, seed, arguments.count)?,
+    };
+    let page = report::page(&Subject {
+        model: &model,
+        flash_bytes: bytes.len(),
+        float_model: &float_model,
+        evaluation: &pipeline::evaluate(&model, &float_model, &corpus)?,
+        corpus: &corpus,
+        study: &study,
+        seed,
+    });
+    replace_file(&arguments.out, page.as_bytes())?;
+    let document = Document {
+        model: model.manifest().name.to_owned(),
+        report: arguments.out.clone(),
+        bytes: page.len(),
+    };
+    output.print(&document, |document| {
+        format!("{}  {} bytes\n", document.report.display(), document.bytes)
+    })?;
+    Ok(Verdict::Passed)
+}

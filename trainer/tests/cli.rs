@@ -1,0 +1,449 @@
+//! The commands as processes: their documents, their exit codes, and that nothing half done is left behind.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const STUDY: &str = include_str!("data/tiny.toml");
+const SIMGROUND: &str = env!("CARGO_BIN_EXE_simground");
+
+/// A folder of its own for each test, with the study in it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        place.write("tiny.toml", STUDY);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(SIMGROUND);
+        command.args(arguments.split_whitespace()).current_dir(self.0.path());
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn text(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &str) -> Value {
+        serde_json::from_str(&self.text(&format!("{arguments} --json"))).unwrap()
+    }
+
+    /// Runs what must fail: exit code 2, all of `expected` on stderr, nothing on stdout.
+    #[track_caller]
+    fn fails(&self, arguments: &str, expected: &[&str]) {
+        let output = self.run(arguments);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+        for part in expected {
+            assert!(message.contains(part), "{arguments}: no {part:?} in {message}");
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A place with a trained artifact and two observations.
+    fn trained() -> Place {
+        static TRAINED: LazyLock<Place> = LazyLock::new(|| {
+            let place = Place::new();
+            place.text("run tiny.toml");
+            place
+        });
+        let place = Place::new();
+        for name in ["tiny.sgnn", "tiny.float"] {
+            place.write(name, TRAINED.bytes(name));
+        }
+        place.write("data.csv", csv(&[window(1.25), window(1.4).replacen("6", "", 1)]));
+        place
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Twenty counts that grow.
+fn window(growth: f64) -> String {
+    let counts = (0..20).map(|day| format!("{}", (6.0 * growth.powi(day)).round()));
+    counts.collect::<Vec<_>>().join(",")
+}
+
+fn csv(windows: &[String]) -> String {
+    let header: Vec<String> = (1..=20).map(|day| format!("day_{day}")).collect();
+    format!("# reported cases\n{}\n{}\n", header.join(","), windows.join("\n"))
+}
+
+#[track_caller]
+fn has_keys(value: &Value, keys: &[&str]) {
+    for key in keys {
+        assert!(value.get(key).is_some(), "no key {key} in {value}");
+    }
+}
+
+#[test]
+fn run_leaves_everything_and_is_reproducible() {
+    let place = Place::new();
+    let made = place.json("run tiny.toml");
+    has_keys(&made, &["artifact", "flash_bytes", "ram_bytes", "budget", "training", "evaluation"]);
+    has_keys(&made["evaluation"], &["integer", "float", "baselines", "gate_failures"]);
+    assert_eq!(place.names(), ["tiny.float", "tiny.html", "tiny.sgnn", "tiny.toml"]);
+    let page = String::from_utf8(place.bytes("tiny.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("verified against the artifact"));
+    for external in ["src=", "href=", "url(", "@import", "<script"] {
+        assert!(!page.contains(external), "{external}");
+    }
+
+    std::fs::create_dir(place.path("again")).unwrap();
+    place.write("again/tiny.toml", STUDY);
+    place.text("run again/tiny.toml --out again/b.sgnn --threads 1");
+    place.text("train tiny.toml --out again/c.sgnn --threads 2");
+    assert!(place.bytes("tiny.sgnn") == place.bytes("again/b.sgnn"));
+    assert!(place.bytes("tiny.sgnn") == place.bytes("again/c.sgnn"));
+    assert!(place.bytes("tiny.float") == place.bytes("again/b.float"));
+    place.text("run tiny.toml --out again/d.sgnn --seed 2");
+    assert!(place.bytes("tiny.sgnn") != place.bytes("again/d.sgnn"));
+    assert_eq!(place.json("inspect again/d.sgnn")["provenance"]["seed"], 2);
+}
+
+#[test]
+fn inspect_needs_the_artifact_alone() {
+    let place = Place::trained();
+    std::fs::remove_file(place.path("tiny.float")).unwrap();
+    let inspection = place.json("inspect tiny.sgnn");
+    has_keys(
+        &inspection,
+        &["flash_bytes", "ram_bytes", "parameters", "heads", "calibrated", "mechanisms", "metrics"],
+    );
+    has_keys(&inspection["bank"], &["prototypes", "bytes"]);
+    has_keys(&inspection["provenance"], &["study_hash", "seed", "trainer"]);
+    assert_eq!(inspection["flash_bytes"], place.bytes("tiny.sgnn").len());
+    // 20 values with an indicator each -> 16 -> 8 -> 2 mechanisms and 4 targets at 5 levels.
+    assert_eq!(inspection["parameters"], 41 * 16 + 17 * 8 + 9 * 22);
+    assert!(place.text("inspect tiny.sgnn").contains("SIR, SEIR"));
+}
+
+#[test]
+fn predict_answers_each_row() {
+    let place = Place::trained();
+    std::fs::remove_file(place.path("tiny.float")).unwrap();
+    let document = place.json("predict tiny.sgnn --input data.csv");
+    assert_eq!(document["model"], "tiny");
+    let predictions = document["predictions"].as_array().unwrap();
+    assert_eq!(predictions.len(), 2);
+    for (row, prediction) in predictions.iter().enumerate() {
+        assert_eq!(prediction["row"], row);
+        assert_eq!(prediction["missing"], row);
+        let probability = |name: &str| prediction["mechanism"][name].as_f64().unwrap();
+        assert!((probability("SIR") + probability("SEIR") - 1.0).abs() < 1e-6);
+        for target in ["R0", "cases+1", "cases+3"] {
+            let quantile = |level: &str| prediction["quantiles"][target][level].as_f64().unwrap();
+            let levels = ["0.05", "0.25", "0.5", "0.75", "0.95"];
+            assert!(levels.windows(2).all(|pair| quantile(pair[0]) <= quantile(pair[1])));
+        }
+        let novelty = prediction["novelty"].as_f64().unwrap();
+        assert!(0.0 < novelty && novelty <= 1.0);
+        assert!(prediction.get("samples").is_none() && prediction.get("mean").is_none());
+    }
+    assert!(place.text("predict tiny.sgnn --input data.csv").contains("cases+1"));
+}
+
+#[test]
+fn explain_replays_exactly() {
+    let place = Place::trained();
+    let document = place.json("explain tiny.sgnn --input data.csv --replay -k 32");
+    assert_eq!(document["theta_units"]["beta"], "1/day");
+    for row in document["explanations"].as_array().unwrap() {
+        has_keys(row, &["mechanism", "kernel_mechanism", "novelty", "novelty_words", "theta"]);
+        let nearest = row["nearest"].as_array().unwrap();
+        assert_eq!(nearest.len(), 32);
+        let distances: Vec<u64> =
+            nearest.iter().map(|near| near["squared_distance"].as_u64().unwrap()).collect();
+        assert!(distances.is_sorted());
+        for near in nearest {
+            assert_eq!(near["replay"]["verified"], true);
+            assert_eq!(near["replay"]["x"].as_array().unwrap().len(), 20);
+            let beta = |value: &Value| value["theta"]["beta"].as_f64().unwrap();
+            assert!((beta(near) - beta(&near["replay"])).abs() < 0.6 / 65_534.0);
+        }
+    }
+    let text = place.text("explain tiny.sgnn --input data.csv --replay");
+    assert!(text.contains("▁") && text.contains("verified"));
+    // Without replays the artifact is enough.
+    std::fs::remove_file(place.path("tiny.float")).unwrap();
+    let document = place.json("explain tiny.sgnn --input data.csv -k 3");
+    let nearest = &document["explanations"][0]["nearest"];
+    assert_eq!(nearest.as_array().unwrap().len(), 3);
+    assert!(nearest[0].get("replay").is_none());
+    place.fails("explain tiny.sgnn --input data.csv --replay", &["tiny.float", "hint:"]);
+    place.text("explain tiny.sgnn --input data.csv --replay --study tiny.toml");
+}
+
+#[test]
+fn a_replay_that_does_not_verify_is_an_error() {
+    let place = Place::trained();
+    place.write("other.toml", STUDY.replace("uniform = [0.3, 0.9]", "uniform = [0.4, 0.9]"));
+    let explain = "explain tiny.sgnn --input data.csv --replay";
+    place.fails(&format!("{explain} --study other.toml"), &["does not verify", "simulator"]);
+    place.fails(&format!("{explain} --seed 9"), &["does not verify", "with seed 1"]);
+}
+
+#[test]
+fn evaluate_judges_fresh_and_stored_simulations() {
+    let place = Place::trained();
+    let fresh = place.json("evaluate tiny.sgnn --count 500 --seed 7");
+    has_keys(
+        &fresh,
+        &["integer", "float", "baselines", "calibration", "largest_change", "gate_failures"],
+    );
+    assert_eq!(fresh["num_simulations"], 500);
+    assert_eq!(fresh["seed"], 7);
+    has_keys(&fresh["integer"], &["mae", "rmse", "coverage90", "accuracy", "ece", "log_score"]);
+    has_keys(&fresh["baselines"], &["prior", "last_value"]);
+    assert!(
+        fresh["integer"]["mae"]["cases"].as_f64()
+            < fresh["baselines"]["prior"]["mae"]["cases"].as_f64()
+    );
+    assert_eq!(fresh["calibration"]["quantiles"]["R0"][0]["level"].to_string(), "0.05");
+
+    place.text("simulate tiny.toml --out corpus --count 400 --seed 8 --shard 0/2");
+    place.text("simulate tiny.toml --out corpus --count 400 --seed 8 --shard 1/2");
+    assert_eq!(place.json("evaluate tiny.sgnn --corpus corpus")["num_simulations"], 400);
+
+    // Epidemics that no training saw: the intervals are wrong, and the gate says so.
+    let slow = STUDY.replace("uniform = [0.1, 0.3]", "uniform = [0.02, 0.05]");
+    place.write("slow.toml", slow);
+    place.text("simulate slow.toml --out slow --count 400");
+    let output = place.run("evaluate tiny.sgnn --corpus slow --gate");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("gate failed: the 90 % interval"));
+    assert_eq!(place.run("evaluate tiny.sgnn --corpus slow").status.code(), Some(0));
+}
+
+#[test]
+fn simulate_leaves_complete_shards_alone() {
+    let place = Place::new();
+    let shard = "simulate tiny.toml --out corpus --count 100 --shard 1/4";
+    let first = place.json(shard);
+    assert_eq!((&first["written"], &first["num_simulations"]), (&true.into(), &25.into()));
+    assert_eq!(place.json(shard)["written"], false);
+    place.fails("simulate tiny.toml --out corpus --count 100 --shard 4/4", &["0 to N - 1"]);
+    place.fails("simulate tiny.toml --out corpus --count 99 --shard 0/4", &["simground_count"]);
+}
+
+#[test]
+fn train_reads_a_stored_corpus() {
+    let place = Place::new();
+    place.text("simulate tiny.toml --out corpus --count 2000");
+    place.text("train tiny.toml --corpus corpus --out a.sgnn");
+    place.write("data.csv", csv(&[window(1.3)]));
+    let document = place.json("explain a.sgnn --input data.csv --replay");
+    assert_eq!(document["explanations"][0]["nearest"][4]["replay"]["verified"], true);
+
+    // A study without a simulator: enough to train from a corpus, not to simulate.
+    let cut = |from: &str, to: &str, text: &str| {
+        let (start, end) = (text.find(from).unwrap(), text.find(to).unwrap());
+        format!("{}{}", &text[..start], &text[end..])
+    };
+    let foreign = cut("[population]", "[network]", STUDY).replace("steps = 20\n", "");
+    place.write("foreign.toml", foreign);
+    place.text("train foreign.toml --corpus corpus --out f.sgnn");
+    place.fails("run foreign.toml --out g.sgnn", &["foreign.toml", "[[mechanism]]", "--corpus"]);
+    place.fails("explain f.sgnn --input data.csv --replay", &["f.sgnn", "foreign corpus"]);
+    place.fails("evaluate f.sgnn", &["f.sgnn", "foreign corpus", "--corpus"]);
+    place.text("evaluate f.sgnn --corpus corpus");
+    place.text("report f.sgnn --corpus corpus --out page.html");
+}
+
+#[test]
+fn report_is_one_page() {
+    let place = Place::trained();
+    let document = place.json("report tiny.sgnn --out page.html --count 300");
+    assert_eq!(document["bytes"], place.bytes("page.html").len());
+    place.fails("report tiny.sgnn --out nowhere/page.html --count 300", &["nowhere/page.html"]);
+}
+
+#[test]
+fn bad_artifacts_are_errors() {
+    let place = Place::trained();
+    let artifact = place.bytes("tiny.sgnn");
+    let check = |bytes: &[u8], what: &str| {
+        place.write("bad.sgnn", bytes);
+        for command in
+            ["inspect bad.sgnn", "predict bad.sgnn --input data.csv", "evaluate bad.sgnn"]
+        {
+            place.fails(command, &["error: bad.sgnn: ", what]);
+        }
+    };
+    for length in [0, 3, 31, 32, artifact.len() / 2, artifact.len() - 1] {
+        check(&artifact[..length], "cut");
+    }
+    let mut changed = artifact.clone();
+    changed[artifact.len() / 2] ^= 4;
+    check(&changed, "checksum");
+    check(b"PAR1 is something else", "not an artifact");
+    place.fails("inspect absent.sgnn", &["absent.sgnn"]);
+    let other = place.bytes("tiny.float");
+    place.write("tiny.float", &other[..other.len() - 1]);
+    place.fails("evaluate tiny.sgnn --count 100", &["tiny.float", "another artifact"]);
+}
+
+#[test]
+fn bad_inputs_are_errors() {
+    let place = Place::trained();
+    let check = |content: &str, expected: &[&str]| {
+        place.write("bad.csv", content);
+        place.fails("predict tiny.sgnn --input bad.csv", expected);
+        place.fails("explain tiny.sgnn --input bad.csv", expected);
+    };
+    let good = csv(&[window(1.2)]);
+    check("", &["bad.csv: empty", "hint:"]);
+    check(&csv(&[]), &["bad.csv: a header without rows"]);
+    check("a,b\n1,2\n", &["bad.csv:1: 2 columns", "20 values"]);
+    check(&format!("{good}1,2,3\n"), &["bad.csv:4: 3 columns where the header has 20"]);
+    check(&good.replace("\n6,", "\nsix,"), &["bad.csv:3: column `day_1`: `six` is not a number"]);
+    check(&good.replace("\n6,", "\n-6,"), &["bad.csv:3: column `day_1`: `-6` is negative"]);
+    check(&good.replace("\n6,", "\ninf,"), &["bad.csv:3: column `day_1`: `inf` is not finite"]);
+    check(&good.replace("day_2,", "day_1,"), &["bad.csv:2: two columns are named `day_1`"]);
+    place.fails("predict tiny.sgnn --input absent.csv", &["absent.csv"]);
+
+    // A model that was trained without missing values refuses them.
+    let strict = STUDY.replace("missing = \"allow\"", "missing = \"refuse\"");
+    let strict = strict.replace("missing_fraction = { uniform = [0.0, 0.2], unit = \"1\" }\n", "");
+    place.write("strict.toml", strict.replace("name = \"tiny\"", "name = \"strict\""));
+    place.text("run strict.toml");
+    place.write("gap.csv", good.replace("\n6,", "\n,"));
+    place.fails(
+        "predict strict.sgnn --input gap.csv",
+        &["gap.csv:3: column `day_1`: missing", "hint:"],
+    );
+    place.text("predict tiny.sgnn --input gap.csv");
+}
+
+#[test]
+fn bad_studies_and_places_are_found_before_training() {
+    let place = Place::new();
+    let check = |study: &str, expected: &[&str]| {
+        place.write("bad.toml", study);
+        place.fails("run bad.toml --out bad.sgnn", expected);
+    };
+    check(&STUDY.replace("[0.3, 0.9]", "[-0.3, 0.9]"), &["bad.toml:15:21:", "beta"]);
+    check(&STUDY.replace("hidden =", "hiden ="), &["bad.toml:", "hidden"]);
+    check(&STUDY.replace("flash_kib = 16", "flash_kib = 4"), &["bad.toml", "flash", "hint:"]);
+    place.fails("run absent.toml", &["absent.toml"]);
+    place.fails("run tiny.toml --out nowhere/a.sgnn", &["nowhere/a.sgnn", "cannot write"]);
+    place.fails("run tiny.toml --out .", &["is a folder"]);
+    place.fails("run tiny.toml --out a.float", &["a.sgnn"]);
+    place.fails("train tiny.toml --corpus nowhere --out a.sgnn", &["nowhere"]);
+    place.fails("run tiny.toml --backend abacus", &["abacus"]);
+    place.fails("frobnicate", &["frobnicate"]);
+    assert_eq!(place.names(), ["bad.toml", "tiny.toml"]);
+}
+
+/// A study that trains long enough to be stopped.
+fn long() -> String {
+    STUDY.replace("steps = 300", "steps = 6_000")
+}
+
+/// Starts a training and waits for its first checkpoint.
+fn until_checkpoint(place: &Place) -> Child {
+    let mut command = place.command("run tiny.toml --out stopped.sgnn");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while !place.path("stopped.checkpoint").exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child
+}
+
+#[test]
+fn a_killed_training_resumes_to_the_same_bytes() {
+    let place = Place::new();
+    place.write("tiny.toml", long());
+    let mut child = until_checkpoint(&place);
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), None, "the training ended before it was killed");
+    assert!(!place.path("stopped.sgnn").exists() && !place.path("stopped.float").exists());
+
+    place.text("run tiny.toml --out whole.sgnn");
+    let resumed = place.run("run tiny.toml --out stopped.sgnn --resume");
+    assert_eq!(resumed.status.code(), Some(0), "{}", stderr(&resumed));
+    assert!(!stderr(&resumed).contains("step 10/"), "started anew");
+    assert!(place.bytes("whole.sgnn") == place.bytes("stopped.sgnn"));
+    assert!(place.bytes("whole.float") == place.bytes("stopped.float"));
+    assert!(!place.path("stopped.checkpoint").exists());
+
+    // Without `--resume` whatever lies there is ignored.
+    place.write("whole.checkpoint", "rubbish");
+    place.fails("run tiny.toml --out whole.sgnn --resume", &["whole.checkpoint"]);
+    place.text("run tiny.toml --out whole.sgnn");
+    assert!(place.bytes("whole.sgnn") == place.bytes("stopped.sgnn"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_training_says_how_to_go_on() {
+    let place = Place::new();
+    place.write("tiny.toml", long());
+    let child = until_checkpoint(&place);
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = stderr(&output);
+    assert!(message.contains("interrupted at step"), "{message}");
+    assert!(message.contains("simground run tiny.toml --out stopped.sgnn --resume"), "{message}");
+    assert!(!place.path("stopped.sgnn").exists());
+    place.text("run tiny.toml --out stopped.sgnn --resume");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let place = Place::trained();
+    let mut command = place.command("inspect tiny.sgnn");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn help_names_the_exit_codes() {
+    let place = Place::new();
+    for command in ["", "run", "simulate", "train", "inspect", "predict", "explain", "evaluate"] {
+        let help = place.text(&format!("{command} --help"));
+        assert!(help.contains("Exit codes: 0 done, 1 a gate failed, 2 an error."), "{command}");
+    }
+}
