@@ -32,20 +32,25 @@ pub fn run(seconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// Installs cargo-fuzz when it is missing.
+/// Installs cargo-fuzz when it is missing. libFuzzer itself is C++, built by the machine's compiler.
 fn cargo_fuzz() -> Result<()> {
-    let is_there = || {
-        let mut probe = Command::new("cargo-fuzz");
-        probe.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-        probe.status().is_ok_and(|status| status.success())
-    };
-    if is_there() {
+    if !starts("c++") {
+        let (what, cure) = ("c++".into(), "apt-get install -y g++, as root".into());
+        return Err(Missing { what, cure }.into());
+    }
+    if starts("cargo-fuzz") {
         return Ok(());
     }
     eprintln!("==> setup: cargo install cargo-fuzz");
     let _ = nightly(&["install", "cargo-fuzz", "--locked", "--quiet"]).status();
-    if is_there() {
+    if starts("cargo-fuzz") {
         return Ok(());
     }
     Err(Missing { what: "cargo-fuzz".into(), cure: "cargo install cargo-fuzz".into() }.into())
+}
+
+fn starts(program: &str) -> bool {
+    let mut probe = Command::new(program);
+    probe.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.success())
 }

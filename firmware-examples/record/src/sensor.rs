@@ -25,7 +25,7 @@ impl Sensor {
     pub fn sample(&mut self) -> Option<u16> {
         let day = self.hour / SAMPLES_PER_DAY;
         self.hour += 1;
-        let (missing, noise) = (self.next() % 16 == 0, self.next() % 5);
+        let (missing, noise) = (self.next().is_multiple_of(16), self.next() % 5);
         let doublings = if day < 30 { day / 6 } else { (60 - day.min(60)) / 6 };
         let rate = (1 << doublings) + noise;
         (!missing && !(20..22).contains(&day)).then(|| u16::try_from(rate).unwrap_or(u16::MAX))
