@@ -48,6 +48,10 @@ pub const MAX_PROTOTYPES: u32 = 65_536;
 /// Largest magnitude of an embedded observation; prototypes are `i8`, so an unusual observation can lie far outside.
 pub const EMBEDDING_LIMIT: i16 = 1023;
 
+/// Largest magnitude of an output's scale and of a parameter: `2^96`, so that a scale times any accumulator, and a mean
+/// of parameters, is finite.
+const FLOAT_LIMIT: f32 = 79_228_162_514_264_337_593_543_950_336.0;
+
 /// CRC-32 of the prelude and the file (polynomial of ISO-HDLC, as in zip and PNG).
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
@@ -702,7 +706,7 @@ impl<'a> Proof<'a> {
         for block in stream.chunks_exact(kernel::block_bytes(shape.padded_input())) {
             for lane in 0..kernel::BLOCK_ROWS {
                 let scale = f32::from_bits(kernel::block_multiplier(block, lane).cast_unsigned());
-                if !scale.is_finite() {
+                if scale.is_nan() || scale.abs() > FLOAT_LIMIT {
                     return Err(ArtifactError::Value(part));
                 }
             }
@@ -752,7 +756,7 @@ impl<'a> Proof<'a> {
             && bank
                 .theta
                 .iter()
-                .all(|t| t.low.is_finite() && t.high.is_finite() && t.low <= t.high);
+                .all(|t| -FLOAT_LIMIT <= t.low && t.low <= t.high && t.high <= FLOAT_LIMIT);
         if !sound {
             return Err(ArtifactError::Value(part));
         }

@@ -148,6 +148,50 @@ pub enum SelfTestError {
     },
 }
 
+impl ArtifactError {
+    /// A number that stays the same from version to version: what the C interface returns.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::NotAnArtifact { .. } => 1,
+            Self::UnsupportedVersion { .. } => 2,
+            Self::UnknownFlags { .. } => 3,
+            Self::Truncated { .. } => 4,
+            Self::TrailingBytes { .. } => 5,
+            Self::ChecksumMismatch { .. } => 6,
+            Self::Misaligned { .. } => 7,
+            Self::Prelude => 8,
+            Self::Undecodable(_) => 9,
+            Self::Shape(_) => 10,
+            Self::Section { .. } => 11,
+            Self::SectionAlignment(_) => 12,
+            Self::AccumulatorBound { .. } => 13,
+            Self::Value(_) => 14,
+        }
+    }
+}
+
+impl InputError {
+    /// A number that stays the same from version to version: what the C interface returns.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::WrongWidth { .. } => 32,
+            Self::ScratchTooSmall { .. } => 33,
+        }
+    }
+}
+
+impl SelfTestError {
+    /// A number that stays the same from version to version: what the C interface returns.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Call(error) => error.code(),
+            Self::Input { .. } => 48,
+            Self::Integers { .. } => 49,
+            Self::Answers { .. } => 50,
+        }
+    }
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

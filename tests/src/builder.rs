@@ -292,12 +292,14 @@ fn target(name: &str) -> Target<'_> {
     }
 }
 
-fn records<T: Serialize>(items: &[T]) -> Vec<u8> {
+/// The bytes of a list of records.
+pub fn records<T: Serialize>(items: &[T]) -> Vec<u8> {
     let encoded = items.iter().map(|item| postcard::to_stdvec(item).expect("a record encodes"));
     encoded.flatten().collect()
 }
 
-fn assemble(manifest: &[u8], tensors: &[u8]) -> Vec<u8> {
+/// Prelude, manifest and tensors with the lengths and the checksum that they have.
+pub fn assemble(manifest: &[u8], tensors: &[u8]) -> Vec<u8> {
     let tensors_offset = (PRELUDE_BYTES + manifest.len()).next_multiple_of(SECTION_ALIGNMENT);
     let total = tensors_offset + tensors.len();
     let mut bytes = Vec::with_capacity(total);
@@ -311,9 +313,16 @@ fn assemble(manifest: &[u8], tensors: &[u8]) -> Vec<u8> {
     bytes.extend(manifest);
     bytes.resize(tensors_offset, 0);
     bytes.extend(tensors);
-    let crc = checksum(&bytes);
-    bytes[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
+    repair(&mut bytes);
     bytes
+}
+
+/// Makes the checksum right again after a change.
+pub fn repair(artifact: &mut [u8]) {
+    let crc = checksum(artifact).to_le_bytes();
+    if let Some(stored) = artifact.get_mut(CRC_OFFSET..CRC_OFFSET + 4) {
+        stored.copy_from_slice(&crc);
+    }
 }
 
 fn self_test_vectors(shape: &Shape, artifact: &[u8], vectors: u16) -> Vec<u8> {

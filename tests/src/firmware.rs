@@ -31,6 +31,15 @@ pub fn build(board: Board, bin: &str, artifacts: &[PathBuf]) -> Result<PathBuf> 
     Ok(image)
 }
 
+/// Builds the runtime as a WebAssembly module and returns its path.
+pub fn wasm() -> Result<PathBuf> {
+    let _lock = lock()?;
+    const TARGET: &str = "wasm32-unknown-unknown";
+    run(cargo("build").args(["--release", "--package", "firmware-wasm", "--target", TARGET]))
+        .context("cannot build the WebAssembly module")?;
+    Ok(directory().join(TARGET).join("release/firmware_wasm.wasm"))
+}
+
 /// Builds the program that turns defmt frames into text, for the host.
 pub fn log_decoder() -> Result<PathBuf> {
     let _lock = lock()?;

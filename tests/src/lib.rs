@@ -9,6 +9,7 @@
 pub mod board;
 pub mod budgets;
 pub mod builder;
+pub mod c;
 pub mod firmware;
 pub mod golden;
 pub mod qemu;

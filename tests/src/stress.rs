@@ -87,6 +87,16 @@ pub fn read_artifact(path: &Path) -> Result<Vec<u8>> {
 /// `extra` windows come first, for the models whose width they have.
 pub fn compare(board: Board, artifacts: &[PathBuf], extra: &[Vec<f32>]) -> Result<usize> {
     let image = firmware::build(board, "stress", artifacts)?;
+    compare_image(board, &image, artifacts, extra)
+}
+
+/// As [`compare`], for an image that is built: it reads `inputs.bin` and writes `outputs.bin`.
+pub fn compare_image(
+    board: Board,
+    image: &Path,
+    artifacts: &[PathBuf],
+    extra: &[Vec<f32>],
+) -> Result<usize> {
     let folder = tempfile::tempdir()?;
     let mut inputs = Vec::new();
     let mut expected = Vec::new();
@@ -104,7 +114,7 @@ pub fn compare(board: Board, artifacts: &[PathBuf], extra: &[Vec<f32>]) -> Resul
         }
     }
     fs::write(folder.path().join("inputs.bin"), inputs)?;
-    qemu::run(board, &image, folder.path())?.passed()?;
+    qemu::run(board, image, folder.path())?.passed()?;
     let outputs = fs::read(folder.path().join("outputs.bin"))?;
     let mut words = outputs.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
     for (number, (path, record, window)) in expected.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use simground_tests::board::BOARDS;
-use simground_tests::firmware;
+use simground_tests::{c, firmware};
 
 use crate::stage::{Stages, cargo, cargo_in, execute};
 
@@ -10,8 +10,10 @@ use crate::stage::{Stages, cargo, cargo_in, execute};
 pub fn run(stages: &mut Stages) -> Result<()> {
     stages.run("format", || {
         execute(&mut cargo(&["fmt", "--check"]))?;
+        execute(&mut cargo_in("runtime/fuzz", &["fmt", "--check"]))?;
         execute(&mut cargo_in("firmware-examples", &["fmt", "--check"]))
     })?;
+    stages.run("C header", || c::check_header(false))?;
     stages.run("runtime on bare targets", bare_targets)?;
     stages.run("clippy, firmware", firmware_lints)?;
     // In release: burn takes minutes, and the tests need it in release.
@@ -46,5 +48,7 @@ fn firmware_lints() -> Result<()> {
         let target = ["--release", "--target", board.target, "--features", board.machine];
         clippy(&[&target[..], &["--package", board.package]].concat())?;
     }
+    let wasm = ["--release", "--target", "wasm32-unknown-unknown", "--package", "firmware-wasm"];
+    clippy(&wasm)?;
     clippy(&["--package", "log-decoder", "--package", "simground-record"])
 }

@@ -5,6 +5,9 @@
 //! cargo xtask test [--slow]          check, host tests, firmware in QEMU
 //! cargo xtask qemu [BOARD]           firmware in QEMU alone; --bless NAME writes a golden artifact
 //! cargo xtask size [--json|--bless]  instructions, flash, RAM and stack on every core
+//! cargo xtask c [--bless]            the C header, checked, and a static library for each core
+//! cargo xtask fuzz [--seconds N]     hostile bytes and windows for N seconds a target
+//! cargo xtask miri                   the runtime's tests under Miri, big-endian included
 //! cargo xtask demo                   study to artifact to microcontroller to explained answer
 //! ```
 
@@ -13,8 +16,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod c;
 mod check;
 mod demo;
+mod fuzz;
+mod miri;
 mod qemu;
 mod setup;
 mod size;
@@ -55,6 +61,20 @@ enum Command {
         #[arg(long)]
         bless: bool,
     },
+    /// Checks the C header and builds the static library for each core
+    C {
+        /// Writes the header
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Hostile bytes and windows, by libFuzzer; installs cargo-fuzz and needs a nightly toolchain
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// The runtime's tests and the C interface's under Miri, little-endian and big-endian; needs a nightly toolchain
+    Miri,
     /// Study, artifact, microcontroller, explained answer
     Demo,
 }
@@ -85,6 +105,9 @@ fn run(command: Command) -> Result<()> {
         Command::Qemu { board: _, bless: Some(name) } => qemu::bless(&name),
         Command::Qemu { board, bless: None } => qemu::run(board.as_deref()),
         Command::Size { json, bless } => size::run(json, bless),
+        Command::C { bless } => c::run(bless),
+        Command::Fuzz { seconds } => fuzz::run(seconds),
+        Command::Miri => miri::run(),
         Command::Demo => demo::run(),
     }
 }

@@ -23,8 +23,8 @@ const MORE_TARGETS: [&str; 1] = ["wasm32-unknown-unknown"];
 /// Something that only the machine's owner can install.
 #[derive(Debug)]
 pub struct Missing {
-    what: String,
-    cure: String,
+    pub what: String,
+    pub cure: String,
 }
 
 impl fmt::Display for Missing {

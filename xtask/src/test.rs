@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use crate::check;
 use crate::stage::{Stages, cargo, execute};
+use crate::{check, fuzz, miri};
 
 /// Every test.
 pub fn run(slow: bool) -> Result<()> {
@@ -16,7 +16,10 @@ fn stages_in(stages: &mut Stages, slow: bool) -> Result<()> {
     check::run(stages)?;
     // Overflow checks and debug assertions are on in this profile.
     stages.run("runtime, dev profile", || {
-        execute(&mut cargo(&["test", "--package", "simground-runtime", "--quiet"]))
+        execute(&mut cargo(&["test", "--package", "simground-runtime", "--quiet"]))?;
+        execute(&mut cargo(&["test", "--package", "simground-c", "--quiet"]))?;
+        let hostile = ["test", "--package", "simground-tests", "--test", "hostile", "--quiet"];
+        execute(&mut cargo(&hostile))
     })?;
     stages.run("host", || {
         let arguments = ["test", "--workspace", "--exclude", "simground-tests", "--release"];
@@ -30,6 +33,8 @@ fn stages_in(stages: &mut Stages, slow: bool) -> Result<()> {
             let arguments = ["test", "--workspace", "--release", "--", "--ignored"];
             execute(cargo(&arguments).env("SIMGROUND_SLOW", "1"))
         })?;
+        stages.run("miri", miri::run)?;
+        stages.run("fuzz, 60 s a target", || fuzz::run(60))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What every example firmware does, whatever its board.
 //!
-//! A board gives a counter of instructions, a painted stack and an exit; [`answer`], [`stress`], [`measure`] and
+//! A board gives a counter of instructions, a painted stack and an exit; [`answer`], [`streaming`], [`stress`], [`measure`] and
 //! [`kernels`] are the programs. None of them allocates.
 #![no_std]
 
@@ -9,4 +9,5 @@ pub mod bare;
 pub mod kernels;
 pub mod linked;
 pub mod measure;
+pub mod streaming;
 pub mod stress;

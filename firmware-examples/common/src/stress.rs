@@ -14,7 +14,7 @@ use crate::linked::{LINKED, Memory};
 pub fn run(memory: &mut Memory) -> core::result::Result<u32, &'static str> {
     let mut inputs = File::open(c"inputs.bin").map_err(|_| "cannot open inputs.bin")?;
     let outputs = File::create(c"outputs.bin").map_err(|_| "cannot create outputs.bin")?;
-    let mut outputs = Buffered { file: outputs, bytes: [0; 512], len: 0 };
+    let mut outputs = Buffered::new(outputs);
     let mut total = 0;
     for linked in LINKED {
         let model = Model::from_bytes(linked.bytes).map_err(|_| "artifact refused")?;
@@ -55,20 +55,24 @@ fn read_window(inputs: &mut File, x: &mut [f32]) -> Result<()> {
 }
 
 /// Gathers words into few calls: each stops the core.
-struct Buffered {
+pub(crate) struct Buffered {
     file: File,
     bytes: [u8; 512],
     len: usize,
 }
 
 impl Buffered {
-    fn word(&mut self, word: u32) -> Result<()> {
+    pub(crate) fn new(file: File) -> Self {
+        Buffered { file, bytes: [0; 512], len: 0 }
+    }
+
+    pub(crate) fn word(&mut self, word: u32) -> Result<()> {
         self.bytes[self.len..self.len + 4].copy_from_slice(&word.to_le_bytes());
         self.len += 4;
         if self.len == self.bytes.len() { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.file.write_all(&self.bytes[..self.len])?;
         self.len = 0;
         Ok(())

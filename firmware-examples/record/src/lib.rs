@@ -4,6 +4,8 @@
 //! each part begins with its own length, or with [`ABSENT`] when the model has no such head.
 #![no_std]
 
+pub mod sensor;
+
 use simground_runtime::{Inference, Model};
 
 /// Prototypes asked for in every attribution.

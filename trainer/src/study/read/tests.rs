@@ -228,7 +228,7 @@ fn every_fault_is_told_with_its_place() {
             "20",
             "more than the 10 `simulations`",
         ),
-        ("simulations = 1_500_000", "learning_rate = -1", "-1", "write a number from"),
+        ("learning_rate = 2e-3", "learning_rate = -1", "-1", "write a number from"),
         (
             "simulations = 1_500_000",
             "simulation = 3",

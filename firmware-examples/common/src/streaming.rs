@@ -1,0 +1,105 @@
+//! A sensor read sample by sample: its days go through a ring buffer, and each day has an answer.
+//!
+//! The window is never stored as the model takes it: a day that ends pushes the oldest out. A day with too few samples
+//! is missing (NaN), and so is every day before the first. Records go into `outputs.bin`, one a day.
+
+use heapless::Deque;
+use semihosting::fs::File;
+use simground_record::record;
+use simground_record::sensor::{SAMPLES_PER_DAY, Sensor};
+use simground_runtime::Model;
+
+use crate::linked::{LINKED, Memory};
+use crate::stress::Buffered;
+
+/// Days that the example runs.
+pub const NUM_DAYS: u32 = 60;
+/// A day with fewer samples than this is missing.
+pub const LEAST_SAMPLES: u32 = 12;
+/// Longest window of days.
+const MAX_DAYS: usize = 128;
+
+/// Samples of the day that runs.
+#[derive(Default)]
+struct Day {
+    sum: u32,
+    present: u32,
+    seen: u32,
+}
+
+impl Day {
+    /// Takes a sample; the day's value when it was the last: the sum, made up for missing samples.
+    fn push(&mut self, sample: Option<u16>) -> Option<f32> {
+        self.seen += 1;
+        if let Some(sample) = sample {
+            self.sum += u32::from(sample);
+            self.present += 1;
+        }
+        if self.seen < SAMPLES_PER_DAY {
+            return None;
+        }
+        let day = core::mem::take(self);
+        if day.present < LEAST_SAMPLES {
+            return Some(f32::NAN);
+        }
+        Some((day.sum * SAMPLES_PER_DAY) as f32 / day.present as f32)
+    }
+}
+
+/// The days that the model looks at, oldest first.
+struct Window {
+    days: Deque<f32, MAX_DAYS>,
+}
+
+impl Window {
+    /// `length` days, all missing; `None` when that is too long.
+    fn new(length: usize) -> Option<Self> {
+        let mut days = Deque::new();
+        for _ in 0..length {
+            days.push_back(f32::NAN).ok()?;
+        }
+        Some(Window { days })
+    }
+
+    /// Replaces the oldest day.
+    fn push(&mut self, day: f32) {
+        self.days.pop_front();
+        // There is room: a day has just left.
+        let _ = self.days.push_back(day);
+    }
+
+    /// Copies the days in order to where the model takes them.
+    fn write(&self, x: &mut [f32]) {
+        for (value, day) in x.iter_mut().zip(&self.days) {
+            *value = *day;
+        }
+    }
+}
+
+/// Runs the sensor for [`NUM_DAYS`] through the first linked artifact; the number of answers, or what went wrong.
+pub fn run(memory: &mut Memory) -> Result<u32, &'static str> {
+    let linked = LINKED.first().ok_or("no artifact")?;
+    let model = Model::from_bytes(linked.bytes).map_err(|_| "artifact refused")?;
+    model.self_test(&mut memory.scratch).map_err(|_| "self-test failed")?;
+    let x = memory.x.get_mut(..model.d_values()).ok_or("window too long for this example")?;
+    let mut window = Window::new(model.d_values()).ok_or("window too long for this example")?;
+    let file = File::create(c"outputs.bin").map_err(|_| "cannot create outputs.bin")?;
+    let mut outputs = Buffered::new(file);
+    let (mut sensor, mut day) = (Sensor::new(1), Day::default());
+    let mut answers = 0;
+    while answers < NUM_DAYS {
+        let Some(value) = day.push(sensor.sample()) else { continue };
+        window.push(value);
+        window.write(x);
+        let mut written = Ok(());
+        record(&model, x, &mut memory.scratch, &mut |word| {
+            if written.is_ok() {
+                written = outputs.word(word);
+            }
+        });
+        written.map_err(|_| "cannot write outputs.bin")?;
+        answers += 1;
+    }
+    outputs.flush().map_err(|_| "cannot write outputs.bin")?;
+    Ok(answers)
+}

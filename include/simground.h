@@ -1,0 +1,338 @@
+/* The C interface of simground: small simulation-grounded networks in integers, with the explanation of every answer.
+ *
+ * Written by `cargo xtask c --bless` from c-interface/src/; docs/c.md says how to link it.
+ */
+
+#ifndef SIMGROUND_H
+#define SIMGROUND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if UINTPTR_MAX > 0xffffffff
+#define SIMGROUND_64_BIT
+#else
+#define SIMGROUND_32_BIT
+#endif
+
+// Most simulations that `simground_attribute` names.
+#define SIMGROUND_MAX_NEAREST 16
+
+// Most mechanisms of any model.
+#define SIMGROUND_MAX_MECHANISMS 16
+
+// Most quantile levels of any model.
+#define SIMGROUND_MAX_LEVELS 16
+
+// Most parameters of any model.
+#define SIMGROUND_MAX_THETAS 32
+
+#if defined(SIMGROUND_64_BIT)
+// Size of a `simground_model` in words of 64 bits, with room to grow.
+#define SIMGROUND_MODEL_WORDS 104
+#endif
+
+#if defined(SIMGROUND_32_BIT)
+// Size of a `simground_model` in words of 64 bits, with room to grow.
+#define SIMGROUND_MODEL_WORDS 80
+#endif
+
+#if defined(SIMGROUND_64_BIT)
+// Size of a `simground_inference` in words of 64 bits, with room to grow.
+#define SIMGROUND_INFERENCE_WORDS 12
+#endif
+
+#if defined(SIMGROUND_32_BIT)
+// Size of a `simground_inference` in words of 64 bits, with room to grow.
+#define SIMGROUND_INFERENCE_WORDS 8
+#endif
+
+#if defined(SIMGROUND_64_BIT)
+// Size of a `simground_attribution` in words of 64 bits, with room to grow.
+#define SIMGROUND_ATTRIBUTION_WORDS 80
+#endif
+
+#if defined(SIMGROUND_32_BIT)
+// Size of a `simground_attribution` in words of 64 bits, with room to grow.
+#define SIMGROUND_ATTRIBUTION_WORDS 72
+#endif
+
+// What a call came to. 1 to 31: the bytes, export again. 32 to 47: the call, fix the code. 48 to 63: this device.
+//
+// The numbers stay the same from version to version.
+enum simground_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // All is well.
+  SIMGROUND_OK = 0,
+  // The first four bytes are not `SGNN`.
+  SIMGROUND_NOT_AN_ARTIFACT = 1,
+  // A format version that this library does not read.
+  SIMGROUND_UNSUPPORTED_VERSION = 2,
+  // A flag whose meaning this library does not know.
+  SIMGROUND_UNKNOWN_FLAGS = 3,
+  // The file was cut.
+  SIMGROUND_TRUNCATED = 4,
+  // Bytes follow the artifact's end.
+  SIMGROUND_TRAILING_BYTES = 5,
+  // A bit changed.
+  SIMGROUND_CHECKSUM_MISMATCH = 6,
+  // The bytes lie at an address that this core's kernels cannot read: align the array to 16.
+  SIMGROUND_MISALIGNED = 7,
+  // The lengths in the prelude contradict each other.
+  SIMGROUND_PRELUDE = 8,
+  // Bytes that do not decode as the manifest.
+  SIMGROUND_UNDECODABLE = 9,
+  // A shape of zero, over a limit, or that does not fit its neighbor.
+  SIMGROUND_SHAPE = 10,
+  // A section outside the tensors, or of another length than its shape asks.
+  SIMGROUND_SECTION = 11,
+  // A section that does not start at a multiple of 16 bytes.
+  SIMGROUND_SECTION_ALIGNMENT = 12,
+  // A row of weights for which an accumulator could leave its range.
+  SIMGROUND_ACCUMULATOR_BOUND = 13,
+  // A number outside its legal range.
+  SIMGROUND_VALUE = 14,
+  // An artifact is wrong in a way that only a newer header names.
+  SIMGROUND_ARTIFACT = 31,
+  // The window has another number of values than the model's input.
+  SIMGROUND_WRONG_WIDTH = 32,
+  // The scratch buffer is too small; `simground_scratch_words` tells its size.
+  SIMGROUND_SCRATCH_TOO_SMALL = 33,
+  // A pointer that must not be null is null, or is not aligned for its type.
+  SIMGROUND_POINTER = 40,
+  // The model, inference or attribution was not made by a call that returned `SIMGROUND_OK`.
+  SIMGROUND_NOT_READY = 41,
+  // An array is too short for the answer, or longer than the library supports.
+  SIMGROUND_LENGTH = 42,
+  // The model has no such head, target or bank.
+  SIMGROUND_ABSENT = 43,
+  // A call is wrong in a way that only a newer header names.
+  SIMGROUND_CALL = 47,
+  // Self-test: the input transform gave other integers.
+  SIMGROUND_SELF_TEST_INPUT = 48,
+  // Self-test: network, embedding or attribution gave other integers.
+  SIMGROUND_SELF_TEST_INTEGERS = 49,
+  // Self-test: the answers in physical units have other bits.
+  SIMGROUND_SELF_TEST_ANSWERS = 50,
+  // Self-test: failed in a way that only a newer header names.
+  SIMGROUND_SELF_TEST = 63,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum simground_status simground_status;
+#else
+typedef int32_t simground_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// A model: an artifact whose every bound is proved. The caller's memory; static, or zeroed before its first use.
+typedef struct simground_model {
+  // Not for the caller.
+  uint64_t opaque[SIMGROUND_MODEL_WORDS];
+} simground_model;
+
+// A name inside the artifact. Not ended by a zero byte.
+typedef struct simground_text {
+  // UTF-8.
+  const char *text;
+  // Bytes.
+  size_t length;
+} simground_text;
+
+// What the network made of one window. The caller's memory; static, or zeroed before its first use.
+typedef struct simground_inference {
+  // Not for the caller.
+  uint64_t opaque[SIMGROUND_INFERENCE_WORDS];
+} simground_inference;
+
+// What the input transform met.
+typedef struct simground_input_report {
+  // Values that were NaN and were taken as missing.
+  uint16_t missing;
+  // Values outside the range that the grid covers: far from anything the model was trained on.
+  uint16_t clamped;
+  // True where a value was missing although the model was not trained with missing values.
+  bool untrained_missing;
+} simground_input_report;
+
+// One simulation of the bank.
+typedef struct simground_nearest {
+  // Index of the simulation in its corpus: with the study and the seed, the simulation itself.
+  uint64_t index;
+  // Position in the bank.
+  uint32_t prototype;
+  // Squared distance in embedding space, in grid units.
+  uint32_t squared_distance;
+  // Its share of the kernel posterior, in [0, 1].
+  float weight;
+  // Position of its mechanism.
+  uint8_t mechanism;
+} simground_nearest;
+
+// The explanation of one answer. The caller's memory; static, or zeroed before its first use.
+typedef struct simground_attribution {
+  // Not for the caller.
+  uint64_t opaque[SIMGROUND_ATTRIBUTION_WORDS];
+} simground_attribution;
+
+// Kernel-weighted moments of one parameter.
+typedef struct simground_theta {
+  // Share of the kernel posterior whose mechanism has this parameter, in [0, 1].
+  float present;
+  // Mean over that share, in the parameter's unit; NaN where `present` is 0.
+  float mean;
+  // Standard deviation over that share; NaN where `present` is 0.
+  float sd;
+} simground_theta;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Proves that the bytes are an artifact that this library can run on this core, and makes `model` of them.
+//
+// The bytes are read in place, from then on: they stay where they are, unchanged, as long as the model is used. Align
+// them to 16.
+//
+// `model` points to a `simground_model`, `bytes` to `length` bytes that outlive it.
+simground_status simground_model_from_bytes(struct simground_model *model,
+                                            const uint8_t *bytes,
+                                            size_t length);
+
+// Values in a window: steps times channels. 0 without a model.
+//
+// `model` is null or points to a `simground_model`.
+size_t simground_d_values(const struct simground_model *model);
+
+// Words of scratch that `simground_infer` takes. 0 without a model.
+//
+// `model` is null or points to a `simground_model`.
+size_t simground_scratch_words(const struct simground_model *model);
+
+// Mechanisms of the model: the length of `simground_mechanism_posterior`'s answer. 0 without a model.
+//
+// `model` is null or points to a `simground_model`.
+size_t simground_num_mechanisms(const struct simground_model *model);
+
+// Parameters of the bank: the length of `simground_thetas`' answer. 0 without a bank.
+//
+// `model` is null or points to a `simground_model`.
+size_t simground_num_thetas(const struct simground_model *model);
+
+// The name of a mechanism, inside the artifact.
+//
+// `model` is null or points to a `simground_model`; `name` is null or points to a `simground_text`.
+simground_status simground_mechanism_name(const struct simground_model *model,
+                                          size_t mechanism,
+                                          struct simground_text *name);
+
+// Runs every self-test vector of the artifact: proves at boot that this device computes what the host computed.
+//
+// `model` is null or points to a `simground_model`, `scratch` to `scratch_words` words.
+simground_status simground_self_test(const struct simground_model *model,
+                                     uint32_t *scratch,
+                                     size_t scratch_words);
+
+// Runs the network on a window in raw units; NaN is a missing value.
+//
+// `x` is time-major and `d_values` long. `inference` uses `model` and `scratch` as long as it is asked; the next call
+// with the same scratch replaces it.
+//
+// `model` is null or points to a `simground_model`, `x` to `d_values` floats, `scratch` to `scratch_words` words, and
+// `inference` to a `simground_inference`. `model` and `scratch` outlive `inference`.
+simground_status simground_infer(const struct simground_model *model,
+                                 const float *x,
+                                 size_t d_values,
+                                 uint32_t *scratch,
+                                 size_t scratch_words,
+                                 struct simground_inference *inference);
+
+// What the input transform met.
+//
+// `inference` is null or points to a `simground_inference`, `report` to a `simground_input_report`.
+simground_status simground_inference_input_report(const struct simground_inference *inference,
+                                                  struct simground_input_report *report);
+
+// The accumulators of all heads, one behind the other, each rounded up to a multiple of four: `*outputs` and `*length`
+// are set to where they lie in the scratch.
+//
+// `inference` is null or points to a `simground_inference`; `outputs` and `length` are null or point to their types.
+simground_status simground_outputs(const struct simground_inference *inference,
+                                   const int32_t **outputs,
+                                   size_t *length);
+
+// The observation in the bank's space, rounded up to a multiple of four, empty without a bank: `*embedding` and
+// `*length` are set to where it lies in the scratch.
+//
+// `inference` is null or points to a `simground_inference`; `embedding` and `length` are null or point to their types.
+simground_status simground_embedding(const struct simground_inference *inference,
+                                     const int16_t **embedding,
+                                     size_t *length);
+
+// Posterior probabilities of the mechanisms, in their order. `*found` is set to how many.
+//
+// `inference` is null or points to a `simground_inference`, `probabilities` to `length` floats, `found` to a `size_t`.
+simground_status simground_mechanism_posterior(const struct simground_inference *inference,
+                                               float *probabilities,
+                                               size_t length,
+                                               size_t *found);
+
+// Quantiles of one target in physical units, ascending, one for each level. `*found` is set to how many. Past the last
+// target the status is `SIMGROUND_ABSENT`.
+//
+// `inference` is null or points to a `simground_inference`, `quantiles` to `length` floats, `found` to a `size_t`.
+simground_status simground_quantiles(const struct simground_inference *inference,
+                                     size_t target,
+                                     float *quantiles,
+                                     size_t length,
+                                     size_t *found);
+
+// Names the `k` nearest simulations of the bank, nearest first, and makes `attribution` of what they say.
+//
+// `k` is at most `SIMGROUND_MAX_NEAREST`; `*found` is set to how many there are, at most `k`. `attribution` uses the
+// scratch of `inference` as long as it is asked; the next call with the same inference or scratch replaces it.
+//
+// `inference` is null or points to a `simground_inference`, `nearest` to `k` of `simground_nearest`, `found` to a `size_t`,
+// `attribution` to a `simground_attribution`. What `inference` uses outlives `attribution`.
+simground_status simground_attribute(struct simground_inference *inference,
+                                     struct simground_nearest *nearest,
+                                     size_t k,
+                                     size_t *found,
+                                     struct simground_attribution *attribution);
+
+// Kernel posterior over the mechanisms, in their order. `*found` is set to how many.
+//
+// `attribution` is null or points to a `simground_attribution`, `probabilities` to `length` floats, `found` to a `size_t`.
+simground_status simground_attribution_mechanism_posterior(const struct simground_attribution *attribution,
+                                                           float *probabilities,
+                                                           size_t length,
+                                                           size_t *found);
+
+// Kernel posterior of each parameter, in the bank's order. `*found` is set to how many.
+//
+// `attribution` is null or points to a `simground_attribution`, `thetas` to `length` of `simground_theta`, `found` to a
+// `size_t`.
+simground_status simground_thetas(const struct simground_attribution *attribution,
+                                  struct simground_theta *thetas,
+                                  size_t length,
+                                  size_t *found);
+
+// How unusual the distance to the nearest simulation is: a p-value in (0, 1]. A small one says that the window is like
+// nothing that the model was trained on.
+//
+// `attribution` is null or points to a `simground_attribution`, `novelty` to a float.
+simground_status simground_novelty(const struct simground_attribution *attribution,
+                                   float *novelty);
+
+// The text of a status, in English, ended by a zero byte, never freed. Any number has one.
+const char *simground_error_message(int32_t status);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SIMGROUND_H */

@@ -1,0 +1,62 @@
+//! A board that reads a sensor sample by sample against a host that has all samples at once.
+
+use simground_record::sensor::{SAMPLES_PER_DAY, Sensor};
+use simground_runtime::Model;
+use simground_tests::board::Board;
+use simground_tests::{firmware, golden, qemu, stress};
+
+const NUM_DAYS: usize = 60;
+const LEAST_SAMPLES: usize = 12;
+
+/// The value of each day; NaN where more than half of its samples are missing.
+fn days() -> Vec<f32> {
+    let mut sensor = Sensor::new(1);
+    let samples: Vec<_> =
+        (0..NUM_DAYS * SAMPLES_PER_DAY as usize).map(|_| sensor.sample()).collect();
+    let day = |samples: &[Option<u16>]| {
+        let present: Vec<u32> = samples.iter().flatten().map(|&x| u32::from(x)).collect();
+        match present.len() {
+            0..LEAST_SAMPLES => f32::NAN,
+            count => (present.iter().sum::<u32>() * SAMPLES_PER_DAY) as f32 / count as f32,
+        }
+    };
+    samples.chunks(SAMPLES_PER_DAY as usize).map(day).collect()
+}
+
+fn streams_as_the_host(core: &str) {
+    let path = golden::folder().join("small.sgnn");
+    let bytes = std::fs::read(&path).expect("small.sgnn");
+    let model = Model::from_bytes(&bytes).expect("golden");
+    let days = days();
+    assert_eq!(days.iter().filter(|day| day.is_nan()).count(), 2, "days without a report");
+    let steps = model.d_values();
+    let padded: Vec<f32> = std::iter::repeat_n(f32::NAN, steps).chain(days).collect();
+    let expected: Vec<u32> =
+        padded.windows(steps).skip(1).flat_map(|x| stress::host_record(&model, x)).collect();
+
+    let board = Board::named(core).expect("a known board");
+    let image = firmware::build(board, "streaming", &[path]).unwrap_or_else(|e| panic!("{e:#}"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = qemu::run(board, &image, folder.path()).and_then(qemu::Run::passed);
+    let run = run.unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(String::from_utf8_lossy(&run.stdout), format!("{NUM_DAYS} days\n"));
+    let outputs = std::fs::read(folder.path().join("outputs.bin")).expect("outputs.bin");
+    let found: Vec<u32> =
+        outputs.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    assert!(found == expected, "{core}: {} words, {} expected", found.len(), expected.len());
+}
+
+#[test]
+fn cortex_m4() {
+    streams_as_the_host("cortex-m4");
+}
+
+#[test]
+fn cortex_m0() {
+    streams_as_the_host("cortex-m0");
+}
+
+#[test]
+fn rv32imc() {
+    streams_as_the_host("rv32imc");
+}
