@@ -41,6 +41,9 @@ pub fn integer_answers(model: &Model<'_>, x: &[f32]) -> Vec<Answer> {
     x.par_chunks_exact(model.d_values()).map_init(scratch, answer).collect()
 }
 
+/// What one answer is worth: from the truth, the quantiles and the target; `None` where it does not apply.
+type Score<'s> = &'s dyn Fn(f64, &[f32], &Judged) -> Option<f64>;
+
 /// One target of a `quantiles` head.
 #[derive(Debug, Clone, PartialEq)]
 struct Judged {
@@ -153,7 +156,7 @@ impl<'c> Judge<'c> {
         for series in self.series() {
             let members: Vec<(usize, &Judged)> =
                 self.targets.iter().enumerate().filter(|(_, t)| t.series == series).collect();
-            let pooled = |value: &dyn Fn(f64, &[f32], &Judged) -> Option<f64>| {
+            let pooled = |value: Score<'_>| {
                 let each = members.iter().flat_map(|(at, target)| {
                     let rows = answers.iter().enumerate();
                     rows.filter_map(|(row, answer)| {
