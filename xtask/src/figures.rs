@@ -25,7 +25,7 @@ pub fn run(first: u32, last: u32) -> Result<()> {
             bail!("{command:?} ended with {}", output.status);
         }
         let document: Value = serde_json::from_slice(&output.stdout)?;
-        changes.extend(document["largest_change"][0].as_f64());
+        changes.extend(document["largest_change"]["relative"].as_f64());
         let sources = [
             ("integer", &document["integer"]),
             ("float", &document["float"]),
