@@ -164,7 +164,7 @@ impl Expectation {
         let needed = self.transforms.len();
         if columns.len() != needed {
             let hint = match columns {
-                [only] if only.contains(';') => "\nhint: separate the columns by commas",
+                [only] if only.contains([';', '\t']) => "\nhint: separate the columns by commas",
                 [_] if needed > 1 => "\nhint: write a window as one row, not as a column",
                 _ => "",
             };
@@ -255,6 +255,10 @@ mod tests {
         check("a,b\n1,2\n", "data.csv:1: 2 columns where the model takes 3 values a window");
         check(
             "a;b;c\n1;2;3\n",
+            "data.csv:1: 1 columns where the model takes 3 values a window\nhint: separate",
+        );
+        check(
+            "a\tb\tc\n1\t2\t3\n",
             "data.csv:1: 1 columns where the model takes 3 values a window\nhint: separate",
         );
         check("a,b,a\n1,2,3\n", "data.csv:1: two columns are named `a`");

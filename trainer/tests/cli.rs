@@ -138,6 +138,17 @@ fn run_leaves_everything_and_is_reproducible() {
 }
 
 #[test]
+fn an_embedding_wider_than_the_last_layer_is_narrowed() {
+    let place = Place::new();
+    let (before, after) = STUDY.split_once("[bank]").unwrap();
+    let (_, after) = after.split_once("[budget]").unwrap();
+    // By default 256 prototypes of 16 dimensions; the last hidden layer has 8.
+    place.write("bare.toml", format!("{before}[budget]{after}"));
+    place.text("run bare.toml --out bare.sgnn");
+    assert_eq!(place.json("inspect bare.sgnn")["bank"]["prototypes"], 256);
+}
+
+#[test]
 fn inspect_needs_the_artifact_alone() {
     let place = Place::trained();
     std::fs::remove_file(place.path("tiny.float")).unwrap();
@@ -241,6 +252,15 @@ fn evaluate_judges_fresh_and_stored_simulations() {
     place.text("simulate tiny.toml --out corpus --count 400 --seed 8 --shard 1/2");
     assert_eq!(place.json("evaluate tiny.sgnn --corpus corpus")["num_simulations"], 400);
 
+    // The corpus that it was trained on flatters it; the same indices under another seed do not.
+    let judged = place.run("evaluate tiny.sgnn --corpus corpus");
+    assert!(!stderr(&judged).contains("flatter"), "{}", stderr(&judged));
+    place.text("simulate tiny.toml --out trained --count 100");
+    let judged = place.run("evaluate tiny.sgnn --corpus trained");
+    assert_eq!(judged.status.code(), Some(0));
+    let message = stderr(&judged);
+    assert!(message.contains("warning: trained: 100 of 100 simulations"), "{message}");
+
     // Epidemics that no training saw: the intervals are wrong, and the gate says so.
     let slow = STUDY.replace("uniform = [0.1, 0.3]", "uniform = [0.02, 0.05]");
     place.write("slow.toml", slow);
@@ -277,11 +297,19 @@ fn train_reads_a_stored_corpus() {
         format!("{}{}", &text[..start], &text[end..])
     };
     let foreign = cut("[population]", "[network]", STUDY).replace("steps = 20\n", "");
-    place.write("foreign.toml", foreign);
+    place.write("foreign.toml", &foreign);
     place.text("train foreign.toml --corpus corpus --out f.sgnn");
     place.fails("run foreign.toml --out g.sgnn", &["foreign.toml", "[[mechanism]]", "--corpus"]);
     place.fails("explain f.sgnn --input data.csv --replay", &["f.sgnn", "foreign corpus"]);
     place.fails("evaluate f.sgnn", &["f.sgnn", "foreign corpus", "--corpus"]);
+    // Missing values in the corpus of a study that refuses them.
+    place.write("strict.toml", foreign.replace("\"allow\"", "\"refuse\""));
+    place.fails(
+        "train strict.toml --corpus corpus --out s.sgnn",
+        &["strict.toml: row ", "of the corpus, column `x`", "is missing", "hint:"],
+    );
+    assert!(!place.path("s.checkpoint").exists());
+
     place.text("evaluate f.sgnn --corpus corpus");
     place.text("report f.sgnn --corpus corpus --out page.html");
 }
@@ -292,6 +320,14 @@ fn report_is_one_page() {
     let document = place.json("report tiny.sgnn --out page.html --count 300");
     assert_eq!(document["bytes"], place.bytes("page.html").len());
     place.fails("report tiny.sgnn --out nowhere/page.html --count 300", &["nowhere/page.html"]);
+    place.fails("report tiny.sgnn --out . --count 300", &["is a folder"]);
+    let before = (place.bytes("tiny.sgnn"), place.bytes("tiny.float"));
+    for out in ["tiny.sgnn", "./tiny.sgnn", "tiny.float", "../{}/tiny.float"] {
+        let folder = place.0.path().file_name().unwrap().to_str().unwrap();
+        let out = out.replace("{}", folder);
+        place.fails(&format!("report tiny.sgnn --out {out} --count 300"), &["overwritten"]);
+    }
+    assert!(before == (place.bytes("tiny.sgnn"), place.bytes("tiny.float")));
 }
 
 #[test]
@@ -361,6 +397,38 @@ fn bad_studies_and_places_are_found_before_training() {
     check(&STUDY.replace("[0.3, 0.9]", "[-0.3, 0.9]"), &["bad.toml:15:21:", "beta"]);
     check(&STUDY.replace("hidden =", "hiden ="), &["bad.toml:", "hidden"]);
     check(&STUDY.replace("flash_kib = 16", "flash_kib = 4"), &["bad.toml", "flash", "hint:"]);
+    let name = |name: &str| STUDY.replace("name = \"tiny\"", &format!("name = '{name}'"));
+    check(&name("../tiny"), &["bad.toml:3:8: `name`", "name a file"]);
+    check(
+        &STUDY.replace("hidden = [16, 8]", "hidden = [4096, 4096, 4096, 4096]"),
+        &["bad.toml: flash", "network alone"],
+    );
+    check(
+        &STUDY.replace("steps = 20\n", "steps = 2049\n"),
+        &["bad.toml: the window", "has 4098 values", "at most 4096"],
+    );
+    let known = STUDY.replace("beta = { uniform = [0.3, 0.9]", "beta = { fixed = 0.5");
+    check(
+        &known.replace("\"R0\", ", "\"beta\", "),
+        &["bad.toml: target `beta` is 0.5 in all", "hint: remove `beta`"],
+    );
+    let (before, after) = STUDY.split_once("[observation]").unwrap();
+    let more = (0..15).map(|at| {
+        format!(
+            "[[mechanism]]\nkind = \"SIR\"\nname = \"m{at}\"\nbeta = {{ fixed = 0.5, unit = \"1/day\" }}\n\
+             gamma = {{ fixed = 0.2, unit = \"1/day\" }}\ninitial_infected = {{ fixed = 5, unit = \"people\" }}\n\n"
+        )
+    });
+    let many: String = more.collect();
+    check(
+        &format!("{before}{many}[observation]{after}"),
+        &["bad.toml: the corpus has 17 mechanisms", "at most 16"],
+    );
+    let levels: Vec<String> = (1..18).map(|at| (f64::from(at) / 18.0).to_string()).collect();
+    check(
+        &STUDY.replace("0.05, 0.25, 0.5, 0.75, 0.95", &levels.join(", ")),
+        &["bad.toml:44:10: `levels` has 17", "at most 16"],
+    );
     place.fails("run absent.toml", &["absent.toml"]);
     place.fails("run tiny.toml --out nowhere/a.sgnn", &["nowhere/a.sgnn", "cannot write"]);
     place.fails("run tiny.toml --out .", &["is a folder"]);
@@ -411,6 +479,8 @@ fn a_killed_training_resumes_to_the_same_bytes() {
     place.fails("run tiny.toml --out whole.sgnn --resume", &["whole.checkpoint"]);
     place.text("run tiny.toml --out whole.sgnn");
     assert!(place.bytes("whole.sgnn") == place.bytes("stopped.sgnn"));
+    let anew = place.run("run tiny.toml --out whole.sgnn --resume");
+    assert!(stderr(&anew).contains("whole.checkpoint: no such checkpoint, starting anew"));
 }
 
 #[cfg(unix)]

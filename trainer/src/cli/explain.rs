@@ -136,6 +136,8 @@ fn row_text(row: &Row, units: &Named<String>) -> String {
         header.chain(names.iter().copied()).map(str::to_owned).collect::<Vec<_>>(),
         std::iter::repeat_n(String::new(), 5).chain(names.iter().map(unit)).collect(),
     ];
+    // A foreign corpus has no units.
+    rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
     for near in &explanation.nearest {
         let mut cells = vec![
             near.index.to_string(),

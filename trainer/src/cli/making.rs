@@ -146,6 +146,9 @@ pub fn make(
         resume: making.resume,
         threads: making.threads,
     };
+    if making.resume && !files.checkpoint.exists() {
+        say(&format!("{}: no such checkpoint, starting anew", files.checkpoint.display()));
+    }
     let mut observer = ProgressObserver::new().with_interrupt(Arc::clone(&interrupt.asked));
     let mut talk = Speaker { training: Arc::clone(&interrupt.training), started };
     let outcome = pipeline::run(study, source, &options, &mut observer, &mut talk);

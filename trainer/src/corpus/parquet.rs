@@ -367,6 +367,9 @@ impl Description {
                     format!("has {width} values a row, but `{key}` names {}", names.len()),
                 ));
             }
+            if let Some(at) = names.iter().position(String::is_empty) {
+                return Err(column(name, format!("has an empty name for entry {at} in `{key}`")));
+            }
             if let Some(twice) = names.iter().enumerate().find(|(at, n)| names[..*at].contains(n)) {
                 return Err(column(
                     name,
@@ -514,7 +517,9 @@ fn each_text(
     for row in 0..array.len() {
         let at = keys.as_ref().map_or(row, |keys| keys[row]);
         let name = if array.is_null(row) { None } else { text(at) };
-        let name = name.ok_or_else(|| cell(row, "null; write the mechanism's name".to_owned()))?;
+        let name = name.filter(|name| !name.is_empty());
+        let name =
+            name.ok_or_else(|| cell(row, "null or empty; write the mechanism's name".to_owned()))?;
         visit(&name).map_err(|problem| cell(row, problem))?;
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use simground_runtime::Model;
+use simground_runtime::artifact as format;
 
 use super::{Options, PipelineError, ram_bytes};
 use crate::artifact::{self, BankTable, HeadAnswer, Parts, Provenance, ThetaRange, WriteError};
@@ -18,7 +19,7 @@ use crate::quantization;
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
-use crate::study::{Head, Study};
+use crate::study::{Head, Missing, Study};
 use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer};
 
 /// Training simulations from which scalings are estimated.
@@ -58,6 +59,7 @@ pub(super) struct Plan<'s> {
 impl<'s> Plan<'s> {
     pub(super) fn new(study: &'s Study, source: &'s Source) -> Result<Plan<'s>, PipelineError> {
         let schema = Arc::clone(source.schema());
+        check_corpus(study, source)?;
         let training = &study.training;
         let simulations = source.available(Split::Train, training.simulations);
         let validation = source.available(Split::Validation, training.validation);
@@ -79,13 +81,24 @@ impl<'s> Plan<'s> {
         let mut specs = Vec::new();
         for head in &study.heads {
             let (answer, spec) = head_plan(head, &schema, &targets, mechanisms.len())?;
+            if spec.d_output() > usize::from(format::MAX_WIDTH) {
+                return Err(PipelineError::Study(format!(
+                    "a head has {} outputs, targets times levels; an artifact holds at most {}\nhint: answer fewer targets or levels",
+                    spec.d_output(),
+                    format::MAX_WIDTH
+                )));
+            }
             heads.push(answer);
             specs.push(spec);
         }
-        let parameters = ranges_of_theta(&schema, &sample);
+        check_variation(&sample, &heads)?;
+        let parameters = ranges_of_theta(&schema, &sample)?;
+        // As in `embedding::fit`: an embedding is no wider than the layer that it is read from.
+        let d_hidden = study.network.hidden.last().copied().unwrap_or(input.d_input());
+        let d_embed = study.bank.embedding.min(d_hidden);
         let placeholder = BankTable {
-            vectors: vec![0; study.bank.embedding],
-            d_embed: study.bank.embedding,
+            vectors: vec![0; d_embed],
+            d_embed,
             mechanism: vec![0],
             mass: vec![1],
             index: vec![0],
@@ -130,6 +143,10 @@ impl<'s> Plan<'s> {
             .chain(self.study.network.hidden.iter().copied())
             .collect();
         let d_hidden = *widths.last().unwrap_or(&0);
+        // A byte a weight at least: quantizing a network that is far too large would take minutes.
+        let d_heads = self.specs.iter().map(HeadSpec::d_output).sum::<usize>();
+        let trunk_weights = widths.windows(2).map(|w| w[0] * w[1]).sum::<usize>();
+        self.check_flash(trunk_weights + d_hidden * d_heads, 0)?;
         let blank = |d_input: usize, d_output: usize| Dense {
             d_input,
             d_output,
@@ -453,15 +470,83 @@ fn head_plan(
     }
 }
 
+/// Refuses what the format cannot hold, or the study does not allow, before anything is computed from it.
+fn check_corpus(study: &Study, source: &Source) -> Result<(), PipelineError> {
+    let schema = source.schema();
+    let inputs = schema.d_x() * if study.input.missing == Missing::Allow { 2 } else { 1 };
+    let indicators = if study.input.missing == Missing::Allow {
+        "the window, with its indicators of missing values,"
+    } else {
+        "the window"
+    };
+    for (what, found, limit, hint) in [
+        ("theta", schema.d_theta(), format::MAX_THETA, "store fewer parameters in the corpus"),
+        ("the corpus", schema.mechanisms.len(), format::MAX_MECHANISMS, "merge some of them"),
+        (indicators, inputs, usize::from(format::MAX_WIDTH), "shorten the window"),
+    ] {
+        if found > limit {
+            let of = if what == "the corpus" { "mechanisms" } else { "values" };
+            return Err(PipelineError::Study(format!(
+                "{what} has {found} {of}; an artifact holds at most {limit}\nhint: {hint}"
+            )));
+        }
+    }
+    let Source::Stored { corpus, .. } = source else { return Ok(()) };
+    let missing = corpus.x.iter().position(|x| x.is_nan());
+    if let (Missing::Refuse, Some(at)) = (study.input.missing, missing) {
+        return Err(PipelineError::Study(format!(
+            "row {} of the corpus, column `x`: `{}` is missing, but the study refuses missing values\nhint: set `missing = \"allow\"` under [input]",
+            at / schema.d_x(),
+            schema.x_names[at % schema.d_x()],
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a corpus that teaches nothing: inputs that are all constant, or an answer that is.
+fn check_variation(sample: &Corpus, heads: &[HeadAnswer]) -> Result<(), PipelineError> {
+    let constant = |values: &[f32], d: usize, at: usize| {
+        let mut column = values.iter().skip(at).step_by(d).filter(|value| !value.is_nan());
+        let first = column.next();
+        column.all(|value| Some(value) == first)
+    };
+    let d_x = sample.schema.d_x();
+    if (0..d_x).all(|at| constant(&sample.x, d_x, at)) {
+        return Err(PipelineError::Study(
+            "`x` is the same in all training simulations, or missing; there is nothing to learn from".into(),
+        ));
+    }
+    for head in heads {
+        let HeadAnswer::Quantiles { targets, .. } = head else { continue };
+        for target in targets {
+            let column = sample.schema.targets.iter().position(|t| t.name == target.name);
+            let column = column.expect("targets come from the schema");
+            if constant(&sample.target, sample.schema.d_target(), column) {
+                return Err(PipelineError::Study(format!(
+                    "target `{}` is {} in all training simulations; there is nothing to learn\nhint: remove `{}` from the `targets` of the head, or widen what decides it",
+                    target.name, sample.target[column], target.series
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Code ranges of the parameters: the prior's bounds, or what a sample spans where they are unknown.
-fn ranges_of_theta(schema: &Schema, sample: &Corpus) -> Vec<ThetaRange> {
+fn ranges_of_theta(schema: &Schema, sample: &Corpus) -> Result<Vec<ThetaRange>, PipelineError> {
     let d = schema.d_theta();
     let range = |(at, parameter): (usize, &crate::corpus::Parameter)| {
         let values = || sample.theta.iter().skip(at).step_by(d).copied().filter(|v| v.is_finite());
         let low = parameter.lower.unwrap_or_else(|| values().fold(f32::INFINITY, f32::min));
         let high = parameter.upper.unwrap_or_else(|| values().fold(f32::NEG_INFINITY, f32::max));
         let (low, high) = if low <= high { (low, high) } else { (0.0, 0.0) };
-        ThetaRange { name: parameter.name.clone(), unit: parameter.unit.clone(), low, high }
+        if !(high - low).is_finite() {
+            return Err(PipelineError::Study(format!(
+                "parameter `{}` of theta spans {low:e} to {high:e}, more than float32 can tell apart\nhint: store it in another unit, or its logarithm",
+                parameter.name
+            )));
+        }
+        Ok(ThetaRange { name: parameter.name.clone(), unit: parameter.unit.clone(), low, high })
     };
     schema.theta.iter().enumerate().map(range).collect()
 }
@@ -495,4 +580,36 @@ fn output_values(model: &Model<'_>, x: &[f32]) -> Vec<Vec<f32>> {
             inference.output_values().collect()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::Parameter;
+
+    #[test]
+    fn a_parameter_that_spans_more_than_float32_is_named() {
+        let unbounded = |name: &str| Parameter {
+            name: name.into(),
+            unit: String::new(),
+            lower: None,
+            upper: None,
+            integer: false,
+        };
+        let schema = Schema {
+            x_names: vec!["x".into()],
+            theta: vec![unbounded("mass"), unbounded("charge")],
+            targets: Vec::new(),
+            mechanisms: Vec::new(),
+        };
+        let mut sample = Corpus::empty(Arc::new(schema.clone()));
+        sample.theta = vec![1.0, -1e38, 2.0, 1e38];
+        assert_eq!(ranges_of_theta(&schema, &sample).unwrap()[1].high, 1e38);
+        sample.theta = vec![1.0, -3e38, 2.0, 3e38];
+        let message = ranges_of_theta(&schema, &sample).unwrap_err().to_string();
+        assert!(
+            message.starts_with("parameter `charge` of theta spans -3e38 to 3e38"),
+            "{message}"
+        );
+    }
 }

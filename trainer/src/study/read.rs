@@ -1,5 +1,7 @@
 //! From TOML to a checked [`Study`].
 
+use simground_runtime::artifact::MAX_LEVELS;
+
 use super::document::{Document, Entry, Section, nearest, quoted};
 use super::{
     Bank, Budget, Head, Input, MechanismPrior, Missing, Network, Observation, Prior,
@@ -17,7 +19,12 @@ pub(super) fn study(text: &str, file: &str) -> Result<Study> {
     let table = document.parse()?;
     let mut root = Section::new(&document, "the study", 0..0, &table);
 
-    let name = root.require("name", "\"my-study\"")?.text()?.to_owned();
+    let entry = root.require("name", "\"my-study\"")?;
+    let name = entry.text()?.to_owned();
+    if name.contains(['/', '\\']) || name.contains(char::is_control) || name.starts_with('.') {
+        let message = format!("`name` is {name:?}; write one that can name a file");
+        return Err(entry.error(message, None));
+    }
     let seed = optional(root.take("seed"), 1, |e| e.integer(0, i64::MAX as u64))?;
     let (input, steps) = input(root.take("input"))?;
     let parts = SimulationParts {
@@ -517,6 +524,11 @@ fn check_target(item: &Entry, name: &str, simulation: &Simulation) -> Result<()>
 fn levels(section: &mut Section) -> Result<Vec<f64>> {
     let entry = section.require("levels", "[0.05, 0.25, 0.5, 0.75, 0.95]")?;
     let items = entry.items()?;
+    if items.len() > MAX_LEVELS {
+        let message =
+            format!("`levels` has {}; an artifact holds at most {MAX_LEVELS}", items.len());
+        return Err(entry.error(message, None));
+    }
     let mut levels: Vec<f64> = Vec::new();
     for item in &items {
         let level = item.number()?;

@@ -199,6 +199,11 @@ fn every_fault_is_told_with_file_row_and_column() {
     let gap = StringArray::from(vec![Some("a"), None, Some("a")]);
     write(&path, vec![("x", x()), ("theta", theta()), ("mechanism", Arc::new(gap))], &[]);
     refused(&path, "row 1, column `mechanism`: null");
+    let nameless = StringArray::from(vec!["a", "", "a"]);
+    write(&path, vec![("x", x()), ("theta", theta()), ("mechanism", Arc::new(nameless))], &[]);
+    refused(&path, "row 1, column `mechanism`: null or empty");
+    write(&path, vec![("x", x()), ("theta", theta())], &[("theta_names", "[\"\"]")]);
+    refused(&path, "column `theta` has an empty name for entry 0 in `theta_names`");
     write(
         &path,
         vec![("x", x()), ("theta", Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0])))],
