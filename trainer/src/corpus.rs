@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use parquet::{CorpusError, Reader};
+pub use parquet::{CorpusError, Reader, simulation_seed};
 pub use shard::{ShardError, ShardOutcome, shard_range, write_shard};
 
 use crate::study::Study;

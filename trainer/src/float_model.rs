@@ -14,7 +14,7 @@ use crate::network::FloatNetwork;
 use crate::standardization::InputScaling;
 
 /// First bytes of a float model.
-const MAGIC: &[u8; 8] = b"SGFLOAT1";
+const MAGIC: &[u8; 8] = b"SGFLOAT2";
 
 /// Scaling, weights and study of a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct FloatModel {
     pub study: String,
     /// The study's file, as errors name it.
     pub study_file: String,
+    /// Seed that the stored corpus was simulated with, where it was trained on one of ours: it may be another than the study's.
+    pub corpus_seed: Option<u64>,
     /// Names and supports of what it was trained on.
     pub schema: Schema,
     /// Input transform.

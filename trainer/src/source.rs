@@ -25,19 +25,29 @@ pub enum Source {
         corpus: Arc<Corpus>,
         /// The order.
         order: Arc<[usize]>,
+        /// Seed that the corpus was simulated with, where it is one of ours.
+        corpus_seed: Option<u64>,
     },
 }
 
 impl Source {
     /// Splits a stored corpus; the order depends on the seed and the number of rows alone.
-    pub fn stored(corpus: Corpus, seed: u64) -> Source {
+    pub fn stored(corpus: Corpus, seed: u64, corpus_seed: Option<u64>) -> Source {
         let mut order: Vec<usize> = (0..corpus.len()).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         for at in (1..order.len()).rev() {
             // The bias of the remainder is below 2^-40 for any corpus that fits memory.
             order.swap(at, (rng.next_u64() % (at as u64 + 1)) as usize);
         }
-        Source::Stored { corpus: Arc::new(corpus), order: order.into() }
+        Source::Stored { corpus: Arc::new(corpus), order: order.into(), corpus_seed }
+    }
+
+    /// Seed that a stored corpus was simulated with, where it is one of ours.
+    pub fn corpus_seed(&self) -> Option<u64> {
+        match self {
+            Source::Simulator { .. } => None,
+            Source::Stored { corpus_seed, .. } => *corpus_seed,
+        }
     }
 
     /// Names, units and supports.

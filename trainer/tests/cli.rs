@@ -291,6 +291,17 @@ fn train_reads_a_stored_corpus() {
     let document = place.json("explain a.sgnn --input data.csv --replay");
     assert_eq!(document["explanations"][0]["nearest"][4]["replay"]["verified"], true);
 
+    // A corpus with a seed of its own is replayed by that one, and known again when it judges.
+    place.text("simulate tiny.toml --out nine --count 1000 --seed 9");
+    place.text("train tiny.toml --corpus nine --out n.sgnn");
+    let document = place.json("explain n.sgnn --input data.csv --replay");
+    assert_eq!(document["seed"], 9);
+    assert_eq!(document["explanations"][0]["nearest"][4]["replay"]["verified"], true);
+    let page = String::from_utf8(place.bytes("n.html")).unwrap();
+    assert!(page.contains("seed of the stored corpus") && page.contains("verified against"));
+    assert!(stderr(&place.run("evaluate n.sgnn --corpus nine")).contains("1000 of 1000"));
+    assert!(!stderr(&place.run("evaluate n.sgnn --corpus corpus")).contains("flatter"));
+
     // A study without a simulator: enough to train from a corpus, not to simulate.
     let cut = |from: &str, to: &str, text: &str| {
         let (start, end) = (text.find(from).unwrap(), text.find(to).unwrap());

@@ -124,18 +124,20 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
 /// A foreign corpus may have any index, so the first row in question is simulated again: only the very simulation counts.
 fn warn_of_training_rows(model: &Model<'_>, float_model: &FloatModel, corpus: &Corpus, dir: &Path) {
     let provenance = &model.manifest().provenance;
-    let trained = Split::Train.first(provenance.num_simulations.min(1 << 40));
+    // Of a stored corpus any part may have been drawn.
+    let stored = float_model.corpus_seed.map(|_| 1 << 40);
+    let trained = Split::Train.first(stored.unwrap_or(provenance.num_simulations).min(1 << 40));
     let seen = || corpus.index.iter().enumerate().filter(|(_, index)| trained.contains(index));
     let Some((row, &index)) = seen().next() else { return };
     let Some(simulator) = files::study_of(float_model).ok().and_then(|study| study.simulator())
     else {
         return;
     };
-    let again = simulator.replay(provenance.seed, index).x;
+    let again = simulator.replay(float_model.corpus_seed.unwrap_or(provenance.seed), index).x;
     let stored = corpus.x_row(row).iter();
     if stored.map(|x| x.to_bits()).eq(again.iter().map(|x| x.to_bits())) {
         say(&format!(
-            "warning: {}: {} of {} simulations belong to the training split of this artifact, so these figures flatter it\nhint: leave `--corpus` out, or simulate the corpus with another `--seed`",
+            "warning: {}: {} of {} simulations were open to the training of this artifact, so these figures flatter it\nhint: leave `--corpus` out, or simulate the corpus with another `--seed`",
             dir.display(),
             seen().count(),
             corpus.len(),

@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Study to replay from, instead of the one in the float model.
     #[arg(long, requires = "replay", value_name = "STUDY")]
     study: Option<PathBuf>,
-    /// Seed to replay with, where the artifact was trained on a corpus stored with another seed than the study's.
+    /// Seed to replay with, instead of the one in the float model or the artifact.
     #[arg(long, requires = "replay", value_name = "S")]
     seed: Option<u64>,
 }
@@ -59,7 +59,9 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let bytes = files::read_artifact(path)?;
     let model = files::model(&bytes, path)?;
     let input = InputTable::read(&arguments.input, &Expectation::of(&model))?;
-    let seed = arguments.seed.unwrap_or(model.manifest().provenance.seed);
+    // Answers need no float model; where there is one, it knows whether the corpus had a seed of its own.
+    let of_corpus = || files::float_model(&model, path).ok().and_then(|float| float.corpus_seed);
+    let seed = arguments.seed.or_else(of_corpus).unwrap_or(model.manifest().provenance.seed);
     let mut explanations = Vec::with_capacity(input.len());
     for (row, window) in input.windows().enumerate() {
         let Some(explanation) = explanation::explain(&model, window, usize::from(arguments.k))

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use simground_trainer::corpus;
 use simground_trainer::source::Source;
 
 use super::making::{self, Files, Making};
@@ -28,7 +29,10 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let study = making::read_study(&arguments.study, &arguments.making)?;
     let files = Files::new(&arguments.out)?;
     let source = match &arguments.corpus {
-        Some(dir) => Source::stored(evaluate::stored(dir)?, study.seed),
+        Some(dir) => {
+            let corpus = evaluate::stored(dir)?;
+            Source::stored(corpus, study.seed, corpus::simulation_seed(dir)?)
+        }
         None => simulated(&study)?,
     };
     let mut again = format!("simground train {}", arguments.study.display());

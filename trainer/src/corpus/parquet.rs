@@ -25,6 +25,9 @@ const BATCH: usize = 8192;
 /// Key of the whole schema as JSON, in files that this crate wrote.
 pub(super) const SCHEMA_KEY: &str = "simground_schema";
 
+/// Key of the seed that simulated a file, in files that this crate wrote.
+pub(super) const SEED_KEY: &str = "simground_seed";
+
 /// Why a corpus cannot be read. Rows are counted from 0 within their file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -227,6 +230,19 @@ impl Iterator for Reader {
         self.failed = matches!(item, Some(Err(_)));
         item
     }
+}
+
+/// The seed that a stored corpus was simulated with, as all its files say; `None` for a foreign one.
+///
+/// # Errors
+/// [`CorpusError`] names the file.
+pub fn simulation_seed(path: impl AsRef<Path>) -> Result<Option<u64>, CorpusError> {
+    let mut seeds = Vec::new();
+    for file in files(path.as_ref())? {
+        seeds.push(metadata_value(&builder(&file)?, SEED_KEY).and_then(|seed| seed.parse().ok()));
+    }
+    seeds.dedup();
+    Ok(if let [seed] = seeds[..] { seed } else { None })
 }
 
 /// The Parquet files of a corpus, by name. Other files of a directory are no business of ours.

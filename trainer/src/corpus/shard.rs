@@ -11,7 +11,9 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
-use super::parquet::{SCHEMA_KEY, arrow_schema, builder, files, metadata_value, record_batch};
+use super::parquet::{
+    SCHEMA_KEY, SEED_KEY, arrow_schema, builder, files, metadata_value, record_batch,
+};
 use super::{CorpusError, Schema};
 use crate::simulator::{SIMULATOR_VERSION, Split};
 use crate::study::Study;
@@ -215,7 +217,7 @@ fn identity(
         ("simground_study", study.name.clone()),
         ("simground_simulator_version", SIMULATOR_VERSION.to_string()),
         ("simground_simulator_hash", hash),
-        ("simground_seed", seed.to_string()),
+        (SEED_KEY, seed.to_string()),
         ("simground_count", count.to_string()),
         ("simground_shards", shards.to_string()),
         (SCHEMA_KEY, serde_json::to_string(schema).expect("plain fields")),

@@ -28,12 +28,16 @@ const SCALING_SIMULATIONS: u64 = 16_384;
 const BANK_SIMULATIONS: u64 = 65_536;
 /// Held-out simulations that choose the kernel's bandwidth.
 const BANDWIDTH_SIMULATIONS: u64 = 2_048;
+/// Memory for the pool of training simulations.
+const POOL_BYTES: u64 = 8 << 30;
 /// Entries of the novelty table: p-values in steps of 1/256.
 const NOVELTY_ENTRIES: usize = 255;
 /// Self-test vectors.
 const SELF_TEST_VECTORS: usize = 3;
 /// A mean pinball loss in standard deviations is a tenth to a twentieth of a cross-entropy in nats: this weighs the heads alike.
 const QUANTILES_LOSS_SHARE: f32 = 20.0;
+/// Largest magnitude of a parameter or a target: a little below the format's `2^96`.
+const LARGEST: f32 = 7.9e28;
 /// Bytes kept free for what is known only after training: lengths in the manifest and figures.
 const MANIFEST_RESERVE: usize = 1_024;
 
@@ -69,6 +73,7 @@ impl<'s> Plan<'s> {
                 "{simulations} training, {validation} validation and {calibration} calibration simulations are too few: a corpus needs 128 rows at least"
             )));
         }
+        check_memory(simulations, 2 * schema.d_x() + schema.d_target())?;
         let sample = source.simulations(Split::Train, 0..simulations.min(SCALING_SIMULATIONS));
         let input = InputScaling::fit(&sample, study.input);
         let targets: Arc<[TargetScaling]> = TargetScaling::fit(&sample).into();
@@ -354,6 +359,7 @@ impl<'s> Plan<'s> {
             study_file: std::path::Path::new(&self.study.file)
                 .file_name()
                 .map_or_else(|| self.study.file.clone(), |name| name.to_string_lossy().into()),
+            corpus_seed: self.source.corpus_seed(),
             schema: (*self.schema).clone(),
             input: self.input.clone(),
             heads: self.heads.clone(),
@@ -503,6 +509,18 @@ fn check_corpus(study: &Study, source: &Source) -> Result<(), PipelineError> {
     Ok(())
 }
 
+/// Refuses a pool of training simulations that would not fit memory; `width` is the most values that one of them has.
+fn check_memory(simulations: u64, width: usize) -> Result<(), PipelineError> {
+    let fit = POOL_BYTES / (4 * width as u64);
+    if simulations <= fit {
+        return Ok(());
+    }
+    Err(PipelineError::Study(format!(
+        "{simulations} training simulations do not fit {} GiB of memory\nhint: `[training] simulations = {fit}` would",
+        POOL_BYTES >> 30
+    )))
+}
+
 /// Refuses a corpus that teaches nothing: inputs that are all constant, or an answer that is.
 fn check_variation(sample: &Corpus, heads: &[HeadAnswer]) -> Result<(), PipelineError> {
     let constant = |values: &[f32], d: usize, at: usize| {
@@ -521,6 +539,13 @@ fn check_variation(sample: &Corpus, heads: &[HeadAnswer]) -> Result<(), Pipeline
         for target in targets {
             let column = sample.schema.targets.iter().position(|t| t.name == target.name);
             let column = column.expect("targets come from the schema");
+            let mut values = sample.target.iter().skip(column).step_by(sample.schema.d_target());
+            if let Some(value) = values.find(|value| value.abs() > LARGEST) {
+                return Err(PipelineError::Study(format!(
+                    "target `{}` reaches {value:e}; an artifact holds magnitudes up to {LARGEST:e}\nhint: store it in another unit, or its logarithm",
+                    target.name
+                )));
+            }
             if constant(&sample.target, sample.schema.d_target(), column) {
                 return Err(PipelineError::Study(format!(
                     "target `{}` is {} in all training simulations; there is nothing to learn\nhint: remove `{}` from the `targets` of the head, or widen what decides it",
@@ -540,9 +565,9 @@ fn ranges_of_theta(schema: &Schema, sample: &Corpus) -> Result<Vec<ThetaRange>, 
         let low = parameter.lower.unwrap_or_else(|| values().fold(f32::INFINITY, f32::min));
         let high = parameter.upper.unwrap_or_else(|| values().fold(f32::NEG_INFINITY, f32::max));
         let (low, high) = if low <= high { (low, high) } else { (0.0, 0.0) };
-        if !(high - low).is_finite() {
+        if low < -LARGEST || high > LARGEST {
             return Err(PipelineError::Study(format!(
-                "parameter `{}` of theta spans {low:e} to {high:e}, more than float32 can tell apart\nhint: store it in another unit, or its logarithm",
+                "parameter `{}` of theta spans {low:e} to {high:e}; an artifact holds magnitudes up to {LARGEST:e}\nhint: store it in another unit, or its logarithm",
                 parameter.name
             )));
         }
@@ -588,7 +613,7 @@ mod tests {
     use crate::corpus::Parameter;
 
     #[test]
-    fn a_parameter_that_spans_more_than_float32_is_named() {
+    fn a_parameter_beyond_the_format_is_named() {
         let unbounded = |name: &str| Parameter {
             name: name.into(),
             unit: String::new(),
@@ -603,8 +628,8 @@ mod tests {
             mechanisms: Vec::new(),
         };
         let mut sample = Corpus::empty(Arc::new(schema.clone()));
-        sample.theta = vec![1.0, -1e38, 2.0, 1e38];
-        assert_eq!(ranges_of_theta(&schema, &sample).unwrap()[1].high, 1e38);
+        sample.theta = vec![1.0, -1e28, 2.0, 1e28];
+        assert_eq!(ranges_of_theta(&schema, &sample).unwrap()[1].high, 1e28);
         sample.theta = vec![1.0, -3e38, 2.0, 3e38];
         let message = ranges_of_theta(&schema, &sample).unwrap_err().to_string();
         assert!(

@@ -355,7 +355,8 @@ fn replays(subject: &Subject<'_>, explanation: &Explanation) -> Markup {
         return html! { p.soft { "The simulations of a foreign corpus cannot be replayed here." } };
     };
     let hash = subject.study.simulator_hash();
-    let seed = subject.model.manifest().provenance.seed;
+    let of_study = subject.model.manifest().provenance.seed;
+    let seed = subject.float_model.corpus_seed.unwrap_or(of_study);
     let points = |x: &[f32]| -> Vec<(f64, f64)> {
         x.iter().enumerate().map(|(at, x)| ((at + 1) as f64, f64::from(*x))).collect()
     };
@@ -447,6 +448,9 @@ pub fn provenance(subject: &Subject<'_>) -> Markup {
                 tr { td { "corpus of the bank" } td.wrap { code { (short_hash(provenance.corpus_hash)) } } }
                 tr { td { "float model" } td.wrap { code { (short_hash(provenance.float_hash)) } } }
                 tr { td { "seed" } td.wrap { (provenance.seed) } }
+                @if let Some(seed) = subject.float_model.corpus_seed {
+                    tr { td { "seed of the stored corpus" } td.wrap { (seed) } }
+                }
                 tr { td { "simulations in training" } td.wrap { (provenance.num_simulations) } }
                 tr { td { "judged on" } td.wrap { (subject.evaluation.num_simulations) " simulations, seed " (subject.seed) } }
                 tr { td { "made by" } td.wrap { "simground " (provenance.trainer) } }
