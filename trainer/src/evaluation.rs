@@ -74,6 +74,16 @@ pub enum EvaluationError {
         /// Values a row.
         found: usize,
     },
+    /// A missing value where the model takes none.
+    #[error(
+        "row {row} of the corpus, column `x`: `{name}` is missing, but the model was trained without missing values"
+    )]
+    MissingValue {
+        /// Row, from 0.
+        row: usize,
+        /// Name of the value.
+        name: String,
+    },
     /// A mechanism that the model does not know.
     #[error("the corpus has a mechanism `{name}` that the model does not know; it knows {known}")]
     UnknownMechanism {

@@ -205,6 +205,12 @@ pub fn evaluate(
 ) -> Result<Evaluation, EvaluationError> {
     let mechanisms = &float_model.schema.mechanisms;
     let judge = Judge::new(corpus, &float_model.heads, mechanisms, model.d_values())?;
+    let missing = corpus.x.iter().position(|x| x.is_nan());
+    if let (format::Missing::Refuse, Some(at)) = (float_model.input.missing, missing) {
+        let (row, column) = (at / model.d_values(), at % model.d_values());
+        let name = corpus.schema.x_names[column].clone();
+        return Err(EvaluationError::MissingValue { row, name });
+    }
     let integer_answers = evaluation::integer_answers(model, &corpus.x);
     let integer = judge.metrics(&integer_answers);
     let float = judge.metrics(&float_model.answer(&corpus.x));

@@ -396,6 +396,11 @@ fn bad_inputs_are_errors() {
         &["gap.csv:3: column `day_1`: missing", "hint:"],
     );
     place.text("predict tiny.sgnn --input gap.csv");
+    place.text("simulate tiny.toml --out gaps --count 100");
+    let expected = ["gaps: row ", "of the corpus, column `x`", "is missing"];
+    place.fails("evaluate strict.sgnn --corpus gaps", &expected);
+    place.fails("report strict.sgnn --corpus gaps --out gaps.html", &expected);
+    assert!(!place.path("gaps.html").exists());
 }
 
 #[test]

@@ -60,11 +60,16 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         Some(dir) => evaluate::stored(dir)?,
         None => evaluate::simulated(&float_model, path, seed, arguments.count)?,
     };
+    let evaluation = pipeline::evaluate(&model, &float_model, &corpus);
+    let evaluation = match (evaluation, &arguments.corpus) {
+        (Err(error), Some(dir)) => bail!("{}: {error}", dir.display()),
+        (evaluation, _) => evaluation?,
+    };
     let page = report::page(&Subject {
         model: &model,
         flash_bytes: bytes.len(),
         float_model: &float_model,
-        evaluation: &pipeline::evaluate(&model, &float_model, &corpus)?,
+        evaluation: &evaluation,
         corpus: &corpus,
         study: &study,
         seed,
