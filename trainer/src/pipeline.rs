@@ -11,7 +11,7 @@ mod plan;
 
 use std::path::PathBuf;
 
-use simground_runtime::Model;
+use simground_runtime::{Model, artifact as format};
 
 use self::plan::Plan;
 use crate::artifact::{self, Parts, Provenance, WriteError};
