@@ -352,18 +352,19 @@ impl<'s> Plan<'s> {
         Ok((table, corpus_hash))
     }
 
-    pub(super) fn float_model(&self, network: &FloatNetwork) -> FloatModel {
+    pub(super) fn float_model(&self, network: &FloatNetwork, embedding: &Dense) -> FloatModel {
         FloatModel {
             study: self.study.source.clone(),
             // Without its folder: the same study gives the same bytes wherever it lies.
             study_file: std::path::Path::new(&self.study.file)
                 .file_name()
                 .map_or_else(|| self.study.file.clone(), |name| name.to_string_lossy().into()),
-            corpus_seed: self.source.corpus_seed(),
+            corpus: self.source.origin(),
             schema: (*self.schema).clone(),
             input: self.input.clone(),
             heads: self.heads.clone(),
             network: network.clone(),
+            embedding: embedding.clone(),
         }
     }
 

@@ -102,6 +102,16 @@ impl Split {
         self.base()..self.base() + count
     }
 
+    /// What its simulations are for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "training",
+            Split::Validation => "validation",
+            Split::Calibration => "calibration",
+            Split::Test => "test",
+        }
+    }
+
     /// The split to which an index belongs.
     pub fn of(index: u64) -> Option<Split> {
         Self::ALL.get(usize::try_from(index >> Self::BITS).ok()?).copied()

@@ -259,11 +259,16 @@ impl Study {
     ///
     /// Formatting, comments, network, heads and training settings do not change it. Zeros for a study without mechanisms.
     pub fn simulator_hash(&self) -> [u8; 32] {
+        self.simulator_hash_of(SIMULATOR_VERSION)
+    }
+
+    /// The same under another version of the simulator.
+    pub(crate) fn simulator_hash_of(&self, version: u32) -> [u8; 32] {
         let Some(simulation) = &self.simulation else {
             return [0; 32];
         };
         let canonical =
             serde_json::to_string(simulation).expect("a simulation has only plain fields");
-        Sha256::digest(format!("simground simulator {SIMULATOR_VERSION}\n{canonical}")).into()
+        Sha256::digest(format!("simground simulator {version}\n{canonical}")).into()
     }
 }

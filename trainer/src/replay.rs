@@ -1,0 +1,240 @@
+//! A simulation again, from its index, and the proof that it is the one that the bank stores.
+//!
+//! A [`Replayer`] in hand simulates what the artifact's training simulated: its simulator has the hash that the artifact names. A
+//! replayed prototype counts only if the series has exactly the embedding, and the parameters exactly the codes, that the artifact
+//! stores: then the simulation that is shown is the one that the device named.
+
+use serde::Serialize;
+use simground_runtime::Model;
+
+use crate::artifact::{ThetaRange, theta_code};
+use crate::float_model::hash;
+use crate::named::Named;
+use crate::simulator::{self, SIMULATOR_VERSION, Simulator, Split};
+use crate::study::Study;
+
+/// One simulation, regenerated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Replayed {
+    /// Its index.
+    pub index: u64,
+    /// What it was used for.
+    pub split: &'static str,
+    /// Name of its mechanism.
+    pub mechanism: String,
+    /// Its parameters, in the corpus's units.
+    pub theta: Named<f32>,
+    /// What the heads are asked for.
+    pub target: Named<f32>,
+    /// Its series; missing values are `null` in JSON.
+    pub x: Vec<f32>,
+    /// What was observed after it.
+    pub forecast: Vec<f32>,
+    /// Expectation of series and forecast, given the latent path.
+    pub expected: Vec<f64>,
+    /// The bank's entry, which it was verified against; absent where the bank has no such entry.
+    pub prototype: Option<u32>,
+    /// Whether embedding and parameters equal the entry's; false only where there is none, anything else is a [`ReplayError`].
+    pub verified: bool,
+}
+
+/// What was replayed is not what the artifact was trained on.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ReplayError {
+    /// A study without mechanisms.
+    #[error("{study}: has no [[mechanism]] to simulate")]
+    NothingToSimulate {
+        /// File of the study.
+        study: String,
+    },
+    /// The study simulates something else.
+    #[error(
+        "{study}: not the study of this artifact: its simulator has hash {here}, the artifact's has {needed}\nhint: leave `--study` out to simulate the study that lies in the float model"
+    )]
+    OtherStudy {
+        /// File of the study.
+        study: String,
+        /// Hash of its simulator.
+        here: String,
+        /// Hash in the artifact.
+        needed: String,
+    },
+    /// The study is right, the simulator is another.
+    #[error(
+        "{study}: the artifact's simulations are of another simulator{version}; this is version {SIMULATOR_VERSION}\nhint: replay them with simground {trainer}, which made the artifact"
+    )]
+    OtherSimulator {
+        /// File of the study.
+        study: String,
+        /// ` (version N)`, where it is known.
+        version: String,
+        /// Version of simground that made the artifact.
+        trainer: String,
+    },
+    /// No simulation has this index.
+    #[error(
+        "no simulation has the index {index}\nhint: training has the indices from 0, validation those from {0}, calibration from {1}, test from {2}, and none is above {3}",
+        Split::Validation.base(), Split::Calibration.base(), Split::Test.base(), 4 * Split::Validation.base() - 1
+    )]
+    NoSuchIndex {
+        /// The index.
+        index: u64,
+    },
+    /// The bank stores something else under this index.
+    #[error(
+        "simulation {index} does not verify: its {what} differs from the bank's\nhint: simulator {simulator_hash} is the artifact's; seed {seed} is perhaps not the one that its corpus was simulated with"
+    )]
+    Unverified {
+        /// Index of the simulation.
+        index: u64,
+        /// What differs.
+        what: &'static str,
+        /// Hash of the simulator.
+        simulator_hash: String,
+        /// Seed of the replay.
+        seed: u64,
+    },
+}
+
+/// Simulates again what an artifact was trained on.
+#[derive(Debug, Clone)]
+pub struct Replayer<'m> {
+    model: &'m Model<'m>,
+    simulator: Simulator,
+    seed: u64,
+}
+
+impl<'m> Replayer<'m> {
+    /// Prepares to simulate `study`, once it is proved to be the one that the artifact was trained on.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError`] for a study or a simulator that gives other simulations.
+    pub fn new(model: &'m Model<'m>, study: &Study, seed: u64) -> Result<Self, ReplayError> {
+        let provenance = &model.manifest().provenance;
+        let name = || study.file.clone();
+        let Some(simulator) = study.simulator() else {
+            return Err(ReplayError::NothingToSimulate { study: name() });
+        };
+        if study.simulator_hash() == provenance.simulator_hash {
+            return Ok(Replayer { model, simulator, seed });
+        }
+        let version = (1..SIMULATOR_VERSION + 16)
+            .find(|version| study.simulator_hash_of(*version) == provenance.simulator_hash);
+        if version.is_some() || hash(study.source.as_bytes()) == provenance.study_hash {
+            return Err(ReplayError::OtherSimulator {
+                study: name(),
+                version: version
+                    .map_or_else(String::new, |version| format!(" (version {version})")),
+                trainer: provenance.trainer.to_owned(),
+            });
+        }
+        Err(ReplayError::OtherStudy {
+            study: name(),
+            here: short_hash(&study.simulator_hash()),
+            needed: short_hash(provenance.simulator_hash),
+        })
+    }
+
+    /// Days of the observed window and of what follows it, and what is observed.
+    pub fn simulator(&self) -> &Simulator {
+        &self.simulator
+    }
+
+    /// Seed of the simulations.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Simulation `index`; verified where the bank has it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError`] for an index that no simulation has, and where the bank stores something else.
+    pub fn index(&self, index: u64) -> Result<Replayed, ReplayError> {
+        let prototypes = self.model.manifest().bank.as_ref().map_or(0, |bank| bank.prototypes);
+        let entry = |prototype: &u32| self.model.prototype_index(*prototype) == Some(index);
+        self.replay(index, (0..prototypes).find(entry))
+    }
+
+    /// The simulation behind an entry of the bank, verified.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError`] where the bank stores something else.
+    ///
+    /// # Panics
+    ///
+    /// If the bank has no such entry.
+    pub fn prototype(&self, prototype: u32) -> Result<Replayed, ReplayError> {
+        let index = self.model.prototype_index(prototype).expect("an entry of the bank");
+        self.replay(index, Some(prototype))
+    }
+
+    fn replay(&self, index: u64, prototype: Option<u32>) -> Result<Replayed, ReplayError> {
+        let split = Split::of(index).ok_or(ReplayError::NoSuchIndex { index })?;
+        let replay = self.simulator.replay(self.seed, index);
+        if let Some(prototype) = prototype {
+            self.verify(&replay, prototype).map_err(|what| ReplayError::Unverified {
+                index,
+                what,
+                simulator_hash: short_hash(self.model.manifest().provenance.simulator_hash),
+                seed: self.seed,
+            })?;
+        }
+        let schema = self.simulator.schema();
+        let theta = schema.theta.iter().zip(&replay.theta).filter(|(_, value)| !value.is_nan());
+        let target = schema.targets.iter().zip(&replay.target);
+        Ok(Replayed {
+            index,
+            split: split.name(),
+            mechanism: schema.mechanisms[replay.mechanism].clone(),
+            theta: theta.map(|(theta, value)| (theta.name.clone(), *value as f32)).collect(),
+            target: target.map(|(target, value)| (target.name.clone(), *value)).collect(),
+            x: replay.x,
+            forecast: replay.forecast,
+            expected: replay.expected,
+            prototype,
+            verified: prototype.is_some(),
+        })
+    }
+
+    /// What differs from the bank's entry.
+    fn verify(&self, replay: &simulator::Replay, prototype: u32) -> Result<(), &'static str> {
+        let model = self.model;
+        if replay.x.len() != model.d_values() {
+            return Err("window");
+        }
+        let stored = model.prototype_mechanism(prototype).map_or(usize::MAX, usize::from);
+        if model.manifest().mechanisms.at(stored)
+            != Some(&self.simulator.schema().mechanisms[replay.mechanism])
+        {
+            return Err("mechanism");
+        }
+        let mut scratch = vec![0; model.scratch_words()];
+        let inference = model.infer(&replay.x, &mut scratch).expect("the width was compared");
+        let here = inference.embedding().iter().map(|&q| crate::prototypes::on_grid(q));
+        if !model.prototype_vector(prototype).is_some_and(|stored| stored.eq(here)) {
+            return Err("embedding");
+        }
+        let parameters = model.manifest().bank.iter().flat_map(|bank| bank.theta.iter());
+        for (at, parameter) in parameters.enumerate() {
+            let value = replay.theta.get(at).map_or(f32::NAN, |value| *value as f32);
+            let range = ThetaRange {
+                name: String::new(),
+                unit: String::new(),
+                low: parameter.low,
+                high: parameter.high,
+            };
+            if model.prototype_theta_code(prototype, at) != Some(theta_code(value, &range)) {
+                return Err("parameters");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first bytes of a hash, for people.
+pub fn short_hash(hash: &[u8]) -> String {
+    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
