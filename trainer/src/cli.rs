@@ -8,6 +8,7 @@ mod making;
 mod output;
 mod predict;
 mod report;
+mod reproduce;
 mod run;
 mod simulate;
 mod train;
@@ -57,6 +58,9 @@ enum Command {
     /// Write one self-contained page about an artifact.
     #[command(after_help = EXIT_CODES)]
     Report(report::Arguments),
+    /// Run a published experiment again, with its baselines.
+    #[command(after_help = EXIT_CODES)]
+    Reproduce(reproduce::Arguments),
 }
 
 /// What a command that did its work says with its exit code.
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments, output),
         Command::Evaluate(arguments) => evaluate::run(arguments, output),
         Command::Report(arguments) => report::run(arguments, output),
+        Command::Reproduce(arguments) => reproduce::run(arguments, output),
     };
     match verdict {
         Ok(Verdict::Passed) => ExitCode::SUCCESS,

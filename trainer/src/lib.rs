@@ -20,6 +20,7 @@ pub mod posterior_calibration;
 pub mod prototypes;
 pub mod quantization;
 pub mod report;
+pub mod reproduce;
 pub mod simulator;
 pub mod source;
 pub mod standardization;
