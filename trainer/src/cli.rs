@@ -9,6 +9,7 @@ mod output;
 mod predict;
 mod replay;
 mod report;
+mod reproduce;
 mod run;
 mod simulate;
 mod train;
@@ -61,6 +62,9 @@ enum Command {
     /// Write one self-contained page about an artifact.
     #[command(after_help = EXIT_CODES)]
     Report(report::Arguments),
+    /// Run a published experiment again, with its baselines.
+    #[command(after_help = EXIT_CODES)]
+    Reproduce(reproduce::Arguments),
 }
 
 /// What a command that did its work says with its exit code.
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(arguments, output),
         Command::Evaluate(arguments) => evaluate::run(arguments, output),
         Command::Report(arguments) => report::run(arguments, output),
+        Command::Reproduce(arguments) => reproduce::run(arguments, output),
     };
     match verdict {
         Ok(Verdict::Passed) => ExitCode::SUCCESS,

@@ -23,6 +23,7 @@ pub mod prototypes;
 pub mod quantization;
 pub mod replay;
 pub mod report;
+pub mod reproduce;
 pub mod simulator;
 pub mod source;
 pub mod standardization;

@@ -326,6 +326,24 @@ fn train_reads_a_stored_corpus() {
 }
 
 #[test]
+fn reproduce_lists_and_runs_experiments() {
+    let place = Place::new();
+    let listed = place.json("reproduce --list");
+    let names: Vec<&str> =
+        listed.as_array().unwrap().iter().map(|e| e["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"outbreak"), "{names:?}");
+    let document = place.json("reproduce outbreak --quick --seeds 5,7-8 --figures pictures");
+    has_keys(&document, &["rows", "summary", "seeds", "command"]);
+    assert_eq!(document["seeds"], serde_json::json!([5, 7, 8]));
+    let row = document["rows"].as_array().unwrap().iter().find(|row| row["metric"] == "mae");
+    has_keys(row.unwrap(), &["value", "value_sd", "value_min", "value_max"]);
+    let mae = document["summary"]["mae"].as_f64().unwrap();
+    assert!(mae < document["summary"]["last_value_mae"].as_f64().unwrap(), "{document}");
+    place.fails("reproduce nothing", &["no experiment `nothing`", "outbreak"]);
+    place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
+}
+
+#[test]
 fn report_is_one_page() {
     let place = Place::trained();
     let document = place.json("report tiny.sgnn --out page.html --count 300");
