@@ -263,7 +263,7 @@ mod tests {
             let hidden = network.forward(&input).hidden;
             assert_eq!(network.input_gradient(&hidden, &network.heads[0].weight), expected);
             let output = |x: [f32; 2]| network.forward(&x).heads[0][0];
-            let step = output([input[0] + 0.5, input[1]]) - output(input);
+            let step = output(input) - output([input[0] - 0.5, input[1]]);
             assert_eq!(step / 0.5, expected[0]);
         }
     }

@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 use simground_runtime::Model;
+use simground_runtime::artifact::Provenance;
 
 use crate::artifact::{ThetaRange, theta_code};
 use crate::float_model::hash;
@@ -111,32 +112,11 @@ impl<'m> Replayer<'m> {
     ///
     /// [`ReplayError`] for a study or a simulator that gives other simulations.
     pub fn new(model: &'m Model<'m>, study: &Study, seed: u64) -> Result<Self, ReplayError> {
-        let provenance = &model.manifest().provenance;
-        let name = || study.file.clone();
-        let Some(simulator) = study.simulator() else {
-            return Err(ReplayError::NothingToSimulate { study: name() });
-        };
-        if study.simulator_hash() == provenance.simulator_hash {
-            return Ok(Replayer { model, simulator, seed });
-        }
-        let version = (1..SIMULATOR_VERSION + 16)
-            .find(|version| study.simulator_hash_of(*version) == provenance.simulator_hash);
-        if version.is_some() || hash(study.source.as_bytes()) == provenance.study_hash {
-            return Err(ReplayError::OtherSimulator {
-                study: name(),
-                version: version
-                    .map_or_else(String::new, |version| format!(" (version {version})")),
-                trainer: provenance.trainer.to_owned(),
-            });
-        }
-        Err(ReplayError::OtherStudy {
-            study: name(),
-            here: short_hash(&study.simulator_hash()),
-            needed: short_hash(provenance.simulator_hash),
-        })
+        let simulator = simulator_of(study, &model.manifest().provenance)?;
+        Ok(Replayer { model, simulator, seed })
     }
 
-    /// Days of the observed window and of what follows it, and what is observed.
+    /// The simulator, proved to be the artifact's.
     pub fn simulator(&self) -> &Simulator {
         &self.simulator
     }
@@ -234,7 +214,64 @@ impl<'m> Replayer<'m> {
     }
 }
 
+/// The simulator of `study`, if it is the one of this provenance.
+fn simulator_of(study: &Study, provenance: &Provenance<'_>) -> Result<Simulator, ReplayError> {
+    let name = || study.file.clone();
+    let Some(simulator) = study.simulator() else {
+        return Err(ReplayError::NothingToSimulate { study: name() });
+    };
+    if study.simulator_hash() == provenance.simulator_hash {
+        return Ok(simulator);
+    }
+    let version = (1..SIMULATOR_VERSION + 16)
+        .find(|version| study.simulator_hash_of(*version) == provenance.simulator_hash);
+    if version.is_some() || hash(study.source.as_bytes()) == provenance.study_hash {
+        return Err(ReplayError::OtherSimulator {
+            study: name(),
+            version: version.map_or_else(String::new, |version| format!(" (version {version})")),
+            trainer: provenance.trainer.to_owned(),
+        });
+    }
+    Err(ReplayError::OtherStudy {
+        study: name(),
+        here: short_hash(&study.simulator_hash()),
+        needed: short_hash(provenance.simulator_hash),
+    })
+}
+
 /// The first bytes of a hash, for people.
 pub fn short_hash(hash: &[u8]) -> String {
     hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn study() -> Study {
+        Study::load(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny.toml")).unwrap()
+    }
+
+    #[test]
+    fn another_simulator_is_told_from_another_study() {
+        let golden = include_bytes!("../../tests/golden/small.sgnn");
+        let model = Model::from_bytes(golden).unwrap();
+        let message = |study: &Study, simulator_hash: [u8; 32], study_hash: [u8; 32]| {
+            let provenance = model.manifest().provenance.clone();
+            let (simulator_hash, study_hash) = (&simulator_hash, &study_hash);
+            let provenance = Provenance { simulator_hash, study_hash, ..provenance };
+            simulator_of(study, &provenance).map_err(|error| error.to_string()).err()
+        };
+        let study = study();
+        let of_source = hash(study.source.as_bytes());
+        assert_eq!(message(&study, study.simulator_hash(), of_source), None);
+        let later =
+            message(&study, study.simulator_hash_of(SIMULATOR_VERSION + 1), [0; 32]).unwrap();
+        let versions = format!("(version {}); this is version", SIMULATOR_VERSION + 1);
+        assert!(later.contains(&versions) && later.contains("hint: replay them with"), "{later}");
+        let unknown = message(&study, [7; 32], of_source).unwrap();
+        assert!(unknown.contains("another simulator; this is version"), "{unknown}");
+        let other = message(&study, [7; 32], [7; 32]).unwrap();
+        assert!(other.contains("not the study of this artifact"), "{other}");
+    }
 }

@@ -44,7 +44,7 @@ pub struct Replays {
 
 /// Simulations that only who made them can make again.
 #[derive(Debug, thiserror::Error)]
-#[error("{artifact}: trained on a foreign corpus")]
+#[error("{artifact}: trained on a foreign corpus, which nothing here can simulate")]
 pub struct Foreign {
     artifact: String,
 }

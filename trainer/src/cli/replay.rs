@@ -90,7 +90,7 @@ fn foreign(model: &Model<'_>, index: u64, error: &str) -> String {
     let prototypes = 0..bank.map_or(0, |bank| bank.prototypes);
     let entry = prototypes.into_iter().find(|at| model.prototype_index(*at) == Some(index));
     let stored = entry.zip(bank).map_or_else(
-        || "which the bank does not have either".to_owned(),
+        || "the bank does not have it either".to_owned(),
         |(prototype, bank)| {
             let mechanism = model.prototype_mechanism(prototype).map(usize::from);
             let mechanism = mechanism.and_then(|at| model.manifest().mechanisms.at(at));
@@ -104,7 +104,7 @@ fn foreign(model: &Model<'_>, index: u64, error: &str) -> String {
         },
     );
     format!(
-        "{error}: not simulation {index}, {stored}\nhint: look for the row with index {index} in the corpus that it was trained on"
+        "{error}; simulation {index}: {stored}\nhint: look for the row with index {index} in the corpus that it was trained on"
     )
 }
 
