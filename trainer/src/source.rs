@@ -133,6 +133,9 @@ pub fn select(corpus: &Corpus, rows: &[usize]) -> Corpus {
         selected.mechanism.push(corpus.mechanism[row]);
         selected.index.push(corpus.index[row]);
     }
+    let d_theta = corpus.schema.d_theta();
+    selected.score = (corpus.score.as_ref())
+        .map(|s| rows.iter().flat_map(|&row| &s[row * d_theta..][..d_theta]).copied().collect());
     selected.weight = corpus.weight.as_ref().map(|w| rows.iter().map(|&row| w[row]).collect());
     selected
 }

@@ -457,6 +457,34 @@ fn reproduce_lists_and_runs_experiments() {
     place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
 }
 
+/// A mechanism with an exact likelihood: simulated with scores, trained from the stored corpus and replayed.
+#[test]
+fn a_mechanism_that_comes_to_its_x_by_itself_goes_the_whole_way() {
+    const SIS: &str = include_str!("../studies/sis.toml");
+    let place = Place::new();
+    let small = "[training]\nsimulations = 2_000\nsteps = 300\nbatch = 64\nvalidation = 256\nvalidate_every = 10\npatience = 1_000\ncalibration = 1_024\n[bank]\nprototypes = 32\n";
+    let study = SIS.replace("[training]\nsimulations = 100_000\n", small);
+    assert!(study.contains("validation = 256"));
+    place.write("sis.toml", &study);
+    place.text("simulate sis.toml --out corpus --count 1000");
+    place.text("train sis.toml --corpus corpus --out s.sgnn");
+    let header: Vec<String> = (1..=20).map(|at| format!("infected_{at}")).collect();
+    let row = ["9"; 20].join(",");
+    place.write("counts.csv", format!("{}\n{row}\n", header.join(",")));
+    let document = place.json("explain s.sgnn --input counts.csv --replay");
+    let nearest = &document["explanations"][0]["nearest"];
+    for near in nearest.as_array().unwrap() {
+        assert_eq!(near["mechanism"], "SIS");
+        assert_eq!(near["replay"]["verified"], true);
+        assert_eq!(near["replay"]["x"].as_array().unwrap().len(), 20);
+        assert!(near["theta"]["infection_rate"].as_f64().unwrap() > 0.39);
+    }
+    place.text("run sis.toml --out r.sgnn");
+    let again = place.json("evaluate r.sgnn --count 500 --seed 3");
+    let mae = |of: &Value| of["mae"]["recovery_rate"].as_f64().unwrap();
+    assert!(mae(&again["integer"]) < 0.8 * mae(&again["baselines"]["prior"]), "{again}");
+}
+
 #[test]
 fn report_is_one_page() {
     let place = Place::trained();

@@ -113,13 +113,12 @@ impl<'s> Plan<'s> {
             novelty: vec![0],
             num_simulations: 1,
         };
-        let (period, channel) = match &study.simulation {
-            Some(simulation) if simulation.period_days == 1 => {
+        let epidemic = study.simulation.as_ref().and_then(|s| s.epidemic.as_ref());
+        let (period, channel) = match epidemic {
+            Some(epidemic) if epidemic.period_days == 1 => {
                 ("1 day".into(), crate::simulator::CASES)
             }
-            Some(simulation) => {
-                (format!("{} days", simulation.period_days), crate::simulator::CASES)
-            }
+            Some(epidemic) => (format!("{} days", epidemic.period_days), crate::simulator::CASES),
             None => (String::new(), "x"),
         };
         Ok(Plan {
