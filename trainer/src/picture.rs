@@ -165,15 +165,17 @@ impl Frame {
         self.draw(&picture.title, &picture.subtitles, &lines, &tints, &legend, "weight")
     }
 
-    /// Draws one simulation: what was observed of it, and what was to be expected.
+    /// Draws one simulation: what was observed of it and, of an epidemic, what was to be expected.
     pub fn simulation(&self, title: &str, subtitles: &[String; 2], replayed: &Replayed) -> String {
         let color = self.color(&replayed.mechanism);
         let expected: Vec<f32> = replayed.expected.iter().map(|x| *x as f32).collect();
-        let mut legend = vec![
-            Entry::new("observed", INK, Mark::Line(LineStyle::Dotted)),
-            Entry::new("expected, before noise", color, Mark::Line(LineStyle::Solid)),
-        ];
-        let mut lines = self.lines(&expected, 0, color, LineStyle::Solid);
+        let mut legend = vec![Entry::new("observed", INK, Mark::Line(LineStyle::Dotted))];
+        let mut lines = Vec::new();
+        if !expected.is_empty() {
+            lines.extend(self.lines(&expected, 0, color, LineStyle::Solid));
+            let mark = Mark::Line(LineStyle::Solid);
+            legend.push(Entry::new("expected, before noise", color, mark));
+        }
         lines.extend(self.lines(&replayed.x, 0, INK, LineStyle::Dotted));
         if !replayed.forecast.is_empty() {
             let steps = self.steps(&replayed.x);

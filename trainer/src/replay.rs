@@ -31,7 +31,7 @@ pub struct Replayed {
     pub x: Vec<f32>,
     /// What was observed after it.
     pub forecast: Vec<f32>,
-    /// Expectation of series and forecast, given the latent path.
+    /// Expectation of series and forecast, given the latent path of an epidemic; empty for other mechanisms.
     pub expected: Vec<f64>,
     /// The bank's entry, which it was verified against; absent where the bank has no such entry.
     pub prototype: Option<u32>,
@@ -173,7 +173,7 @@ impl<'m> Replayer<'m> {
             target: target.map(|(target, value)| (target.name.clone(), *value)).collect(),
             x: replay.x,
             forecast: replay.forecast,
-            expected: replay.expected,
+            expected: replay.latent.expected,
             prototype,
             verified: prototype.is_some(),
         })
