@@ -208,6 +208,13 @@ impl<'a> Model<'a> {
     }
 }
 
+impl<'m, 'a> Inference<'m, '_, 'a> {
+    /// The model that it comes from.
+    pub fn model(&self) -> &'m Model<'a> {
+        self.model
+    }
+}
+
 impl Inference<'_, '_, '_> {
     /// What the input transform met.
     pub fn input_report(&self) -> InputReport {

@@ -248,7 +248,10 @@ fn bank(
 
 fn head_layer<'h>(head: &'h mut Head<'static>) -> &'h mut OutputLayer {
     match head {
-        Head::Categorical { layer } | Head::Quantiles { layer, .. } => layer,
+        Head::Categorical { layer }
+        | Head::Quantiles { layer, .. }
+        | Head::Point { layer, .. }
+        | Head::Mixture { layer, .. } => layer,
     }
 }
 

@@ -1,9 +1,15 @@
 //! One file a posterior head: integers in, the answer in physical units out.
 
 pub mod categorical;
+pub mod gaussians;
+pub mod mixture;
+pub mod parameter;
+pub mod point;
 pub mod quantiles;
 
-use crate::artifact::{Model, OutputLayer};
+use self::gaussians::Outputs;
+use crate::artifact::{Head, Model, OutputLayer};
+use crate::error::{ArtifactError, Part};
 use crate::kernel;
 use crate::math;
 use crate::network::Inference;
@@ -19,6 +25,45 @@ impl Inference<'_, '_, '_> {
             let rows = outputs.iter().enumerate();
             rows.map(move |(row, &acc)| output_value(model, &layer, row, acc))
         })
+    }
+}
+
+/// A head's real outputs: its accumulators, scaled when they are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadOutputs<'i> {
+    model: &'i Model<'i>,
+    layer: OutputLayer,
+    accumulators: &'i [i32],
+}
+
+impl Outputs for HeadOutputs<'_> {
+    fn value(&self, row: usize) -> f32 {
+        let acc = self.accumulators.get(row).copied().unwrap_or(0);
+        output_value(self.model, &self.layer, row, acc)
+    }
+}
+
+impl Inference<'_, '_, '_> {
+    /// The real outputs of one head.
+    pub(crate) fn head_outputs(&self, position: usize) -> Option<HeadOutputs<'_>> {
+        let (layer, accumulators) = self.head(position)?;
+        Some(HeadOutputs { model: self.model, layer, accumulators })
+    }
+}
+
+/// Proves what is peculiar to a head, and tells how many outputs it must have.
+pub(crate) fn outputs(
+    head: &Head<'_>,
+    part: Part,
+    mechanisms: usize,
+) -> Result<usize, ArtifactError> {
+    match head {
+        Head::Categorical { .. } => Ok(mechanisms),
+        Head::Quantiles { levels, targets, .. } => quantiles::outputs(levels, targets, part),
+        Head::Point { parameters, .. } => parameter::prove(parameters, part),
+        Head::Mixture { parameters, components, .. } => {
+            mixture::outputs(parameters, *components, part)
+        }
     }
 }
 

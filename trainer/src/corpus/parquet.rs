@@ -19,6 +19,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::errors::ParquetError;
 
 use super::{Corpus, Parameter, Schema, Target};
+use crate::study::DeclaredParameter;
 
 const BATCH: usize = 8192;
 
@@ -175,6 +176,37 @@ impl Reader {
     /// What the columns are.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
+    }
+
+    /// Adds what a study declares of the parameters; every value of theta is then held to its support.
+    ///
+    /// # Errors
+    /// [`CorpusError::Column`] for a parameter that the corpus does not have.
+    pub fn declare(&mut self, parameters: &[DeclaredParameter]) -> Result<(), CorpusError> {
+        let schema = Arc::make_mut(&mut self.schema);
+        for declared in parameters {
+            let Some(at) = schema.theta.iter().position(|p| p.name == declared.name) else {
+                let known: Vec<&str> = schema.theta.iter().map(|p| p.name.as_str()).collect();
+                return Err(CorpusError::Column {
+                    path: self.files[0].clone(),
+                    column: "theta",
+                    problem: format!(
+                        "has no entry `{}`, which [parameters] of the study declares; it has {}",
+                        declared.name,
+                        known.join(", ")
+                    ),
+                });
+            };
+            let parameter = &mut schema.theta[at];
+            parameter.lower = declared.low;
+            parameter.upper = declared.high;
+            parameter.unit.clone_from(&declared.unit);
+            if !self.has_target {
+                schema.targets[at].lower = declared.low;
+                schema.targets[at].upper = declared.high;
+            }
+        }
+        Ok(())
     }
 
     /// Number of simulations in all files.
@@ -677,6 +709,24 @@ impl Source<'_> {
         Ok(Some(out))
     }
 
+    /// Holds every parameter to its support, where that is known.
+    fn check_supports(&self, theta: &[f32], parameters: &[Parameter]) -> Result<(), CorpusError> {
+        for (row, values) in theta.chunks_exact(parameters.len()).enumerate() {
+            for (at, (value, parameter)) in values.iter().zip(parameters).enumerate() {
+                let low = parameter.lower.unwrap_or(f32::NEG_INFINITY);
+                let high = parameter.upper.unwrap_or(f32::INFINITY);
+                if *value < low || *value > high {
+                    let problem = format!(
+                        "entry {at} (`{}`) is {value}, outside its support of {low} to {high}\nhint: correct the bounds under [parameters] of the study, or the simulator",
+                        parameter.name
+                    );
+                    return Err(self.cell(row, "theta", problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn weights(&self) -> Result<Option<Vec<f32>>, CorpusError> {
         let Some(array) = self.batch.column_by_name("weight") else {
             return Ok(None);
@@ -757,6 +807,7 @@ fn convert(
     let absent = if has_target { Absent::Null } else { Absent::Never };
     let theta =
         source.matrix("theta", schema.d_theta(), absent)?.ok_or_else(|| missing("theta"))?;
+    source.check_supports(&theta, &schema.theta)?;
     let target = if has_target {
         source
             .matrix("target", schema.d_target(), Absent::Never)?
