@@ -143,7 +143,7 @@ impl Parameter<'_> {
     }
 
     /// The nearest finite value of the support; a NaN, too, becomes one.
-    fn inside(&self, theta: f32) -> f32 {
+    pub(crate) fn inside(&self, theta: f32) -> f32 {
         theta.max(self.low.max(f32::MIN)).min(self.high.min(f32::MAX))
     }
 
