@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::dense::{DenseShape, first_unbounded_row, padded};
 use crate::error::{ArtifactError, Part};
 use crate::input::{AFFINE_BYTES, Affine};
-use crate::kernel;
+use crate::kernel::{self, Dense};
 use crate::network::ScratchPlan;
 
 /// The first four bytes of every artifact.
@@ -423,10 +423,16 @@ pub struct Manifest<'a> {
 pub struct Model<'a> {
     pub(crate) manifest: Manifest<'a>,
     pub(crate) tensors: &'a [u8],
-    /// The manifest's layers, decoded once: inference reads them every time.
-    pub(crate) trunk: Vec<Layer, MAX_LAYERS>,
-    pub(crate) heads: Vec<OutputLayer, MAX_HEADS>,
+    pub(crate) layers: Layers<'a>,
     pub(crate) plan: ScratchPlan,
+}
+
+/// The manifest's layers, decoded and proved once: inference reads them every time.
+#[derive(Debug, Clone)]
+pub(crate) struct Layers<'a> {
+    pub trunk: Vec<Dense<'a>, MAX_LAYERS>,
+    pub heads: Vec<Dense<'a>, MAX_HEADS>,
+    pub embedding: Option<Dense<'a>>,
 }
 
 impl<'a> Model<'a> {
@@ -445,14 +451,9 @@ impl<'a> Model<'a> {
         if !rest.is_empty() {
             return Err(ArtifactError::Undecodable(Part::Manifest));
         }
-        prove(&manifest, tensors)?;
-        Ok(Model {
-            plan: ScratchPlan::new(&manifest),
-            trunk: crate::first_items(manifest.trunk.iter()),
-            heads: crate::first_items(manifest.heads.iter().map(|head| *head.layer())),
-            manifest,
-            tensors,
-        })
+        let layers = prove(&manifest, tensors)?;
+        let plan = ScratchPlan::new(&manifest, &layers);
+        Ok(Model { manifest, tensors, layers, plan })
     }
 
     /// The manifest: names, shapes, provenance.
@@ -531,7 +532,7 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArtifactError> {
 }
 
 /// Everything that inference and attribution rely on.
-fn prove(manifest: &Manifest<'_>, tensors: &[u8]) -> Result<(), ArtifactError> {
+fn prove<'a>(manifest: &Manifest<'_>, tensors: &'a [u8]) -> Result<Layers<'a>, ArtifactError> {
     let proof = Proof { tensors };
     let (d_input, x_max) = proof.input(&manifest.input)?;
     let lists = manifest.trunk.is_valid() && manifest.heads.is_valid();
@@ -544,12 +545,22 @@ fn prove(manifest: &Manifest<'_>, tensors: &[u8]) -> Result<(), ArtifactError> {
     if manifest.mechanisms.is_empty() || !small {
         return Err(ArtifactError::Shape(Part::Manifest));
     }
-    let (d_hidden, hidden_max) = proof.trunk(manifest.trunk, d_input, x_max)?;
+    let mut layers = Layers { trunk: Vec::new(), heads: Vec::new(), embedding: None };
+    let (mut d_hidden, mut hidden_max) = (d_input, x_max);
+    for (position, layer) in (0..).zip(manifest.trunk.iter()) {
+        let proved = proof.layer(&layer, Part::Trunk(position), d_hidden, hidden_max)?;
+        (d_hidden, hidden_max) = (layer.d_output, layer.magnitude());
+        // There is room: the lists' lengths are checked above.
+        let _ = layers.trunk.push(proved);
+    }
     for (position, head) in (0..).zip(manifest.heads.iter()) {
-        proof.head(&head, Part::Head(position), d_hidden, hidden_max, manifest.mechanisms.len())?;
+        let part = Part::Head(position);
+        let proved = proof.head(&head, part, d_hidden, hidden_max, manifest.mechanisms.len())?;
+        let _ = layers.heads.push(proved);
     }
     if let Some(bank) = &manifest.bank {
-        proof.bank(bank, d_hidden, hidden_max, manifest.mechanisms.len())?;
+        let proved = proof.bank(bank, d_hidden, hidden_max, manifest.mechanisms.len())?;
+        layers.embedding = Some(proved);
     }
     let d_values = usize::from(manifest.input.steps).saturating_mul(manifest.input.channels.len());
     let vector = SelfTest::vector_bytes(d_values, padded(d_input));
@@ -558,7 +569,7 @@ fn prove(manifest: &Manifest<'_>, tensors: &[u8]) -> Result<(), ArtifactError> {
     if !manifest.provenance.metrics.is_valid() {
         return Err(ArtifactError::Undecodable(Part::Provenance));
     }
-    Ok(())
+    Ok(layers)
 }
 
 struct Proof<'a> {
@@ -621,16 +632,18 @@ impl<'a> Proof<'a> {
         part: Part,
         d_input: u16,
         x_max: u16,
-    ) -> Result<(), ArtifactError> {
+    ) -> Result<Dense<'a>, ArtifactError> {
         if layer.d_input != d_input || layer.d_output == 0 || layer.d_output > MAX_WIDTH {
             return Err(ArtifactError::Shape(part));
         }
         if layer.low > layer.high {
             return Err(ArtifactError::Value(part));
         }
-        self.stream(layer.stream, layer.shape(), part, x_max).map(|_| ())
+        let bytes = self.stream(layer.stream, layer.shape(), part, x_max)?;
+        Dense::new(bytes, layer.shape(), layer.low, layer.high).ok_or(ArtifactError::Shape(part))
     }
 
+    #[inline(never)]
     fn stream(
         &self,
         stream: Section,
@@ -645,22 +658,6 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// The width and largest magnitude of what the heads read.
-    fn trunk(
-        &self,
-        trunk: Records<'_, Layer>,
-        d_input: u16,
-        x_max: u16,
-    ) -> Result<(u16, u16), ArtifactError> {
-        let mut above = (d_input, x_max);
-        for (position, layer) in (0..).zip(trunk.iter()) {
-            let part = Part::Trunk(position);
-            self.layer(&layer, part, above.0, above.1)?;
-            above = (layer.d_output, layer.magnitude());
-        }
-        Ok(above)
-    }
-
     fn head(
         &self,
         head: &Head<'_>,
@@ -668,7 +665,7 @@ impl<'a> Proof<'a> {
         d_hidden: u16,
         hidden_max: u16,
         mechanisms: usize,
-    ) -> Result<(), ArtifactError> {
+    ) -> Result<Dense<'a>, ArtifactError> {
         let outputs = match head {
             Head::Categorical { .. } => mechanisms,
             Head::Quantiles { levels, targets, .. } => {
@@ -711,7 +708,7 @@ impl<'a> Proof<'a> {
                 }
             }
         }
-        Ok(())
+        Dense::new(stream, shape, 0, 0).ok_or(ArtifactError::Shape(part))
     }
 
     fn bank(
@@ -720,9 +717,9 @@ impl<'a> Proof<'a> {
         d_hidden: u16,
         hidden_max: u16,
         mechanisms: usize,
-    ) -> Result<(), ArtifactError> {
+    ) -> Result<Dense<'a>, ArtifactError> {
         let part = Part::Bank;
-        self.layer(&bank.embedding, Part::Embedding, d_hidden, hidden_max)?;
+        let embedding = self.layer(&bank.embedding, Part::Embedding, d_hidden, hidden_max)?;
         if bank.embedding.magnitude() > EMBEDDING_LIMIT.unsigned_abs()
             || bank.embedding.d_output > 256
         {
@@ -773,6 +770,6 @@ impl<'a> Proof<'a> {
             }
             below = threshold;
         }
-        Ok(())
+        Ok(embedding)
     }
 }

@@ -236,18 +236,11 @@ macro_rules! four_values {
     };
 }
 
-/// See [`portable::dense`].
-#[inline(never)]
-pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
-    let Some(whole) = Whole::new(stream, x, out) else {
-        return portable::dense(stream, x, low, high, out);
-    };
-    let high = i32::from(high.max(low));
-    // SAFETY: `Whole` has found the three pointers aligned and that `stream` holds the weights of `x.len()` inputs, at
-    // least four, for each of its blocks, and `out` four places for each; `low <= high`, and the borrows keep `out` apart.
-    unsafe {
-        dense_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end, low.into(), high)
-    }
+/// See [`portable::dense`](super::portable::dense).
+pub(super) fn dense_whole(whole: &Whole<'_>, low: i16, high: i16) {
+    let (low, high) = (i32::from(low), i32::from(high.max(low)));
+    // SAFETY: a `Whole` is what the routine asks of its pointers, and `low <= high`.
+    unsafe { dense_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end, low, high) }
 }
 
 /// Requantizes in five instructions for two rows behind `smmlar`, whose addend `c = 65,535 - high` moves the upper
@@ -262,8 +255,8 @@ unsafe extern "C" fn dense_blocks(
     stream: *const u8,
     x: *const i16,
     x_end: *const i16,
-    out: *mut i16,
-    out_end: *mut i16,
+    out: *mut u32,
+    out_end: *mut u32,
     low: i32,
     high: i32,
 ) {
@@ -350,13 +343,9 @@ unsafe extern "C" fn dense_blocks(
     )
 }
 
-/// See [`portable::dense_accumulators`].
-#[inline(never)]
-pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
-    let Some(whole) = Whole::new(stream, x, out) else {
-        return portable::dense_accumulators(stream, x, out);
-    };
-    // SAFETY: as in `dense`.
+/// See [`portable::dense_accumulators`](super::portable::dense_accumulators).
+pub(super) fn accumulate_whole(whole: &Whole<'_>) {
+    // SAFETY: a `Whole` is what the routine asks of its pointers.
     unsafe { accumulator_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end) }
 }
 
@@ -370,8 +359,8 @@ unsafe extern "C" fn accumulator_blocks(
     stream: *const u8,
     x: *const i16,
     x_end: *const i16,
-    out: *mut i32,
-    out_end: *mut i32,
+    out: *mut u32,
+    out_end: *mut u32,
 ) {
     naked_asm!(
         dsp!(),
