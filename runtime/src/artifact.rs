@@ -143,6 +143,7 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
         self.iter().nth(position)
     }
 
+    #[inline(never)]
     fn is_valid(&self) -> bool {
         let mut rest = self.bytes;
         for _ in 0..self.count {
@@ -428,7 +429,7 @@ pub struct Model<'a> {
 }
 
 /// The manifest's layers, decoded and proved once: inference reads them every time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Layers<'a> {
     pub trunk: Vec<Dense<'a>, MAX_LAYERS>,
     pub heads: Vec<Dense<'a>, MAX_HEADS>,
@@ -448,12 +449,15 @@ impl<'a> Model<'a> {
         let (manifest, tensors) = split(bytes)?;
         let (manifest, rest) = postcard::take_from_bytes::<Manifest<'a>>(manifest)
             .map_err(|_| ArtifactError::Undecodable(Part::Manifest))?;
+        // Built in one place: a model is several hundred bytes, and the stack would hold each copy.
+        let mut model =
+            Model { manifest, tensors, layers: Layers::default(), plan: ScratchPlan::default() };
         if !rest.is_empty() {
             return Err(ArtifactError::Undecodable(Part::Manifest));
         }
-        let layers = prove(&manifest, tensors)?;
-        let plan = ScratchPlan::new(&manifest, &layers);
-        Ok(Model { manifest, tensors, layers, plan })
+        prove(&model.manifest, tensors, &mut model.layers)?;
+        model.plan = ScratchPlan::new(&model.manifest, &model.layers);
+        Ok(model)
     }
 
     /// The manifest: names, shapes, provenance.
@@ -531,8 +535,13 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArtifactError> {
     if consistent { Ok((manifest, tensors)) } else { Err(ArtifactError::Prelude) }
 }
 
-/// Everything that inference and attribution rely on.
-fn prove<'a>(manifest: &Manifest<'_>, tensors: &'a [u8]) -> Result<Layers<'a>, ArtifactError> {
+/// Everything that inference and attribution rely on; fills `layers`.
+#[inline(never)]
+fn prove<'a>(
+    manifest: &Manifest<'_>,
+    tensors: &'a [u8],
+    layers: &mut Layers<'a>,
+) -> Result<(), ArtifactError> {
     let proof = Proof { tensors };
     let (d_input, x_max) = proof.input(&manifest.input)?;
     let lists = manifest.trunk.is_valid() && manifest.heads.is_valid();
@@ -545,7 +554,6 @@ fn prove<'a>(manifest: &Manifest<'_>, tensors: &'a [u8]) -> Result<Layers<'a>, A
     if manifest.mechanisms.is_empty() || !small {
         return Err(ArtifactError::Shape(Part::Manifest));
     }
-    let mut layers = Layers { trunk: Vec::new(), heads: Vec::new(), embedding: None };
     let (mut d_hidden, mut hidden_max) = (d_input, x_max);
     for (position, layer) in (0..).zip(manifest.trunk.iter()) {
         let proved = proof.layer(&layer, Part::Trunk(position), d_hidden, hidden_max)?;
@@ -569,7 +577,7 @@ fn prove<'a>(manifest: &Manifest<'_>, tensors: &'a [u8]) -> Result<Layers<'a>, A
     if !manifest.provenance.metrics.is_valid() {
         return Err(ArtifactError::Undecodable(Part::Provenance));
     }
-    Ok(layers)
+    Ok(())
 }
 
 struct Proof<'a> {
@@ -578,6 +586,7 @@ struct Proof<'a> {
 
 impl<'a> Proof<'a> {
     /// A section of exactly `needed` bytes.
+    #[inline(never)]
     fn section(
         &self,
         section: Section,
@@ -598,6 +607,7 @@ impl<'a> Proof<'a> {
     }
 
     /// The width and largest magnitude of what the first layer reads.
+    #[inline(never)]
     fn input(&self, input: &Input<'_>) -> Result<(u16, u16), ArtifactError> {
         let part = Part::Input;
         if !(input.channels.is_valid() && input.transforms.is_valid()) {
@@ -626,6 +636,7 @@ impl<'a> Proof<'a> {
         Ok((d_input, input.q_max.unsigned_abs()))
     }
 
+    #[inline(never)]
     fn layer(
         &self,
         layer: &Layer,
@@ -658,6 +669,7 @@ impl<'a> Proof<'a> {
         }
     }
 
+    #[inline(never)]
     fn head(
         &self,
         head: &Head<'_>,
@@ -711,6 +723,7 @@ impl<'a> Proof<'a> {
         Dense::new(stream, shape, 0, 0).ok_or(ArtifactError::Shape(part))
     }
 
+    #[inline(never)]
     fn bank(
         &self,
         bank: &Bank<'_>,

@@ -14,7 +14,7 @@ use crate::kernel::{Dense, halves, halves_mut};
 /// ```text
 /// outputs (i32, all heads) | embedding (i16) | distances (u32) | activations a (i16) | activations b (i16)
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ScratchPlan {
     outputs: usize,
     embedding: usize,

@@ -91,26 +91,36 @@ impl Inference<'_, '_, '_> {
         for q in self.embedding {
             integers.update(&q.to_le_bytes());
         }
-        let mut float = |value: f32| answers.update(&bits(value));
+        self.add_heads(&mut answers);
+        self.add_attribution(&mut integers, &mut answers);
+        Checksums { integers: integers.finish(), answers: answers.finish() }
+    }
+
+    // Apart, so that on the stack the one part's answers are gone before the other's are made.
+    #[inline(never)]
+    fn add_heads(&self, answers: &mut Checksum) {
         for p in self.mechanism_posterior().iter().flatten() {
-            float(*p);
+            answers.update(&bits(*p));
         }
         for values in (0..).map_while(|target| self.quantiles(target)) {
-            values.iter().for_each(|q| float(*q));
+            values.iter().for_each(|q| answers.update(&bits(*q)));
         }
-        if let Some(attribution) = self.attribute::<NEIGHBORS>() {
-            for near in &attribution.nearest {
-                integers.update(&near.prototype.to_le_bytes());
-                integers.update(&near.squared_distance.to_le_bytes());
-                float(near.weight);
-            }
-            attribution.mechanism_posterior.iter().for_each(|p| float(*p));
-            for theta in attribution.thetas() {
-                [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
-            }
-            float(attribution.novelty);
+    }
+
+    #[inline(never)]
+    fn add_attribution(&mut self, integers: &mut Checksum, answers: &mut Checksum) {
+        let Some(attribution) = self.attribute::<NEIGHBORS>() else { return };
+        let mut float = |value: f32| answers.update(&bits(value));
+        for near in &attribution.nearest {
+            integers.update(&near.prototype.to_le_bytes());
+            integers.update(&near.squared_distance.to_le_bytes());
+            float(near.weight);
         }
-        Checksums { integers: integers.finish(), answers: answers.finish() }
+        attribution.mechanism_posterior.iter().for_each(|p| float(*p));
+        for theta in attribution.thetas() {
+            [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
+        }
+        float(attribution.novelty);
     }
 }
 

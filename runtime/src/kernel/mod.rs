@@ -10,7 +10,7 @@
 //! One multiply of such a halfword accumulates `256 A + B` for two rows at once; with `B` from the sign-extended low
 //! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
 
-use crate::dense::DenseShape;
+use crate::dense::{DenseShape, padded};
 #[cfg(not(kernel = "portable"))]
 use core::marker::PhantomData;
 
@@ -108,9 +108,9 @@ fn tail_word(block: &[u8], position: usize) -> i32 {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dense<'a> {
     stream: &'a [u8],
-    /// Inputs and places for outputs, both multiples of four and neither zero.
+    /// A multiple of four, not zero.
     inputs: u16,
-    places: u16,
+    /// Not zero.
     outputs: u16,
     low: i16,
     high: i16,
@@ -129,8 +129,8 @@ impl<'a> Dense<'a> {
             && (1..WIDTH_LIMIT).contains(&places)
             && stream.as_ptr().addr().is_multiple_of(ALIGNMENT)
             && stream.len() >= shape.stream_bytes();
-        let (inputs, places) = (u16::try_from(inputs).ok()?, u16::try_from(places).ok()?);
-        sound.then_some(Dense { stream, inputs, places, outputs: shape.d_output, low, high })
+        let inputs = u16::try_from(inputs).ok()?;
+        sound.then_some(Dense { stream, inputs, outputs: shape.d_output, low, high })
     }
 
     /// Outputs.
@@ -140,7 +140,7 @@ impl<'a> Dense<'a> {
 
     /// Outputs, rounded up to a multiple of four.
     pub(crate) fn places(&self) -> usize {
-        usize::from(self.places)
+        padded(self.outputs)
     }
 
     /// The scale of output `row` of an output layer.
@@ -155,13 +155,11 @@ impl<'a> Dense<'a> {
     /// [`dense`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
     pub(crate) fn run(&self, x: &[u32], out: &mut [u32]) {
         #[cfg(not(kernel = "portable"))]
-        if let Some(whole) = Whole::of(self, x, out, usize::from(self.places).wrapping_shr(1)) {
+        if let Some(whole) = Whole::of(self, x, out, self.places().wrapping_shr(1)) {
             core_specific::dense_whole(&whole, self.low, self.high);
         }
         #[cfg(kernel = "portable")]
-        if let (Some(x), Some(out)) =
-            (self.halves(x), halves_mut(out).get_mut(..usize::from(self.places)))
-        {
+        if let (Some(x), Some(out)) = (self.halves(x), halves_mut(out).get_mut(..self.places())) {
             portable::dense(self.stream, x, self.low, self.high, out);
         }
     }
@@ -169,11 +167,11 @@ impl<'a> Dense<'a> {
     /// [`dense_accumulators`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
     pub(crate) fn accumulate(&self, x: &[u32], out: &mut [i32]) {
         #[cfg(not(kernel = "portable"))]
-        if let Some(whole) = Whole::of(self, x, out, usize::from(self.places)) {
+        if let Some(whole) = Whole::of(self, x, out, self.places()) {
             core_specific::accumulate_whole(&whole);
         }
         #[cfg(kernel = "portable")]
-        if let (Some(x), Some(out)) = (self.halves(x), out.get_mut(..usize::from(self.places))) {
+        if let (Some(x), Some(out)) = (self.halves(x), out.get_mut(..self.places())) {
             portable::dense_accumulators(self.stream, x, out);
         }
     }
