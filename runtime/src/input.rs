@@ -87,10 +87,17 @@ pub(crate) fn quantize(
         let Some(affine) = Affine::read(bytes) else { continue };
         let (t, outside) = transformed(value, transform);
         let grid = math::round((t - affine.center) * affine.grid_per_unit);
-        if outside || grid > limit || grid < -limit {
+        let nearest = if grid > limit {
+            limit
+        } else if grid < -limit {
+            -limit
+        } else {
+            grid
+        };
+        if outside || nearest != grid {
             report.clamped = report.clamped.saturating_add(1);
         }
-        let grid = math::saturating_i32(grid.min(limit).max(-limit));
+        let grid = math::saturating_i32(nearest);
         *q = i16::try_from(grid).unwrap_or(0);
     }
     report

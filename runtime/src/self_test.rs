@@ -109,7 +109,9 @@ impl Inference<'_, '_, '_> {
 
     #[inline(never)]
     fn add_attribution(&mut self, integers: &mut Checksum, answers: &mut Checksum) {
-        let Some(attribution) = self.attribute::<NEIGHBORS>() else { return };
+        // By reference: an attribution is several hundred bytes.
+        let attribution = &self.attribute::<NEIGHBORS>();
+        let Some(attribution) = attribution else { return };
         let mut float = |value: f32| answers.update(&bits(value));
         for near in &attribution.nearest {
             integers.update(&near.prototype.to_le_bytes());
