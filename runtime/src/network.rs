@@ -3,11 +3,11 @@
 use heapless::Vec;
 
 use crate::artifact::{Layers, Manifest, Missing, Model};
-use crate::attribution::{self, Attribution, Ranked};
+use crate::attribution::{self, Attribution};
 use crate::dense::padded;
 use crate::error::InputError;
 use crate::input::{self, InputReport};
-use crate::kernel::{Dense, halves, halves_mut};
+use crate::kernel::{self, Dense, Ranked, halves, halves_mut};
 
 /// Where in the scratch each buffer lies, in words of 32 bits.
 ///
@@ -223,7 +223,7 @@ impl Inference<'_, '_, '_> {
     pub fn nearest<const K: usize>(&mut self) -> Option<Vec<Ranked, K>> {
         let bank = self.model.manifest.bank.as_ref()?;
         let vectors = self.model.section(bank.vectors);
-        Some(attribution::nearest(vectors, self.embedding))
+        Some(kernel::nearest(vectors, self.embedding))
     }
 
     /// Names the nearest `K` simulations of the bank and what they say; `None` for a model without one.

@@ -6,7 +6,9 @@
 
 use core::arch::naked_asm;
 
-use super::{Whole, portable};
+use heapless::Vec;
+
+use super::{Ranked, Ranking, Whole, portable};
 
 /// What the assembler must be told before the DSP extension's instructions.
 #[cfg(armv8m)]
@@ -551,32 +553,6 @@ unsafe extern "C" fn below(
         dsp!(),
         "push {{r4-r11, lr}}",
         "ldr r12, [sp, #36]",
-        "cmp r12, #4",
-        "bne 6f",
-        // Sixteen values: the query stays in registers. Four vectors a turn; the first turn may begin later.
-        "ldm.w r2, {{r4-r11}}",
-        "push {{r1}}",
-        "subs r2, r0, r1",
-        "ubfx r2, r2, #4, #2",
-        "movs r1, #84", // bytes of code for a vector
-        "adr.w r12, 2f + 1",
-        "mla r1, r1, r2, r12",
-        "bx r1",
-        ".p2align 2",
-        "2:",
-        sixteen_values!(),
-        sixteen_values!(),
-        sixteen_values!(),
-        sixteen_values!(),
-        "ldr r2, [sp]",
-        "cmp r0, r2",
-        "bne.w 2b",
-        "movs r0, #0",
-        "5:",
-        "mov r1, lr",
-        "pop {{r2, r4-r11, pc}}",
-        // Any width: the query's words come from memory.
-        "6:",
         "add r12, r2, r12, lsl #3",
         "7:",
         "mov r4, r2",
@@ -596,5 +572,85 @@ unsafe extern "C" fn below(
         "bne 7b",
         "movs r0, #0",
         "pop {{r4-r11, pc}}",
+    )
+}
+
+/// See [`portable::nearest`].
+pub fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
+    const WIDTH: usize = 16;
+    let whole = vectors.as_chunks::<WIDTH>().0;
+    if K == 0 || query.len() != WIDTH || whole.is_empty() || !preparable(vectors, query) {
+        let mut search = Search::new(vectors, query);
+        return Ranking::of_walk(|limit| search.next_below(limit));
+    }
+    let mut ranking = Ranking::<K>::new();
+    let bank = whole.as_ptr_range();
+    let prepared = prepare(query);
+    let before = (&raw mut ranking).cast::<Ranked>();
+    // SAFETY: the vectors are aligned (`preparable`), whole, and one or more. `prepared` holds 8 pairs. A `Ranking` is one
+    // entry that is nearer than any vector, then `K` in order, at least one.
+    unsafe { rank(bank.start.cast(), bank.end.cast(), prepared.as_ptr(), before.add(K)) };
+    for place in ranking.taken() {
+        // The routine names a vector by the address behind it.
+        let passed = (place.prototype as usize).wrapping_sub(bank.start.addr());
+        place.prototype = passed.wrapping_div(WIDTH).wrapping_sub(1) as u32;
+    }
+    ranking.finish()
+}
+
+/// Inserts every vector that is nearer than the entry at `last` into the entries up to there, in order. Its name is the
+/// address behind it.
+///
+/// # Safety
+///
+/// `vectors` is aligned to four bytes and `end` lies one or more vectors of 16 values behind it; `prepared` holds eight
+/// words. Before `last` lie entries in order of distance, of which the first is at distance 0.
+#[unsafe(naked)]
+unsafe extern "C" fn rank(
+    vectors: *const u8,
+    end: *const u8,
+    prepared: *const u32,
+    last: *mut Ranked,
+) {
+    naked_asm!(
+        dsp!(),
+        "push {{r4-r11, lr}}",
+        "ldm.w r2, {{r4-r11}}", // the query stays in registers
+        "push {{r1, r3}}",
+        // To the next vector: four a turn, of which the first turn may begin later, so that every turn is whole.
+        "4:",
+        "ldr r3, [r3, #4]", // the limit
+        "subs r2, r0, r1",
+        "beq 8f",
+        "ubfx r2, r2, #4, #2",
+        "movs r1, #84", // bytes of code for a vector
+        "adr.w r12, 2f + 1",
+        "mla r1, r1, r2, r12",
+        "bx r1",
+        ".p2align 2",
+        "2:",
+        sixteen_values!(),
+        sixteen_values!(),
+        sixteen_values!(),
+        sixteen_values!(),
+        "ldr r2, [sp]",
+        "cmp r0, r2",
+        "bne.w 2b",
+        "8:",
+        "add sp, sp, #8",
+        "pop {{r4-r11, pc}}",
+        // A nearer vector: entries that are farther move up one place.
+        "5:",
+        "ldr r1, [sp, #4]",
+        "b 7f",
+        "6:",
+        "strd r2, r12, [r1], #-8",
+        "7:",
+        "ldrd r2, r12, [r1, #-8]",
+        "cmp lr, r12",
+        "blo 6b",
+        "strd r0, lr, [r1]",
+        "ldrd r1, r3, [sp]",
+        "b 4b",
     )
 }

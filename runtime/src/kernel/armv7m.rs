@@ -6,7 +6,7 @@
 use core::arch::naked_asm;
 
 use super::Whole;
-pub use super::portable::{Search, squared_distances};
+pub use super::portable::{Search, nearest, squared_distances};
 
 /// Multiplies the inputs in r11 and r12 with two rows' word in `$word`, which it destroys; lr is spare.
 macro_rules! two_rows {

@@ -33,6 +33,7 @@ mod armv7em;
 )]
 mod armv7m;
 pub mod portable;
+mod ranking;
 
 #[cfg(kernel = "armv6m")]
 use armv6m as core_specific;
@@ -43,9 +44,11 @@ use armv7m as core_specific;
 #[cfg(kernel = "portable")]
 use portable as core_specific;
 
-pub use core_specific::{Search, squared_distances};
+pub use core_specific::{Search, nearest, squared_distances};
 #[cfg(kernel = "portable")]
 pub use portable::{dense, dense_accumulators};
+pub use ranking::Ranked;
+pub(crate) use ranking::Ranking;
 
 /// Rows in a block.
 pub const BLOCK_ROWS: usize = 4;
@@ -365,6 +368,12 @@ mod tests {
             let mut search = Search::new(&vectors, &query);
             let found: Vec<_> = std::iter::from_fn(|| search.next_below(limit)).collect();
             prop_assert_eq!(found, near.collect::<Vec<_>>());
+
+            let mut order: Vec<_> = (0_u32..).zip(distances).collect();
+            order.sort_by_key(|(_, distance)| *distance);
+            let ranked = nearest::<3>(&vectors, &query);
+            let ranked: Vec<_> = ranked.iter().map(|r| (r.prototype, r.squared_distance)).collect();
+            prop_assert_eq!(ranked, order.into_iter().take(3).collect::<Vec<_>>());
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The definition of every kernel, in safe Rust for any target.
 
-use super::{BLOCK_ROWS, block_bias, block_bytes, block_multiplier};
+use heapless::Vec;
+
+use super::{BLOCK_ROWS, Ranked, Ranking, block_bias, block_bytes, block_multiplier};
 use crate::requantize::requantize;
 
 /// The two weights in a packed halfword: `(upper row, lower row)`.
@@ -125,6 +127,16 @@ impl<'a> Search<'a> {
         }
         None
     }
+}
+
+/// The `K` nearest vectors in order; of equally near ones the first in the bank.
+///
+/// # Shapes
+///
+/// As for [`Search::new`].
+pub fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
+    let mut search = Search::new(vectors, query);
+    Ranking::of_walk(|limit| search.next_below(limit))
 }
 
 #[inline]
