@@ -14,6 +14,8 @@ use core::marker::PhantomData;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::checksum::Checksum;
+use crate::decode;
 use crate::dense::{DenseShape, first_unbounded_row, padded};
 use crate::error::{ArtifactError, Part};
 use crate::input::{AFFINE_BYTES, Affine};
@@ -51,26 +53,6 @@ pub const EMBEDDING_LIMIT: i16 = 1023;
 /// Largest magnitude of an output's scale and of a parameter: `2^96`, so that a scale times any accumulator, and a mean
 /// of parameters, is finite.
 const FLOAT_LIMIT: f32 = 79_228_162_514_264_337_593_543_950_336.0;
-
-/// CRC-32 of the prelude and the file (polynomial of ISO-HDLC, as in zip and PNG).
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-
-/// A checksum that grows.
-pub(crate) struct Checksum(crc::Digest<'static, u32>);
-
-static CRC_TABLE: crc::Crc<u32> = CRC;
-
-impl Checksum {
-    pub(crate) fn new() -> Self {
-        Checksum(CRC_TABLE.digest())
-    }
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-    pub(crate) fn finish(self) -> u32 {
-        self.0.finalize()
-    }
-}
 
 /// CRC-32 of a whole artifact, its own four bytes left out.
 ///
@@ -132,7 +114,7 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
         let mut rest = self.bytes;
         core::iter::from_fn(move || {
-            let (record, after) = postcard::take_from_bytes(rest).ok()?;
+            let (record, after) = decode::take(rest)?;
             rest = after;
             Some(record)
         })
@@ -147,9 +129,9 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
     fn is_valid(&self) -> bool {
         let mut rest = self.bytes;
         for _ in 0..self.count {
-            match postcard::take_from_bytes::<T>(rest) {
-                Ok((_, after)) => rest = after,
-                Err(_) => return false,
+            match decode::take::<T>(rest) {
+                Some((_, after)) => rest = after,
+                None => return false,
             }
         }
         rest.is_empty()
@@ -447,8 +429,8 @@ impl<'a> Model<'a> {
     /// [`ArtifactError`] says what is wrong and in which part. Any single changed bit is one.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, ArtifactError> {
         let (manifest, tensors) = split(bytes)?;
-        let (manifest, rest) = postcard::take_from_bytes::<Manifest<'a>>(manifest)
-            .map_err(|_| ArtifactError::Undecodable(Part::Manifest))?;
+        let (manifest, rest) = decode::take::<Manifest<'a>>(manifest)
+            .ok_or(ArtifactError::Undecodable(Part::Manifest))?;
         // Built in one place: a model is several hundred bytes, and the stack would hold each copy.
         let mut model =
             Model { manifest, tensors, layers: Layers::default(), plan: ScratchPlan::default() };

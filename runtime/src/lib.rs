@@ -67,6 +67,8 @@ extern crate std;
 
 pub mod artifact;
 mod attribution;
+mod checksum;
+mod decode;
 mod dense;
 mod error;
 mod head;

@@ -1,6 +1,7 @@
 //! Proof at boot that this device computes what the exporting host computed.
 
-use crate::artifact::{Checksum, Model, SelfTest};
+use crate::artifact::{Model, SelfTest};
+use crate::checksum::Checksum;
 use crate::error::SelfTestError;
 use crate::input::InputReport;
 use crate::kernel::halves_mut;
