@@ -125,16 +125,10 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
         self.iter().nth(position)
     }
 
-    #[inline(never)]
     fn is_valid(&self) -> bool {
-        let mut rest = self.bytes;
-        for _ in 0..self.count {
-            match decode::take::<T>(rest) {
-                Some((_, after)) => rest = after,
-                None => return false,
-            }
-        }
-        rest.is_empty()
+        decode::are_records(self.bytes, self.count, |bytes| {
+            decode::take::<T>(bytes).map(|(_, rest)| rest)
+        })
     }
 }
 

@@ -15,6 +15,25 @@ pub(crate) fn take<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<(T, &'d
     Some((value, decoder.rest))
 }
 
+/// Whether `bytes` are `count` records and nothing else; `after` gives what follows the first record.
+///
+/// One loop for every type of record.
+#[inline(never)]
+pub(crate) fn are_records<'de>(
+    bytes: &'de [u8],
+    count: u16,
+    after: fn(&'de [u8]) -> Option<&'de [u8]>,
+) -> bool {
+    let mut rest = bytes;
+    for _ in 0..count {
+        match after(rest) {
+            Some(next) => rest = next,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
 /// Stands before the next value.
 struct Decoder<'de> {
     rest: &'de [u8],
