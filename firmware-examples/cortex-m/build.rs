@@ -23,6 +23,8 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let memory = format!("MEMORY {{\n  FLASH : {flash}\n  RAM : {ram}\n}}\n");
     fs::write(out.join("memory.x"), memory).expect("cannot write memory.x");
+    // cortex-m-rt asks for the names of a device's interrupt handlers: there are none.
+    fs::write(out.join("device.x"), "").expect("cannot write device.x");
     println!("cargo::rustc-link-search={}", out.display());
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-link-arg-bins=-Tlink.x");

@@ -21,6 +21,12 @@ pub fn exit(passed: bool) -> ! {
     process::exit(i32::from(!passed))
 }
 
+/// The device's interrupts, none of which is ever enabled: one entry, because cortex-m-rt wants a table. Its default has an
+/// entry for each interrupt that a core can have, a kilobyte and more of flash.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+pub static __INTERRUPTS: [usize; 1] = [0];
+
 #[exception]
 unsafe fn HardFault(_frame: &ExceptionFrame) -> ! {
     process::exit(FAULT)
