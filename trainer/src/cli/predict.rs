@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use simground_runtime::artifact::{Head, Manifest};
 use simground_runtime::{Inference, MixturePosterior, Model};
-use simground_trainer::explanation::novelty_words;
+use simground_trainer::explanation::{self, novelty_words};
 use simground_trainer::input_table::{Expectation, InputTable};
 use simground_trainer::named::Named;
 use simground_trainer::samples::{ROW, generator, write_samples};
@@ -56,23 +56,30 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         input: &input,
         samples: arguments.samples.filter(|_| arguments.out.is_none()).unwrap_or(0),
         seed: arguments.seed,
-        clamped: RefCell::default(),
     };
     output.print(&document, document_text)?;
-    for (line, clamped) in input.lines.iter().zip(document.clamped.into_inner()) {
-        warn_of_clamped(&arguments.input, *line, clamped);
+    for (window, line) in input.windows().zip(&input.lines) {
+        let clamped = explanation::clamped(&model, window);
+        let names: Vec<String> = clamped.iter().map(|at| input.columns[*at].clone()).collect();
+        warn_of_clamped(&arguments.input, *line, &names);
     }
     Ok(Verdict::Passed)
 }
 
-/// Warns of values that no simulation came near to.
-pub fn warn_of_clamped(input: &Path, line: u64, clamped: u16) {
-    if clamped > 0 {
-        say(&format!(
-            "warning: {}:{line}: {clamped} values lie outside the range of the simulations and were clamped",
-            input.display()
-        ));
+/// Warns of values that no simulation came near to, by the names of their columns.
+pub fn warn_of_clamped(input: &Path, line: u64, clamped: &[String]) {
+    /// Names in one warning.
+    const NAMED: usize = 8;
+    if clamped.is_empty() {
+        return;
     }
+    let more = if clamped.len() > NAMED { ", ..." } else { "" };
+    say(&format!(
+        "warning: {}:{line}: {} values lie outside the range of the simulations and were clamped: {}{more}",
+        input.display(),
+        clamped.len(),
+        clamped[..clamped.len().min(NAMED)].join(", "),
+    ));
 }
 
 /// Refuses samples of a model that has none to give, or that nobody would see.
@@ -138,8 +145,6 @@ struct Document<'d> {
     /// Samples of each window.
     samples: u64,
     seed: u64,
-    /// Clamped values of each window, once it is printed.
-    clamped: RefCell<Vec<u16>>,
 }
 
 impl Document<'_> {
@@ -152,7 +157,6 @@ impl Document<'_> {
                 self.model.infer(window, &mut scratch).expect("the table has the model's width");
             let novelty = inference.attribute::<1>().map(|attribution| attribution.novelty);
             let prediction = Prediction::new(row, &inference, &targets, novelty, self);
-            self.clamped.borrow_mut().push(prediction.clamped);
             take(&prediction)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::simulator::{
     REPORTING_FRACTION, WEEKEND_FACTOR,
 };
 use crate::study::document::{nearest, quoted};
-use crate::study::{DeclaredParameter, Head, MechanismPrior, Simulation};
+use crate::study::{DeclaredParameter, Head, Simulation};
 
 pub(super) fn heads(root: &mut Section, simulation: Option<&Simulation>) -> Result<Vec<Head>> {
     let entry = root.require("head", "[{ kind = \"categorical\" }]")?;
@@ -71,13 +71,19 @@ fn targets(section: &mut Section, simulation: Option<&Simulation>) -> Result<Vec
 }
 
 fn check_target(item: &Entry, name: &str, simulation: &Simulation) -> Result<()> {
-    if name == CASES && simulation.forecast_steps == 0 {
+    let epidemic = simulation.epidemic.as_ref();
+    let has_forecast = epidemic.is_some_and(|epidemic| epidemic.forecast_steps > 0);
+    if name == CASES && epidemic.is_some() && !has_forecast {
         let hint = "add [forecast] with `steps = 14`".to_owned();
         return Err(item
             .error("target `cases` is the forecast, and the study has none; add one", Some(hint)));
     }
-    let forecast: &[&str] = if simulation.forecast_steps > 0 { &[CASES] } else { &[] };
-    check_name(item, "target", name, &[&[R0], forecast].concat(), simulation)
+    let derived: &[&str] = match (epidemic, has_forecast) {
+        (None, _) => &[],
+        (Some(_), false) => &[R0],
+        (Some(_), true) => &[R0, CASES],
+    };
+    check_name(item, "target", name, derived, simulation)
 }
 
 /// Refuses what is neither one of the `derived` quantities nor a parameter of every mechanism: the posterior of something absent
@@ -89,20 +95,22 @@ fn check_name(
     derived: &[&str],
     simulation: &Simulation,
 ) -> Result<()> {
-    let observation = &simulation.observation;
-    let effects = [
-        (HEAD_START, observation.head_start.is_some()),
-        (REPORTING_FRACTION, observation.reporting_fraction.is_some()),
-        (REPORTING_DELAY_MEAN, observation.reporting_delay.is_some()),
-        (WEEKEND_FACTOR, observation.weekend_factor.is_some()),
-        (OVERDISPERSION, observation.overdispersion.is_some()),
-        (MISSING_FRACTION, observation.missing_fraction.is_some()),
-    ];
-    let effects = effects.iter().filter(|(_, used)| *used).map(|(spec, _)| spec.name);
-    let everywhere: Vec<&str> = effects.chain(derived.iter().copied()).collect();
-    let specs = |mechanism: &MechanismPrior| mechanism.kind.mechanism().parameters();
-    let mut known = everywhere.clone();
-    known.extend(simulation.mechanisms.iter().flat_map(|m| specs(m).iter().map(|s| s.name)));
+    let mut shared = derived.to_vec();
+    if let Some(epidemic) = &simulation.epidemic {
+        let observation = &epidemic.observation;
+        let effects = [
+            (HEAD_START, observation.head_start.is_some()),
+            (REPORTING_FRACTION, observation.reporting_fraction.is_some()),
+            (REPORTING_DELAY_MEAN, observation.reporting_delay.is_some()),
+            (WEEKEND_FACTOR, observation.weekend_factor.is_some()),
+            (OVERDISPERSION, observation.overdispersion.is_some()),
+            (MISSING_FRACTION, observation.missing_fraction.is_some()),
+        ];
+        shared.extend(effects.iter().filter(|(_, used)| *used).map(|(spec, _)| spec.name));
+    }
+    let of_mechanisms = simulation.mechanisms.iter().flat_map(|m| m.kind.parameters());
+    let mut known: Vec<&str> =
+        shared.iter().copied().chain(of_mechanisms.map(|spec| spec.name)).collect();
     known.sort_unstable();
     known.dedup();
     if !known.contains(&name) {
@@ -110,11 +118,12 @@ fn check_name(
         let message = format!("unknown {what} `{name}`; write one of {}", quoted(&known));
         return Err(item.error(message, hint));
     }
-    if everywhere.contains(&name) {
+    if shared.contains(&name) {
         return Ok(());
     }
-    let lacks = |m: &&MechanismPrior| specs(m).iter().all(|spec| spec.name != name);
-    match simulation.mechanisms.iter().find(lacks) {
+    let without = (simulation.mechanisms.iter())
+        .find(|mechanism| mechanism.kind.parameters().iter().all(|spec| spec.name != name));
+    match without {
         None => Ok(()),
         Some(mechanism) => {
             let message = format!(
