@@ -1,5 +1,6 @@
 //! Arguments, one stage, an exit code. What is computed is computed by the library.
 
+mod compare;
 mod evaluate;
 mod explain;
 mod files;
@@ -51,7 +52,7 @@ enum Command {
     /// Name the simulations behind an answer, and replay them.
     #[command(after_help = EXIT_CODES)]
     Explain(explain::Arguments),
-    /// Judge an artifact: metrics, baselines, calibration, float against integer.
+    /// Judge an artifact: metrics, baselines, calibration, float against integer; or compare posterior samples.
     #[command(after_help = EXIT_CODES)]
     Evaluate(evaluate::Arguments),
     /// Write one self-contained page about an artifact.

@@ -6,7 +6,6 @@ use anyhow::{anyhow, bail};
 use serde::Serialize;
 use simground_runtime::Model;
 use simground_trainer::explanation::{self, Explanation, MAX_NEAREST};
-use simground_trainer::input_table::{Expectation, InputTable};
 use simground_trainer::named::Named;
 use simground_trainer::study::Study;
 
@@ -19,8 +18,8 @@ use super::{Output, Verdict, files};
 pub struct Arguments {
     /// The artifact.
     artifact: PathBuf,
-    /// Windows in CSV, as for `predict`.
-    #[arg(long, value_name = "DATA.csv")]
+    /// Windows in CSV or Parquet, as for `predict`.
+    #[arg(long, value_name = "DATA")]
     input: PathBuf,
     /// How many simulations to name.
     #[arg(short, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=MAX_NEAREST as i64))]
@@ -58,7 +57,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let path = &arguments.artifact;
     let bytes = files::read_artifact(path)?;
     let model = files::model(&bytes, path)?;
-    let input = InputTable::read(&arguments.input, &Expectation::of(&model))?;
+    let input = files::windows(&arguments.input, &model, path)?;
     // Answers need no float model; where there is one, it knows whether the corpus had a seed of its own.
     let of_corpus = || files::float_model(&model, path).ok().and_then(|float| float.corpus_seed);
     let seed = arguments.seed.or_else(of_corpus).unwrap_or(model.manifest().provenance.seed);

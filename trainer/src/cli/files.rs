@@ -6,8 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use simground_runtime::Model;
 use simground_trainer::float_model::FloatModel;
+use simground_trainer::input_table::{Expectation, InputTable};
 use simground_trainer::simulator::Simulator;
 use simground_trainer::study::Study;
+
+use super::output::say;
 
 /// Bytes of an artifact, to be proved by [`model`].
 pub fn read_artifact(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -22,6 +25,16 @@ pub fn model<'b>(bytes: &'b [u8], path: &Path) -> anyhow::Result<Model<'b>> {
 /// The float model that belongs to an artifact.
 pub fn float_model(model: &Model<'_>, path: &Path) -> anyhow::Result<FloatModel> {
     Ok(FloatModel::read_beside(path, model.manifest().provenance.float_hash)?)
+}
+
+/// Windows for a model; the names of their values are known where the float model lies beside the artifact.
+pub fn windows(input: &Path, model: &Model<'_>, artifact: &Path) -> anyhow::Result<InputTable> {
+    let names = float_model(model, artifact).ok().map(|float| float.schema.x_names);
+    let table = InputTable::read(input, &Expectation::of(model, names))?;
+    if let Some(note) = &table.note {
+        say(&format!("note: {}: {note}", input.display()));
+    }
+    Ok(table)
 }
 
 /// The study inside a float model.

@@ -1,4 +1,4 @@
-//! `simground predict`: answers to windows in a CSV file, by the integer runtime.
+//! `simground predict`: answers to windows in a file, by the integer runtime.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 use simground_runtime::Model;
 use simground_runtime::artifact::Head;
 use simground_trainer::explanation::novelty_words;
-use simground_trainer::input_table::{Expectation, InputTable};
+use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
 
 use super::output::{say, significant, table};
@@ -17,9 +17,9 @@ use super::{Output, Verdict, files};
 pub struct Arguments {
     /// The artifact.
     artifact: PathBuf,
-    /// Windows in CSV: a header with a name per column, one window a row, time-major; an empty cell, NA or NaN is a missing
-    /// value.
-    #[arg(long, value_name = "DATA.csv")]
+    /// Windows, one a row, time-major. CSV: a header with a name per column, matched by name where the header has the names of
+    /// the corpus; an empty cell, NA or NaN is a missing value. Parquet: a column `x` of lists.
+    #[arg(long, value_name = "DATA")]
     input: PathBuf,
 }
 
@@ -46,24 +46,23 @@ struct Prediction {
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let bytes = files::read_artifact(&arguments.artifact)?;
     let model = files::model(&bytes, &arguments.artifact)?;
-    let input = InputTable::read(&arguments.input, &Expectation::of(&model))?;
+    let input = files::windows(&arguments.input, &model, &arguments.artifact)?;
     let document = Document {
         model: model.manifest().name.to_owned(),
         predictions: predictions(&model, &input),
     };
     output.print(&document, document_text)?;
-    for (prediction, line) in document.predictions.iter().zip(&input.lines) {
-        warn_of_clamped(&arguments.input, *line, prediction.clamped);
+    for prediction in &document.predictions {
+        warn_of_clamped(&input.place(prediction.row), prediction.clamped);
     }
     Ok(Verdict::Passed)
 }
 
 /// Warns of values that no simulation came near to.
-pub fn warn_of_clamped(input: &std::path::Path, line: u64, clamped: u16) {
+fn warn_of_clamped(place: &str, clamped: u16) {
     if clamped > 0 {
         say(&format!(
-            "warning: {}:{line}: {clamped} values lie outside the range of the simulations and were clamped",
-            input.display()
+            "warning: {place}: {clamped} values lie outside the range of the simulations and were clamped"
         ));
     }
 }

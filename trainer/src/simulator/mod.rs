@@ -6,7 +6,7 @@
 
 mod mechanism;
 mod observation;
-mod sampling;
+pub(crate) mod sampling;
 mod seair;
 mod seir;
 mod sir;

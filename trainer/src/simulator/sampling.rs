@@ -210,6 +210,11 @@ impl Generator {
         }
     }
 
+    /// Standard normal.
+    pub fn normal(&mut self) -> f64 {
+        self.normal_pair().0
+    }
+
     /// A standard normal pair, by the polar method: one logarithm and one square root for two variates.
     #[inline]
     fn normal_pair(&mut self) -> (f64, f64) {
