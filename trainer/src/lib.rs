@@ -8,6 +8,7 @@
 
 pub mod artifact;
 pub mod comparison;
+pub mod contrast;
 pub mod corpus;
 pub mod embedding;
 pub mod evaluation;
@@ -17,11 +18,14 @@ pub mod input_table;
 pub mod named;
 pub mod network;
 pub mod parquet_file;
+pub mod picture;
 pub mod pipeline;
 pub mod posterior_calibration;
 pub mod prototypes;
 pub mod quantization;
+pub mod replay;
 pub mod report;
+pub mod reproduce;
 pub mod samples;
 pub mod simulator;
 pub mod source;

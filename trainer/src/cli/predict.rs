@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use simground_runtime::Model;
 use simground_runtime::artifact::Head;
-use simground_trainer::explanation::novelty_words;
+use simground_trainer::explanation::{self, novelty_words};
 use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
 
@@ -52,19 +52,27 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         predictions: predictions(&model, &input),
     };
     output.print(&document, document_text)?;
-    for prediction in &document.predictions {
-        warn_of_clamped(&input.place(prediction.row), prediction.clamped);
+    for (row, window) in input.windows().enumerate() {
+        let clamped = explanation::clamped(&model, window);
+        let names: Vec<String> = clamped.iter().map(|at| input.columns[*at].clone()).collect();
+        warn_of_clamped(&input.place(row), &names);
     }
     Ok(Verdict::Passed)
 }
 
-/// Warns of values that no simulation came near to.
-fn warn_of_clamped(place: &str, clamped: u16) {
-    if clamped > 0 {
-        say(&format!(
-            "warning: {place}: {clamped} values lie outside the range of the simulations and were clamped"
-        ));
+/// Warns of values that no simulation came near to, by the names of their columns.
+pub fn warn_of_clamped(place: &str, clamped: &[String]) {
+    /// Names in one warning.
+    const NAMED: usize = 8;
+    if clamped.is_empty() {
+        return;
     }
+    let more = if clamped.len() > NAMED { ", ..." } else { "" };
+    say(&format!(
+        "warning: {place}: {} values lie outside the range of the simulations and were clamped: {}{more}",
+        clamped.len(),
+        clamped[..clamped.len().min(NAMED)].join(", "),
+    ));
 }
 
 fn predictions(model: &Model<'_>, input: &InputTable) -> Vec<Prediction> {

@@ -32,7 +32,8 @@ pub fn sliced_wasserstein(samples: &[f32], reference: &[f32], d: usize, seed: u6
 
 /// Uniform on the unit sphere.
 fn direction(d: usize, generator: &mut Generator) -> Vec<f32> {
-    let normal: Vec<f64> = (0..d).map(|_| generator.normal()).collect();
+    let mut normal = vec![0.0; d];
+    generator.normals(&mut normal);
     let length = normal.iter().map(|z| z * z).sum::<f64>().sqrt();
     normal.iter().map(|z| (z / length) as f32).collect()
 }

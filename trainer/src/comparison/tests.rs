@@ -3,8 +3,10 @@ use super::*;
 /// `[n, d]` normal samples around `mean` in the first dimension, with one standard deviation for all.
 fn normal(n: usize, d: usize, mean: f64, sd: f64, stream: u64) -> Vec<f32> {
     let mut generator = Generator::new(11, stream);
-    let value = |at: usize| sd * generator.normal() + if at.is_multiple_of(d) { mean } else { 0.0 };
-    (0..n * d).map(value).map(|value| value as f32).collect()
+    let mut values = vec![0.0; n * d];
+    generator.normals(&mut values);
+    let mean_of = |at: usize| if at.is_multiple_of(d) { mean } else { 0.0 };
+    values.iter().enumerate().map(|(at, z)| (sd * z + mean_of(at)) as f32).collect()
 }
 
 #[test]
