@@ -106,7 +106,7 @@ impl<'c> Subject<'c> {
         ranges: &[(f32, f32)],
     ) -> Subject<'c> {
         let exact = Exact::new(corpus, num_mechanisms, ranges);
-        let half_life = exact.choose_half_life(&validation.first(512));
+        let half_life = exact.choose_half_life(validation);
         let count = corpus.len().min(LESSONS);
         let lessons: Vec<usize> = (0..count).map(|at| at * corpus.len() / count).collect();
         let posterior = |&row: &usize| exact.posterior(corpus.row(row), half_life, Some(row));

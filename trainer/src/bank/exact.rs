@@ -1,7 +1,7 @@
 //! The kernel posterior over a whole corpus: what a compressed bank has to agree with.
 //!
 //! `p(m, theta | z) = sum over simulations i of K_i [m_i = m, theta_i = theta] / sum of K_i`, with the Gaussian kernel
-//! `K_i = weight_i 2^(-|z - z_i|^2 / half_life)`. Every simulation counts whose kernel is above `2^-24` of the nearest one's. The
+//! `K_i = weight_i 2^(-|z - z_i|^2 / half_life)`. Every simulation counts whose kernel is above `2^-18` of the nearest one's. The
 //! corpus is sorted into cells, and a cell is passed over when the triangle inequality puts all of it farther away: the
 //! answer is that of a search through every simulation.
 
@@ -14,8 +14,8 @@ use crate::prototypes::Embedded;
 
 /// Bins of a parameter's marginal posterior.
 pub const BINS: usize = 64;
-/// Kernels below `2^-24` are left out: together less than `n / 2^24` of the nearest simulation's.
-const HALVINGS: f64 = 24.0;
+/// Kernels below `2^-18` of the nearest simulation's are left out.
+const HALVINGS: f64 = 18.0;
 /// A mechanism without any simulation in reach counts as this probable.
 const LEAST_PROBABILITY: f64 = 1e-4;
 
@@ -23,7 +23,6 @@ const LEAST_PROBABILITY: f64 = 1e-4;
 #[derive(Debug, Clone)]
 pub struct Exact {
     cells: Cells,
-    d: usize,
     num_mechanisms: usize,
     ranges: Vec<(f32, f32)>,
     /// In the order of the cells, as is all that follows: mechanism of each simulation.
@@ -71,7 +70,6 @@ impl Exact {
             })
         };
         Exact {
-            d: corpus.d,
             num_mechanisms,
             ranges: ranges.to_vec(),
             mechanism: rows.iter().map(|&row| corpus.mechanism[row as usize] as u8).collect(),
@@ -262,7 +260,7 @@ fn variance<'v>(values: impl Iterator<Item = &'v f64>) -> f64 {
     values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n
 }
 
-/// The kernel of each squared distance in excess of the least, down to `2^-24`.
+/// The kernel of each squared distance in excess of the least, down to `2^-18`.
 fn kernel_table(half_life: f64) -> Vec<f32> {
     let entries = (HALVINGS * half_life).ceil().max(1.0) as usize;
     (0..entries).map(|excess| libm::exp2(-(excess as f64) / half_life) as f32).collect()
