@@ -37,6 +37,8 @@ pub struct Settings {
     pub seeds: Vec<u64>,
     /// A small version that shows that the experiment runs: its figures are not the published ones.
     pub quick: bool,
+    /// Trainings on more simulations are left out, where an experiment has several sizes.
+    pub at_most: u64,
 }
 
 /// What an experiment found.

@@ -52,7 +52,8 @@ fn run(settings: &Settings, talk: &mut dyn Talk) -> Result<Findings, ExperimentE
     let mut rows = Vec::new();
     let mut summary = Named(Vec::new());
     let mut means: Vec<(&str, u64, f64)> = Vec::new();
-    for &count in sizes {
+    let sizes = || sizes.iter().copied().filter(|count| *count <= settings.at_most);
+    for count in sizes() {
         talk.stage(&format!("{count} simulations"));
         rows.push(
             Row::new("method", "constant ratio")
@@ -74,7 +75,7 @@ fn run(settings: &Settings, talk: &mut dyn Talk) -> Result<Findings, ExperimentE
     let mean = |name: &str, count: u64| {
         means.iter().find(|(n, c, _)| *n == name && *c == count).map(|(_, _, mean)| *mean)
     };
-    for &count in sizes {
+    for count in sizes() {
         for (key, name) in [("plain", METHODS[0].name), ("alices", METHODS[3].name)] {
             summary.0.push((format!("{key}_{count}"), mean(name, count).into()));
         }

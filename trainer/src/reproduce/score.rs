@@ -54,7 +54,7 @@ fn run(
     talk: &mut dyn Talk,
 ) -> Result<Findings, ExperimentError> {
     let problem = problem::Problem::parse(file, study)?;
-    let design = design::Design::new(settings.quick);
+    let design = design::Design::new(settings.quick, settings.at_most)?;
     talk.stage(&format!("exact likelihood of {} test simulations", design.test));
     let exact = exact::Exact::new(&problem, design.test);
     let mut runs = Vec::new();

@@ -1,5 +1,6 @@
 //! What is trained, and one training judged.
 
+use super::super::ExperimentError;
 use super::exact::Exact;
 use super::problem::{Data, Problem};
 use super::surface::{GRID, Surfaces};
@@ -15,7 +16,7 @@ pub(super) struct Design {
     /// Numbers of parameters of the networks, about.
     parameters: &'static [usize],
     /// Numbers of simulations, with the steps of a training on them.
-    sizes: &'static [(usize, u64)],
+    sizes: Vec<(usize, u64)>,
     /// Sizes at which variants of the method are compared, on the first network.
     ablated: &'static [usize],
 }
@@ -57,21 +58,34 @@ const BATCH: usize = 256;
 const TURN: u64 = 100;
 
 impl Design {
-    pub fn new(quick: bool) -> Design {
-        if quick {
-            return Design {
+    /// Without the sizes above `at_most`.
+    ///
+    /// # Errors
+    /// When that leaves none.
+    pub fn new(quick: bool, at_most: u64) -> Result<Design, ExperimentError> {
+        let mut design = if quick {
+            Design {
                 test: 60,
                 parameters: &[1_000],
-                sizes: &[(300, 200), (1_000, 200)],
+                sizes: vec![(300, 200), (1_000, 200)],
                 ablated: &[],
-            };
+            }
+        } else {
+            Design {
+                test: 500,
+                parameters: &[3_000, 30_000],
+                sizes: vec![(1_000, 1_500), (10_000, 6_000), (100_000, 12_000)],
+                ablated: &[1_000, 10_000],
+            }
+        };
+        let smallest = design.sizes[0].0;
+        design.sizes.retain(|(simulations, _)| *simulations as u64 <= at_most);
+        if design.sizes.is_empty() {
+            return Err(ExperimentError(format!(
+                "the smallest training has {smallest} simulations"
+            )));
         }
-        Design {
-            test: 500,
-            parameters: &[3_000, 30_000],
-            sizes: &[(1_000, 1_500), (10_000, 3_000), (100_000, 6_000)],
-            ablated: &[1_000, 10_000],
-        }
+        Ok(design)
     }
 
     /// All trainings of a seed.
@@ -83,7 +97,7 @@ impl Design {
         talk: &mut dyn Talk,
     ) -> Vec<Run> {
         let mut runs = Vec::new();
-        for &(simulations, steps) in self.sizes {
+        for &(simulations, steps) in &self.sizes {
             talk.stage(&format!("seed {seed}: {simulations} simulations"));
             let data = problem.data(seed, simulations);
             let settings = |weighting| Settings {
