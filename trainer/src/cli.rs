@@ -1,5 +1,6 @@
 //! Arguments, one stage, an exit code. What is computed is computed by the library.
 
+mod compare;
 mod evaluate;
 mod explain;
 mod files;
@@ -7,6 +8,7 @@ mod inspect;
 mod making;
 mod output;
 mod predict;
+mod replay;
 mod report;
 mod reproduce;
 mod run;
@@ -52,7 +54,10 @@ enum Command {
     /// Name the simulations behind an answer, and replay them.
     #[command(after_help = EXIT_CODES)]
     Explain(explain::Arguments),
-    /// Judge an artifact: metrics, baselines, calibration, float against integer.
+    /// Simulate one simulation again from its index, and verify it against the bank.
+    #[command(after_help = EXIT_CODES)]
+    Replay(replay::Arguments),
+    /// Judge an artifact: metrics, baselines, calibration, float against integer; or compare posterior samples.
     #[command(after_help = EXIT_CODES)]
     Evaluate(evaluate::Arguments),
     /// Write one self-contained page about an artifact.
@@ -84,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Predict(arguments) => predict::run(arguments, output),
         Command::Explain(arguments) => explain::run(arguments, output),
+        Command::Replay(arguments) => replay::run(arguments, output),
         Command::Evaluate(arguments) => evaluate::run(arguments, output),
         Command::Report(arguments) => report::run(arguments, output),
         Command::Reproduce(arguments) => reproduce::run(arguments, output),

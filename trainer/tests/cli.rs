@@ -222,12 +222,117 @@ fn explain_replays_exactly() {
 }
 
 #[test]
+fn explain_draws_and_contrasts() {
+    let place = Place::trained();
+    let explain = "explain tiny.sgnn --input data.csv";
+    let document = place.json(&format!("{explain} --row 1 --svg near.svg"));
+    assert_eq!(document["explanations"].as_array().unwrap().len(), 1);
+    assert_eq!(document["explanations"][0]["row"], 1);
+    let svg = String::from_utf8(place.bytes("near.svg")).unwrap();
+    let nearest = document["explanations"][0]["nearest"][0]["index"].to_string();
+    for text in ["<svg", "observed", "what followed", "novelty", &nearest] {
+        assert!(svg.contains(text), "{text}");
+    }
+
+    let document = place.json(&format!("{explain} --row 0 --contrast SEIR --svg contrast.svg"));
+    let contrast = &document["explanations"][0]["contrast"];
+    assert_eq!(contrast["nearest"]["mechanism"], "SEIR");
+    assert_eq!(contrast["against"]["mechanism"], "SIR");
+    let inputs = contrast["inputs"].as_array().unwrap();
+    assert_eq!(inputs.len(), 20);
+    let sum: f64 = inputs.iter().map(|input| input["share"].as_f64().unwrap()).sum();
+    let float = contrast["float_difference"].as_f64().unwrap();
+    assert!((sum - float).abs() < 1e-3 * float.abs().max(1.0), "{sum} {float}");
+    // The device's integers say the same up to rounding.
+    let distance = |near: &str| contrast[near]["squared_distance"].as_f64().unwrap();
+    assert_eq!(contrast["difference"].as_f64().unwrap(), distance("nearest") - distance("against"));
+    let rounding = 0.05 * (distance("nearest") + distance("against")) + 50.0;
+    assert!((float - contrast["difference"].as_f64().unwrap()).abs() < rounding, "{contrast}");
+    assert!(String::from_utf8(place.bytes("contrast.svg")).unwrap().contains("speaks for SEIR"));
+    let text = place.text(&format!("{explain} --row 0 --contrast SEIR"));
+    assert!(text.contains("SIR or SEIR") || text.contains("or SEIR"), "{text}");
+    assert!(
+        text.lines().count() <= 40 && text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+
+    place.fails(&format!("{explain} --svg near.svg"), &["data.csv: 2 windows", "--row"]);
+    place.fails(&format!("{explain} --row 2"), &["data.csv: no row 2", "0 to 1"]);
+    place.fails(&format!("{explain} --contrast SIS"), &["no mechanism `SIS`", "SIR, SEIR"]);
+    place.fails(&format!("{explain} --seed 3"), &["hint: add `--replay`"]);
+}
+
+#[test]
+fn clamped_inputs_are_named() {
+    let place = Place::trained();
+    let row = window(1.2).replacen("6,", "9e12,", 1);
+    place.write("far.csv", csv(&[row]));
+    let warning = "warning: far.csv:3: 1 values lie outside the range of the simulations and were clamped: day_1";
+    for command in ["explain tiny.sgnn --input far.csv", "predict tiny.sgnn --input far.csv"] {
+        let output = place.run(command);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stderr(&output).contains(warning), "{}", stderr(&output));
+    }
+    let document = place.json("explain tiny.sgnn --input far.csv");
+    assert_eq!(document["explanations"][0]["clamped"][0], "day_1");
+}
+
+#[test]
+fn replay_regenerates_and_verifies() {
+    let place = Place::trained();
+    let document = place.json("explain tiny.sgnn --input data.csv --replay -k 1");
+    let near = &document["explanations"][0]["nearest"][0];
+    let index = near["index"].as_u64().unwrap();
+    let replayed = place.json(&format!("replay tiny.sgnn --index {index} --svg one.svg"));
+    assert_eq!((&replayed["index"], &replayed["seed"]), (&near["index"], &1.into()));
+    assert_eq!((&replayed["verified"], &replayed["prototype"]), (&true.into(), &near["prototype"]));
+    assert_eq!(replayed["mechanism"], near["mechanism"]);
+    assert_eq!(replayed["mass"], near["mass"]);
+    assert_eq!(replayed["split"], "training");
+    assert_eq!(replayed["x"], near["replay"]["x"]);
+    assert_eq!(replayed["forecast"].as_array().unwrap().len(), 3);
+    assert_eq!(replayed["theta_units"]["beta"], "1/day");
+    assert!(String::from_utf8(place.bytes("one.svg")).unwrap().contains("before noise"));
+    let text = place.text(&format!("replay tiny.sgnn --index {index}"));
+    assert!(text.contains("verified: prototype") && text.contains("1/day"), "{text}");
+
+    // The same simulation as any other way to simulate it.
+    let other = 1_u64 << 40;
+    let held_out = place.json(&format!("replay tiny.sgnn --index {other}"));
+    assert_eq!((&held_out["verified"], &held_out["split"]), (&false.into(), &"validation".into()));
+    assert_eq!(held_out["prototype"], Value::Null);
+    let output = place.run(&format!("replay tiny.sgnn --index {other}"));
+    assert!(stderr(&output).contains("the bank has no simulation"), "{}", stderr(&output));
+    place.fails(&format!("replay tiny.sgnn --index {}", 1_u64 << 42), &["no simulation", "hint:"]);
+
+    // The float model holds the study; without it the study must be named.
+    std::fs::remove_file(place.path("tiny.float")).unwrap();
+    place.fails(&format!("replay tiny.sgnn --index {index}"), &["tiny.float", "hint:"]);
+    let named = place.json(&format!("replay tiny.sgnn --index {index} --study tiny.toml"));
+    assert_eq!(named["verified"], true);
+}
+
+#[test]
 fn a_replay_that_does_not_verify_is_an_error() {
     let place = Place::trained();
     place.write("other.toml", STUDY.replace("uniform = [0.3, 0.9]", "uniform = [0.4, 0.9]"));
-    let explain = "explain tiny.sgnn --input data.csv --replay";
-    place.fails(&format!("{explain} --study other.toml"), &["does not verify", "simulator"]);
-    place.fails(&format!("{explain} --seed 9"), &["does not verify", "with seed 1"]);
+    let (before, after) = STUDY.split_once("[population]").unwrap();
+    let (_, after) = after.split_once("[network]").unwrap();
+    let foreign = format!("{before}[network]{after}").replace("steps = 20\n", "");
+    place.write("foreign.toml", foreign);
+    let index =
+        place.json("explain tiny.sgnn --input data.csv")["explanations"][0]["nearest"][0]["index"]
+            .as_u64()
+            .unwrap();
+    for command in [
+        &format!("replay tiny.sgnn --index {index}"),
+        "explain tiny.sgnn --input data.csv --replay",
+    ] {
+        let other = ["other.toml: not the study of this artifact", "hint:"];
+        place.fails(&format!("{command} --study other.toml"), &other);
+        place.fails(&format!("{command} --study foreign.toml"), &["foreign.toml: has no [[mech"]);
+        place.fails(&format!("{command} --seed 9"), &["does not verify", "seed 9"]);
+    }
 }
 
 #[test]
@@ -279,7 +384,10 @@ fn simulate_leaves_complete_shards_alone() {
     assert_eq!((&first["written"], &first["num_simulations"]), (&true.into(), &25.into()));
     assert_eq!(place.json(shard)["written"], false);
     place.fails("simulate tiny.toml --out corpus --count 100 --shard 4/4", &["0 to N - 1"]);
-    place.fails("simulate tiny.toml --out corpus --count 99 --shard 0/4", &["simground_count"]);
+    place.fails(
+        "simulate tiny.toml --out corpus --count 99 --shard 0/4",
+        &["the number of simulations"],
+    );
 }
 
 #[test]
@@ -312,6 +420,15 @@ fn train_reads_a_stored_corpus() {
     place.text("train foreign.toml --corpus corpus --out f.sgnn");
     place.fails("run foreign.toml --out g.sgnn", &["foreign.toml", "[[mechanism]]", "--corpus"]);
     place.fails("explain f.sgnn --input data.csv --replay", &["f.sgnn", "foreign corpus"]);
+    let document = place.json("explain f.sgnn --input data.csv");
+    let near = &document["explanations"][0]["nearest"][0];
+    let (index, mechanism) = (&near["index"], near["mechanism"].as_str().unwrap());
+    place.fails(
+        &format!("replay f.sgnn --index {index}"),
+        &["foreign corpus", &format!("simulation {index}"), mechanism, "beta = ", "hint:"],
+    );
+    place
+        .fails("replay f.sgnn --index 123456", &["simulation 123456", "does not have it", "hint:"]);
     place.fails("evaluate f.sgnn", &["f.sgnn", "foreign corpus", "--corpus"]);
     // Missing values in the corpus of a study that refuses them.
     place.write("strict.toml", foreign.replace("\"allow\"", "\"refuse\""));
@@ -444,7 +561,7 @@ fn bad_inputs_are_errors() {
     check("a,b\n1,2\n", &["bad.csv:1: 2 columns", "20 values"]);
     check(&format!("{good}1,2,3\n"), &["bad.csv:4: 3 columns where the header has 20"]);
     check(&good.replace("\n6,", "\nsix,"), &["bad.csv:3: column `day_1`: `six` is not a number"]);
-    check(&good.replace("\n6,", "\n-6,"), &["bad.csv:3: column `day_1`: `-6` is negative"]);
+    check(&good.replace("\n6,", "\n-6,"), &["bad.csv:3: column `day_1`: -6 is negative"]);
     check(&good.replace("\n6,", "\ninf,"), &["bad.csv:3: column `day_1`: `inf` is not finite"]);
     check(&good.replace("day_2,", "day_1,"), &["bad.csv:2: two columns are named `day_1`"]);
     place.fails("predict tiny.sgnn --input absent.csv", &["absent.csv"]);
@@ -592,8 +709,95 @@ fn a_reader_that_leaves_is_no_error() {
 #[test]
 fn help_names_the_exit_codes() {
     let place = Place::new();
-    for command in ["", "run", "simulate", "train", "inspect", "predict", "explain", "evaluate"] {
+    for command in
+        ["", "run", "simulate", "train", "inspect", "predict", "explain", "replay", "evaluate"]
+    {
         let help = place.text(&format!("{command} --help"));
         assert!(help.contains("Exit codes: 0 done, 1 a gate failed, 2 an error."), "{command}");
     }
+}
+
+/// A file that pyarrow wrote; `tests/data/pyarrow/make.py` says how.
+fn pyarrow(name: &str) -> String {
+    format!("{}/tests/data/pyarrow/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn windows_come_from_parquet_too() {
+    let place = Place::trained();
+    let from_csv = place.json("predict tiny.sgnn --input data.csv");
+    for name in ["windows.parquet", "windows-backward.parquet"] {
+        let found = place.json(&format!("predict tiny.sgnn --input {}", pyarrow(name)));
+        assert_eq!(found, from_csv, "{name}");
+    }
+    let explained =
+        place.json(&format!("explain tiny.sgnn --input {}", pyarrow("windows.parquet")));
+    assert_eq!(explained["explanations"].as_array().unwrap().len(), 2);
+    place.fails(
+        &format!("predict tiny.sgnn --input {}", pyarrow("windows-plain.parquet")),
+        &["windows-plain.parquet: column `x` has 19 values a row where the model takes 20"],
+    );
+    place.fails(
+        &format!("predict tiny.sgnn --input {}", pyarrow("samples.parquet")),
+        &["samples.parquet: column `x` is missing; the file has b, a"],
+    );
+}
+
+#[test]
+fn columns_of_another_order_are_found_by_name() {
+    let place = Place::trained();
+    let text = String::from_utf8(place.bytes("data.csv")).unwrap();
+    let backward = text.lines().map(|line| {
+        let cells: Vec<&str> = line.split(',').rev().collect();
+        cells.join(",") + "\n"
+    });
+    place.write("backward.csv", backward.collect::<String>());
+    let found = place.json("predict tiny.sgnn --input backward.csv");
+    assert_eq!(found, place.json("predict tiny.sgnn --input data.csv"));
+    place.write("other.csv", text.replace("day_", "count_"));
+    let output = place.run("predict tiny.sgnn --input other.csv --json");
+    let message = stderr(&output);
+    assert!(message.contains("note: other.csv: columns are taken by position"), "{message}");
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), found);
+}
+
+#[test]
+fn samples_are_compared_with_samples() {
+    let place = Place::new();
+    let compared = |samples: &str, reference: &str| {
+        place.json(&format!(
+            "evaluate {} --against {} --seed 3",
+            pyarrow(samples),
+            pyarrow(reference)
+        ))
+    };
+    let apart = compared("samples.parquet", "reference.parquet");
+    has_keys(&apart, &["c2st", "c2st_folds", "mmd", "mmd_bandwidth", "sliced_wasserstein"]);
+    assert_eq!(apart["parameters"], serde_json::json!(["a", "b"]));
+    let numbers = ["num_samples", "num_reference_samples", "num_compared", "seed"];
+    assert_eq!(numbers.map(|key| apart[key].as_u64().unwrap()), [400, 500, 400, 3]);
+    // A shift of one standard deviation: Phi(1/2), three standard errors of 800 rows and what 640 rows cannot teach.
+    let c2st = apart["c2st"].as_f64().unwrap();
+    assert!((c2st - 0.691).abs() < 0.08, "{c2st}");
+    assert!((apart["sliced_wasserstein"].as_f64().unwrap() - 0.5_f64.sqrt()).abs() < 0.15);
+    let same = compared("reference-theta.parquet", "reference.parquet");
+    assert!(same["sliced_wasserstein"].as_f64().unwrap() < 1e-6);
+    assert!(same["mmd"].as_f64().unwrap() < 0.0, "{same}");
+    let text = place.text(&format!("evaluate {0} --against {0}", pyarrow("samples.parquet")));
+    assert!(text.contains("c2st") && text.contains("400 samples of each file"), "{text}");
+
+    let against = |file: &str| format!("evaluate {} --against {file}", pyarrow("samples.parquet"));
+    place.fails(&against("tiny.toml"), &["tiny.toml: not a readable Parquet file"]);
+    place.fails(&against("none.parquet"), &["none.parquet: No such file"]);
+    place.fails(
+        &against(&pyarrow("windows.parquet")),
+        &["windows.parquet: column `x` holds FixedSizeList", "write a number a row"],
+    );
+    place.fails(
+        &format!("evaluate {}", pyarrow("samples.parquet")),
+        &[
+            "samples.parquet: a Parquet file, not an artifact",
+            "hint: `--against REFERENCE.parquet`",
+        ],
+    );
 }

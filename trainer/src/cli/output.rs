@@ -1,6 +1,6 @@
 //! Data to stdout, talk to stderr, and a reader that has left is no error.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
 use serde::Serialize;
 
@@ -18,10 +18,16 @@ impl Output {
         document: &T,
         text: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        let printed =
-            if self.json { serde_json::to_string_pretty(document)? + "\n" } else { text(document) };
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(printed.as_bytes()).and_then(|()| stdout.flush());
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        // Written as it is made: a document with many samples never lies in memory as a whole.
+        let written = if self.json {
+            serde_json::to_writer_pretty(&mut stdout, document)
+                .map_err(io::Error::from)
+                .and_then(|()| stdout.write_all(b"\n"))
+        } else {
+            stdout.write_all(text(document).as_bytes())
+        };
+        let written = written.and_then(|()| stdout.flush());
         match written {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 anyhow::bail!("stdout: {error}")
@@ -64,6 +70,23 @@ pub use simground_trainer::report::significant;
 /// Text two places to the right.
 pub fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// Each channel of a time-major series as a labeled sparkline, for [`table`].
+pub fn series(
+    label: &str,
+    x: &[f32],
+    channels: &[String],
+    low: f32,
+    high: f32,
+) -> Vec<Vec<String>> {
+    let line = |(at, channel): (usize, &String)| {
+        let values: Vec<f32> = x.iter().skip(at).step_by(channels.len()).copied().collect();
+        let label =
+            if channels.len() > 1 { format!("{label}, {channel}") } else { label.to_owned() };
+        vec![label, sparkline(&values, low, high)]
+    };
+    channels.iter().enumerate().map(line).collect()
 }
 
 /// A series as blocks of eight heights between `low` and `high`; a gap where a value is missing.

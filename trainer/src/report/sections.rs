@@ -5,11 +5,12 @@ use simground_runtime::artifact::{Head, Missing};
 
 use super::plots::{Band, Curve, MODEL, OTHERS, Plot, TRUTH};
 use super::{Subject, significant};
-use crate::artifact::HeadAnswer;
 use crate::evaluation::{self, Answer, LevelCoverage, Metrics};
-use crate::explanation::{self, Explanation, short_hash};
+use crate::explanation::{self, Explanation};
+use crate::head;
 use crate::pipeline::{QUANTIZATION_TOLERANCE, ram_bytes};
-use crate::source::select;
+use crate::replay::{ReplayError, Replayer, short_hash};
+use crate::source::{CorpusOrigin, select};
 
 /// Example forecasts.
 const EXAMPLES: usize = 4;
@@ -75,6 +76,13 @@ pub fn answers(subject: &Subject<'_>) -> Markup {
                         Head::Quantiles { levels, targets, .. } => li {
                             "quantiles " (levels.iter().map(|l| l.to_string()).collect::<Vec<_>>().join(", "))
                             " of " (series(&targets.iter().map(|t| t.series.to_owned()).collect::<Vec<_>>()))
+                        },
+                        Head::Point { .. } => li {
+                            "the posterior mean of " (head::describe(&head).parameter_names())
+                        },
+                        Head::Mixture { components, .. } => li {
+                            "the joint posterior of " (head::describe(&head).parameter_names())
+                            " as a mixture of " (components) " Gaussians: density, moments, quantiles, samples"
                         },
                     }
                 }
@@ -172,6 +180,13 @@ pub fn calibration(subject: &Subject<'_>) -> Markup {
         dots: true,
     };
     let colors = || [MODEL].into_iter().chain(OTHERS).cycle();
+    let joint = Plot {
+        x_label: "level of the region",
+        y_label: "share of truths inside".into(),
+        range: unit.clone(),
+        curves: vec![diagonal.clone(), covered(&calibration.theta, MODEL)],
+        ..Plot::default()
+    };
     let mut curves = vec![diagonal];
     curves.extend(calibration.quantiles.values().zip(colors()).map(|(l, c)| covered(l, c)));
     let coverage = Plot {
@@ -201,6 +216,12 @@ pub fn calibration(subject: &Subject<'_>) -> Markup {
                         }
                     }
                 }
+                @if !calibration.theta.is_empty() {
+                    figure {
+                        (joint.draw("Coverage of the joint posterior's highest-density regions against the diagonal"))
+                        figcaption { "Joint posterior: the share of truths inside the highest-density region of each level." }
+                    }
+                }
             }
         }
     }
@@ -219,10 +240,10 @@ pub fn forecasts(subject: &Subject<'_>) -> Markup {
     let mut levels: Vec<f32> = Vec::new();
     let mut position = 0;
     for head in &subject.float_model.heads {
-        let HeadAnswer::Quantiles { levels: own, targets } = head else { continue };
-        for target in targets {
-            if target.series == name && (levels.is_empty() || levels == *own) {
-                levels.clone_from(own);
+        let head::Head::Quantiles(head) = head else { continue };
+        for target in &head.targets {
+            if target.series == name && (levels.is_empty() || levels == head.levels) {
+                levels.clone_from(&head.levels);
                 steps.push(position);
             }
             position += 1;
@@ -351,18 +372,21 @@ pub fn attribution(subject: &Subject<'_>) -> Markup {
 }
 
 fn replays(subject: &Subject<'_>, explanation: &Explanation) -> Markup {
-    let Some(simulator) = subject.study.simulator() else {
-        return html! { p.soft { "The simulations of a foreign corpus cannot be replayed here." } };
-    };
-    let hash = subject.study.simulator_hash();
+    let foreign =
+        html! { p.soft { "The simulations of a foreign corpus cannot be replayed here." } };
     let of_study = subject.model.manifest().provenance.seed;
-    let seed = subject.float_model.corpus_seed.unwrap_or(of_study);
+    let Some(seed) = subject.float_model.corpus.seed(of_study) else { return foreign };
+    let replayer = match Replayer::new(subject.model, subject.study, seed) {
+        Ok(replayer) => replayer,
+        Err(ReplayError::NothingToSimulate { .. }) => return foreign,
+        Err(error) => return html! { p.bad { (error.to_string()) } },
+    };
     let points = |x: &[f32]| -> Vec<(f64, f64)> {
         x.iter().enumerate().map(|(at, x)| ((at + 1) as f64, f64::from(*x))).collect()
     };
     let mut curves = Vec::new();
     for (near, color) in explanation.nearest.iter().zip(OTHERS) {
-        match explanation::replay(subject.model, &simulator, &hash, seed, near) {
+        match replayer.prototype(near.prototype) {
             Ok(replay) => {
                 curves.push(Curve { points: points(&replay.x), color, width: 1, dots: false });
             }
@@ -448,7 +472,7 @@ pub fn provenance(subject: &Subject<'_>) -> Markup {
                 tr { td { "corpus of the bank" } td.wrap { code { (short_hash(provenance.corpus_hash)) } } }
                 tr { td { "float model" } td.wrap { code { (short_hash(provenance.float_hash)) } } }
                 tr { td { "seed" } td.wrap { (provenance.seed) } }
-                @if let Some(seed) = subject.float_model.corpus_seed {
+                @if let CorpusOrigin::Stored { seed } = subject.float_model.corpus {
                     tr { td { "seed of the stored corpus" } td.wrap { (seed) } }
                 }
                 tr { td { "simulations in training" } td.wrap { (provenance.num_simulations) } }

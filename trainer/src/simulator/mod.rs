@@ -16,7 +16,7 @@ mod kind;
 mod mechanism;
 mod observation;
 mod random_field;
-mod sampling;
+pub(crate) mod sampling;
 mod seair;
 mod seir;
 mod sir;
@@ -89,6 +89,16 @@ impl Split {
     pub fn first(self, count: u64) -> Range<u64> {
         assert!(count <= 1 << Self::BITS, "a split has 2^40 simulations, not {count}");
         self.base()..self.base() + count
+    }
+
+    /// What its simulations are for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "training",
+            Split::Validation => "validation",
+            Split::Calibration => "calibration",
+            Split::Test => "test",
+        }
     }
 
     /// The split to which an index belongs.
