@@ -56,7 +56,7 @@ impl Activation {
 
 #[inline]
 fn ramp(z: f32) -> f32 {
-    (0.5 * z + 0.5).max(0.0).min(1.0)
+    (0.5 * z + 0.5).clamp(0.0, 1.0)
 }
 
 #[inline]
