@@ -1,6 +1,10 @@
 //! Samples of a posterior in Parquet: a column of numbers for each parameter, or one column `theta` of lists.
 
+mod writing;
+
 use std::path::{Path, PathBuf};
+
+pub use writing::{ROW, generator, write_samples};
 
 use crate::corpus::entry_names;
 use crate::parquet_file::{Absent, ParquetFile, ParquetFileError};

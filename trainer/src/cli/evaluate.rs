@@ -14,6 +14,7 @@ use simground_trainer::parquet_file;
 use simground_trainer::pipeline::{self, Evaluation, TEST_SIMULATIONS};
 use simground_trainer::simulator::Split;
 use simground_trainer::source::CorpusOrigin;
+use simground_trainer::study::Study;
 
 use super::output::{say, significant, table};
 use super::{Output, Verdict, compare, files, making};
@@ -111,7 +112,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let float_model = files::float_model(&model, path)?;
     let seed = arguments.seed.unwrap_or(model.manifest().provenance.seed);
     let (corpus, seed) = match &arguments.corpus {
-        Some(dir) => (stored(dir)?, None),
+        Some(dir) => (stored(dir, &files::study_of(&float_model)?)?, None),
         None => (simulated(&float_model, path, seed, arguments.count)?, Some(seed)),
     };
     let evaluation = pipeline::evaluate(&model, &float_model, &corpus);
@@ -172,9 +173,9 @@ fn warn_of_training_rows(model: &Model<'_>, float_model: &FloatModel, corpus: &C
     }
 }
 
-/// A stored corpus.
-pub fn stored(dir: &Path) -> anyhow::Result<Corpus> {
-    let corpus = Corpus::read(dir)?;
+/// A stored corpus, held to the supports that the study declares.
+pub fn stored(dir: &Path, study: &Study) -> anyhow::Result<Corpus> {
+    let corpus = Corpus::read_declared(dir, &study.parameters)?;
     if corpus.is_empty() {
         bail!("{}: the corpus has no simulation", dir.display());
     }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::description::Description;
-use super::{Corpus, CorpusError, Schema};
+use super::{Corpus, CorpusError, Parameter, Schema};
 use crate::parquet_file::{self, Absent, Batch, Batches, ParquetFile, ParquetFileError};
+use crate::study::DeclaredParameter;
 
 /// Key of the seed that simulated a file, in files that this crate wrote.
 pub(super) const SEED_KEY: &str = "simground_seed";
@@ -72,6 +73,34 @@ impl Reader {
         &self.schema
     }
 
+    /// Adds what a study declares of the parameters; every value of theta is then held to its support.
+    ///
+    /// # Errors
+    /// [`CorpusError::File`] for a parameter that the corpus does not have.
+    pub fn declare(&mut self, parameters: &[DeclaredParameter]) -> Result<(), CorpusError> {
+        let schema = Arc::make_mut(&mut self.schema);
+        for declared in parameters {
+            let Some(at) = schema.theta.iter().position(|p| p.name == declared.name) else {
+                let known: Vec<&str> = schema.theta.iter().map(|p| p.name.as_str()).collect();
+                let problem = format!(
+                    "has no entry `{}`, which [parameters] of the study declares; it has {}",
+                    declared.name,
+                    known.join(", ")
+                );
+                return Err(self.files[0].column_error("theta", problem).into());
+            };
+            let parameter = &mut schema.theta[at];
+            parameter.lower = declared.low;
+            parameter.upper = declared.high;
+            parameter.unit.clone_from(&declared.unit);
+            if !self.has_target {
+                schema.targets[at].lower = declared.low;
+                schema.targets[at].upper = declared.high;
+            }
+        }
+        Ok(())
+    }
+
     /// Number of simulations in all files.
     pub fn num_simulations(&self) -> u64 {
         self.files.iter().map(ParquetFile::num_rows).sum()
@@ -106,6 +135,7 @@ impl Reader {
         // Where theta is the target there is nothing to learn from an absent entry.
         let absent = if self.has_target { Absent::Null } else { Absent::Never };
         let theta = needed("theta", schema.d_theta(), absent)?;
+        check_supports(batch, &theta, &schema.theta)?;
         let target = if self.has_target {
             needed("target", schema.d_target(), Absent::Never)?
         } else {
@@ -206,6 +236,28 @@ fn observe_mechanisms(
             }
             Ok(())
         })?;
+    }
+    Ok(())
+}
+
+/// Holds every parameter to its support, where that is known.
+fn check_supports(
+    batch: &Batch,
+    theta: &[f32],
+    parameters: &[Parameter],
+) -> Result<(), ParquetFileError> {
+    for (row, values) in theta.chunks_exact(parameters.len()).enumerate() {
+        for (at, (value, parameter)) in values.iter().zip(parameters).enumerate() {
+            let low = parameter.lower.unwrap_or(f32::NEG_INFINITY);
+            let high = parameter.upper.unwrap_or(f32::INFINITY);
+            if *value < low || *value > high {
+                let problem = format!(
+                    "entry {at} (`{}`) is {value}, outside its support of {low} to {high}\nhint: correct the bounds under [parameters] of the study, or the simulator",
+                    parameter.name
+                );
+                return Err(batch.cell_error(row, "theta", problem));
+            }
+        }
     }
     Ok(())
 }
