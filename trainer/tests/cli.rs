@@ -462,7 +462,7 @@ fn reproduce_lists_and_runs_experiments() {
     assert!(summary["data_equivalence"].as_f64().unwrap() > 0.0, "{document}");
     let rows = document["rows"].as_array().unwrap();
     let figure = |method: &str, column: &str| {
-        rows.iter().filter(|row| row["method"] == method).last().unwrap()[column].as_f64().unwrap()
+        rows.iter().rfind(|row| row["method"] == method).unwrap()[column].as_f64().unwrap()
     };
     for method in ["plain", "augmented"] {
         assert!(figure(method, "bce") < figure("constant ratio", "bce"), "{document}");
