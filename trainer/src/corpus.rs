@@ -2,7 +2,10 @@
 //!
 //! Whoever holds a [`Corpus`] holds consistent widths, finite numbers wherever they must be, and names for everything.
 
-mod parquet;
+mod description;
+mod error;
+mod reader;
+mod record;
 mod shard;
 
 use std::ops::Range;
@@ -10,7 +13,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use parquet::{CorpusError, Reader, simulation_seed};
+pub(crate) use description::names as entry_names;
+pub use error::CorpusError;
+pub use reader::{Reader, simulation_seed};
 pub use shard::{ShardError, ShardOutcome, shard_range, write_shard};
 
 use crate::study::{DeclaredParameter, Study};

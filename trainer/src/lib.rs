@@ -7,6 +7,7 @@
 //! [`pipeline`] walks the whole way; every other module is one stage and knows only the type that its left neighbor hands over.
 
 pub mod artifact;
+pub mod comparison;
 pub mod contrast;
 pub mod corpus;
 pub mod embedding;
@@ -17,6 +18,7 @@ pub mod head;
 pub mod input_table;
 pub mod named;
 pub mod network;
+pub mod parquet_file;
 pub mod picture;
 pub mod pipeline;
 pub mod posterior_calibration;

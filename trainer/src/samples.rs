@@ -1,82 +1,120 @@
-//! Posterior samples into a Parquet file: a `float32` column for each parameter, in memory of fixed size.
+//! Samples of a posterior in Parquet: a column of numbers for each parameter, or one column `theta` of lists.
 
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
+mod writing;
 
-use arrow_array::{ArrayRef, Float32Array, RecordBatch, UInt64Array};
-use arrow_schema::{DataType, Field, Schema};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use std::path::{Path, PathBuf};
 
-use crate::artifact::replace_file_by;
+pub use writing::{ROW, generator, write_samples};
 
-/// Name of the column that tells the windows apart.
-pub const ROW: &str = "row";
-/// Samples in memory at a time.
-const CHUNK: usize = 65_536;
+use crate::corpus::entry_names;
+use crate::parquet_file::{Absent, ParquetFile, ParquetFileError};
 
-/// The generator of one window's samples: a stream of its own under the seed.
-pub fn generator(seed: u64, row: usize) -> ChaCha8Rng {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    generator.set_stream(row as u64);
-    generator
+/// Column of lists that holds all parameters at once.
+const THETA: &str = "theta";
+/// Prefix of the columns in which pandas stores the labels of rows.
+const PANDAS_INDEX: &str = "__index_level_";
+
+/// Samples read from a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples {
+    /// The file.
+    pub path: PathBuf,
+    /// Names of the parameters.
+    pub names: Vec<String>,
+    /// `[num_samples, names]`; finite.
+    pub values: Vec<f32>,
 }
 
-/// Writes `count` samples for each of `windows` windows; with more than one a column [`ROW`] says which.
-///
-/// `draw` fills a buffer of whole samples, `[n, names]`, of one window; it is called for the windows in order, and for one window until all
-/// its samples are drawn. The file appears whole or not at all.
-///
-/// # Errors
-///
-/// The system's reason, with the path.
-pub fn write_samples(
-    path: &Path,
-    names: &[String],
-    windows: usize,
-    count: u64,
-    mut draw: impl FnMut(usize, &mut [f32]),
-) -> io::Result<()> {
-    let several = windows > 1;
-    let row = several.then(|| Field::new(ROW, DataType::UInt64, false));
-    let columns = names.iter().map(|name| Field::new(name, DataType::Float32, false));
-    let schema = Arc::new(Schema::new(row.into_iter().chain(columns).collect::<Vec<_>>()));
-    replace_file_by(path, |file| {
-        let level = ZstdLevel::try_new(1).map_err(io::Error::other)?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
-            .set_dictionary_enabled(false)
-            .set_max_row_group_row_count(Some(CHUNK))
-            .build();
-        let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))?;
-        for window in 0..windows {
-            let mut left = count;
-            while left > 0 {
-                let n = left.min(CHUNK as u64);
-                left -= n;
-                let n = n as usize;
-                let mut samples = vec![0.0; n * names.len()];
-                draw(window, &mut samples);
-                let row = several
-                    .then(|| -> ArrayRef { Arc::new(UInt64Array::from(vec![window as u64; n])) });
-                let column = |at: usize| -> ArrayRef {
-                    let values = samples.iter().skip(at).step_by(names.len()).copied();
-                    Arc::new(Float32Array::from_iter_values(values))
-                };
-                let columns = row.into_iter().chain((0..names.len()).map(column)).collect();
-                let batch = RecordBatch::try_new(Arc::clone(&schema), columns);
-                writer.write(&batch.map_err(io::Error::other)?)?;
+/// Why a file holds no samples, or samples of something else.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SamplesError {
+    /// A column or a value is not as it must be.
+    #[error(transparent)]
+    File(#[from] ParquetFileError),
+    /// No samples.
+    #[error("{}: no rows; a sample a row is needed", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two files hold samples of different parameters.
+    #[error("{}: samples of {found}, but {} holds {expected}\nhint: name the columns of both files after the same parameters", .path.display(), .reference.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Its parameters.
+        found: String,
+        /// The other file.
+        reference: PathBuf,
+        /// The other's parameters.
+        expected: String,
+    },
+}
+
+impl Samples {
+    /// Reads a file whole.
+    ///
+    /// # Errors
+    ///
+    /// [`SamplesError`] names file, row and column.
+    pub fn read(path: impl AsRef<Path>) -> Result<Samples, SamplesError> {
+        let file = ParquetFile::open(path)?;
+        let path = file.path().to_owned();
+        let Some(first) = file.first_row()? else { return Err(SamplesError::Empty { path }) };
+        if file.has(THETA) && !first.holds_numbers(THETA) {
+            let width = first.width(THETA)?;
+            let mut values = Vec::new();
+            for batch in file.batches(Some(&[THETA]))? {
+                values.extend(batch?.matrix(THETA, width, Absent::Never)?.unwrap_or_default());
             }
-            // Many windows of few samples share a group; what is buffered stays bounded.
-            if writer.in_progress_size() > 4 * CHUNK * (names.len() + 2) {
-                writer.flush()?;
-            }
+            return Ok(Samples { path, names: entry_names(&file, THETA, width)?, values });
         }
-        writer.close()?;
-        Ok(())
-    })
+        let names: Vec<String> = file
+            .columns()
+            .filter(|name| !name.starts_with(PANDAS_INDEX))
+            .map(str::to_owned)
+            .collect();
+        let mut values = Vec::new();
+        for batch in file.batches(None)? {
+            let batch = batch?;
+            let columns = names
+                .iter()
+                .map(|name| Ok(batch.numbers(name)?.ok_or_else(|| file.missing_column(name))?));
+            let columns = columns.collect::<Result<Vec<_>, SamplesError>>()?;
+            values.extend((0..batch.len()).flat_map(|row| columns.iter().map(move |c| c[row])));
+        }
+        Ok(Samples { path, names, values })
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.names.len().max(1)
+    }
+
+    /// Whether there is none; a file that was read has one at least.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The same samples with their parameters in the order of `reference`.
+    ///
+    /// # Errors
+    ///
+    /// [`SamplesError::Mismatch`] unless both have the same parameters.
+    pub fn in_order_of(&self, reference: &Samples) -> Result<Samples, SamplesError> {
+        let position = |name: &String| self.names.iter().position(|own| own == name);
+        let order: Option<Vec<usize>> = reference.names.iter().map(position).collect();
+        let Some(order) = order.filter(|order| order.len() == self.names.len()) else {
+            return Err(SamplesError::Mismatch {
+                path: self.path.clone(),
+                found: self.names.join(", "),
+                reference: reference.path.clone(),
+                expected: reference.names.join(", "),
+            });
+        };
+        let rows = self.values.chunks_exact(self.names.len());
+        let values = rows.flat_map(|row| order.iter().map(|&at| row[at])).collect();
+        Ok(Samples { path: self.path.clone(), names: reference.names.clone(), values })
+    }
 }

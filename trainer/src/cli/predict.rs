@@ -1,4 +1,4 @@
-//! `simground predict`: answers to windows in a CSV file, by the integer runtime.
+//! `simground predict`: answers to windows in a file, by the integer runtime.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeSeq, Serializer};
 use simground_runtime::artifact::{Head, Manifest};
 use simground_runtime::{Inference, MixturePosterior, Model};
 use simground_trainer::explanation::{self, novelty_words};
-use simground_trainer::input_table::{Expectation, InputTable};
+use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
 use simground_trainer::samples::{ROW, generator, write_samples};
 
@@ -24,9 +24,9 @@ const MARGINAL_LEVELS: [f32; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 pub struct Arguments {
     /// The artifact.
     artifact: PathBuf,
-    /// Windows in CSV: a header with a name per column, one window a row, time-major; an empty cell, NA or NaN is a missing
-    /// value.
-    #[arg(long, value_name = "DATA.csv")]
+    /// Windows, one a row, time-major. CSV: a header with a name per column, matched by name where the header has the names of
+    /// the corpus; an empty cell, NA or NaN is a missing value. Parquet: a column `x` of lists.
+    #[arg(long, value_name = "DATA")]
     input: PathBuf,
     /// Draw this many samples of theta for each window from the joint posterior; with `--json` into the document, with `--out`
     /// into a file.
@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     if arguments.samples.is_some() {
         check_samples(arguments, &model, output)?;
     }
-    let input = InputTable::read(&arguments.input, &Expectation::of(&model))?;
+    let input = files::windows(&arguments.input, &model, &arguments.artifact)?;
     if let (Some(out), Some(count)) = (&arguments.out, arguments.samples) {
         write(out, &model, &input, count, arguments.seed)?;
     }
@@ -58,16 +58,16 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         seed: arguments.seed,
     };
     output.print(&document, document_text)?;
-    for (window, line) in input.windows().zip(&input.lines) {
+    for (row, window) in input.windows().enumerate() {
         let clamped = explanation::clamped(&model, window);
         let names: Vec<String> = clamped.iter().map(|at| input.columns[*at].clone()).collect();
-        warn_of_clamped(&arguments.input, *line, &names);
+        warn_of_clamped(&input.place(row), &names);
     }
     Ok(Verdict::Passed)
 }
 
 /// Warns of values that no simulation came near to, by the names of their columns.
-pub fn warn_of_clamped(input: &Path, line: u64, clamped: &[String]) {
+pub fn warn_of_clamped(place: &str, clamped: &[String]) {
     /// Names in one warning.
     const NAMED: usize = 8;
     if clamped.is_empty() {
@@ -75,8 +75,7 @@ pub fn warn_of_clamped(input: &Path, line: u64, clamped: &[String]) {
     }
     let more = if clamped.len() > NAMED { ", ..." } else { "" };
     say(&format!(
-        "warning: {}:{line}: {} values lie outside the range of the simulations and were clamped: {}{more}",
-        input.display(),
+        "warning: {place}: {} values lie outside the range of the simulations and were clamped: {}{more}",
         clamped.len(),
         clamped[..clamped.len().min(NAMED)].join(", "),
     ));

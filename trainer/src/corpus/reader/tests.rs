@@ -1,5 +1,10 @@
-use arrow_array::types::Int8Type;
-use arrow_array::{DictionaryArray, Float64Array, Int32Array, LargeListArray, ListArray};
+use std::fs::File;
+
+use arrow_array::types::{Float32Type, Float64Type, Int8Type};
+use arrow_array::{
+    ArrayRef, DictionaryArray, FixedSizeListArray, Float64Array, Int32Array, LargeListArray,
+    ListArray, RecordBatch, StringArray,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -169,7 +174,7 @@ fn every_fault_is_told_with_file_row_and_column() {
     refused(&path, "row 2, column `theta`: entry 0 is NaN");
     // Beyond float32, though finite as float64.
     write(&path, vec![("x", x()), ("theta", doubles(rows([[0.1], [1e300], [0.2]])))], &[]);
-    refused(&path, "row 1, column `theta`: entry 0 is inf");
+    refused(&path, "row 1, column `theta`: entry 0 is 1e300, beyond float32");
     let mut absent = rows(THETA);
     absent[0] = Some(vec![None]);
     write(&path, vec![("x", x()), ("theta", doubles(absent))], &[]);
