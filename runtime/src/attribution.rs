@@ -218,6 +218,18 @@ fn float_u128(x: u128) -> f32 {
 }
 
 impl Model<'_> {
+    /// Index in the corpus of the simulation behind a prototype.
+    pub fn prototype_index(&self, prototype: u32) -> Option<u64> {
+        let bank = self.manifest.bank.as_ref()?;
+        column(self.section(bank.indices), usize::try_from(prototype).ok()?).map(u64::from_le_bytes)
+    }
+
+    /// Position in the manifest of the mechanism of a prototype.
+    pub fn prototype_mechanism(&self, prototype: u32) -> Option<u8> {
+        let bank = self.manifest.bank.as_ref()?;
+        self.section(bank.mechanisms).get(usize::try_from(prototype).ok()?).copied()
+    }
+
     /// Parameter `theta` of prototype `prototype` in its unit; `None` where its mechanism has no such parameter.
     ///
     /// Within 1/131,068 of the parameter's range; replaying the simulation gives it exactly.

@@ -7,7 +7,9 @@ mod inspect;
 mod making;
 mod output;
 mod predict;
+mod replay;
 mod report;
+mod reproduce;
 mod run;
 mod simulate;
 mod train;
@@ -51,12 +53,18 @@ enum Command {
     /// Name the simulations behind an answer, and replay them.
     #[command(after_help = EXIT_CODES)]
     Explain(explain::Arguments),
+    /// Simulate one simulation again from its index, and verify it against the bank.
+    #[command(after_help = EXIT_CODES)]
+    Replay(replay::Arguments),
     /// Judge an artifact: metrics, baselines, calibration, float against integer.
     #[command(after_help = EXIT_CODES)]
     Evaluate(evaluate::Arguments),
     /// Write one self-contained page about an artifact.
     #[command(after_help = EXIT_CODES)]
     Report(report::Arguments),
+    /// Run a published experiment again, with its baselines.
+    #[command(after_help = EXIT_CODES)]
+    Reproduce(reproduce::Arguments),
 }
 
 /// What a command that did its work says with its exit code.
@@ -80,8 +88,10 @@ pub fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Predict(arguments) => predict::run(arguments, output),
         Command::Explain(arguments) => explain::run(arguments, output),
+        Command::Replay(arguments) => replay::run(arguments, output),
         Command::Evaluate(arguments) => evaluate::run(arguments, output),
         Command::Report(arguments) => report::run(arguments, output),
+        Command::Reproduce(arguments) => reproduce::run(arguments, output),
     };
     match verdict {
         Ok(Verdict::Passed) => ExitCode::SUCCESS,

@@ -1,14 +1,10 @@
-//! Which simulations an answer comes from, and the simulations themselves, regenerated and verified.
-//!
-//! The attribution is the integer runtime's. A replay counts only if the regenerated series has exactly the embedding, and the
-//! parameters exactly the codes, that the artifact stores: then the simulation that is shown is the one that the device named.
+//! Which simulations an answer comes from: the integer runtime's attribution, with names and units.
 
 use serde::Serialize;
-use simground_runtime::{Model, Nearest};
+use simground_runtime::{Model, kernel_weight};
 
-use crate::artifact::{ThetaRange, theta_code};
 use crate::named::Named;
-use crate::simulator::{SIMULATOR_VERSION, Simulator};
+use crate::replay::Replayed;
 
 /// Most simulations that an explanation names.
 pub const MAX_NEAREST: usize = 32;
@@ -66,36 +62,6 @@ pub struct NearSimulation {
     pub replay: Option<Replayed>,
 }
 
-/// A prototype regenerated.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Replayed {
-    /// Its series; missing values are `null` in JSON.
-    pub x: Vec<f32>,
-    /// What was observed after it.
-    pub forecast: Vec<f32>,
-    /// Its parameters.
-    pub theta: Named<f32>,
-    /// Whether embedding and parameters equal the bank's; anything else is a [`ReplayError`].
-    pub verified: bool,
-}
-
-/// A regenerated simulation is not the stored one.
-#[derive(Debug, thiserror::Error, PartialEq)]
-#[error(
-    "simulation {index} does not verify: its {what} differs from the bank's\nhint: the artifact was made by simground {trainer} from simulator {simulator_hash} with seed {seed}; this is simulator {here_hash}, version {SIMULATOR_VERSION}{corpus}"
-)]
-pub struct ReplayError {
-    /// Index of the simulation.
-    pub index: u64,
-    /// What differs.
-    pub what: &'static str,
-    trainer: String,
-    simulator_hash: String,
-    seed: u64,
-    here_hash: String,
-    corpus: &'static str,
-}
-
 /// Explains the answer to one window by the `k` nearest simulations; `None` for a model without a bank.
 ///
 /// # Panics
@@ -130,30 +96,91 @@ pub fn explain(model: &Model<'_>, window: &[f32], k: usize) -> Option<Explanatio
             .nearest
             .iter()
             .take(k)
-            .map(|near| near_simulation(model, near))
+            .map(|near| {
+                NearSimulation::new(model, near.prototype, near.squared_distance, near.weight)
+            })
             .collect(),
     })
 }
 
-fn near_simulation(model: &Model<'_>, near: &Nearest) -> NearSimulation {
-    let manifest = model.manifest();
-    let mechanism = manifest.mechanisms.at(usize::from(near.mechanism)).unwrap_or_default();
-    let mass = model.prototype_mass(near.prototype).unwrap_or(0);
-    let parameters = manifest.bank.iter().flat_map(|bank| bank.theta.iter().enumerate());
-    let theta = parameters.filter_map(|(at, theta)| {
-        Some((theta.name.to_owned(), model.prototype_theta(near.prototype, at)?))
-    });
-    NearSimulation {
-        prototype: near.prototype,
-        index: near.index,
-        mechanism: mechanism.to_owned(),
-        squared_distance: near.squared_distance,
-        distance: (near.squared_distance as f32).sqrt(),
-        mass: f32::from(mass) / 65_536.0,
-        weight: near.weight,
-        theta: theta.collect(),
-        replay: None,
+impl NearSimulation {
+    fn new(model: &Model<'_>, prototype: u32, squared_distance: u32, weight: f32) -> Self {
+        let manifest = model.manifest();
+        let mechanism = model.prototype_mechanism(prototype).map_or(usize::MAX, usize::from);
+        let mass = model.prototype_mass(prototype).unwrap_or(0);
+        let parameters = manifest.bank.iter().flat_map(|bank| bank.theta.iter().enumerate());
+        let theta = parameters.filter_map(|(at, theta)| {
+            Some((theta.name.to_owned(), model.prototype_theta(prototype, at)?))
+        });
+        NearSimulation {
+            prototype,
+            index: model.prototype_index(prototype).unwrap_or_default(),
+            mechanism: manifest.mechanisms.at(mechanism).unwrap_or_default().to_owned(),
+            squared_distance,
+            distance: (squared_distance as f32).sqrt(),
+            mass: f32::from(mass) / 65_536.0,
+            weight,
+            theta: theta.collect(),
+            replay: None,
+        }
     }
+}
+
+/// The simulation of the bank nearest to a window among those whose mechanism passes `of`; of equally near ones the first.
+///
+/// # Panics
+///
+/// If the window is not as wide as the model's.
+pub fn nearest_of(
+    model: &Model<'_>,
+    window: &[f32],
+    of: impl Fn(&str) -> bool,
+) -> Option<NearSimulation> {
+    let manifest = model.manifest();
+    let bank = manifest.bank.as_ref()?;
+    let mut scratch = vec![0; model.scratch_words()];
+    let inference = model.infer(window, &mut scratch).expect("a window of the model's width");
+    let squared_distance = |prototype: u32| {
+        let stored = model.prototype_vector(prototype)?;
+        let differences =
+            stored.zip(inference.embedding()).map(|(p, q)| i32::from(p) - i32::from(*q));
+        Some(differences.map(|difference| difference.pow(2) as u32).sum())
+    };
+    let distances: Vec<u32> = (0..bank.prototypes).filter_map(squared_distance).collect();
+    let least = distances.iter().copied().min()?;
+    let weight = |prototype: usize| {
+        let mass = model.prototype_mass(prototype as u32).unwrap_or(0);
+        f64::from(kernel_weight(distances[prototype] - least, bank.decay)) * f64::from(mass)
+    };
+    let total: f64 = (0..distances.len()).map(weight).sum();
+    let passes = |prototype: &usize| {
+        let mechanism = model.prototype_mechanism(*prototype as u32)?;
+        manifest.mechanisms.at(usize::from(mechanism)).map(&of)
+    };
+    let chosen = (0..distances.len()).filter(|at| passes(at) == Some(true));
+    let at = chosen.min_by_key(|at| distances[*at])?;
+    Some(NearSimulation::new(model, at as u32, distances[at], (weight(at) / total) as f32))
+}
+
+/// Positions of the values of a window that lie outside the range of the simulations, and so are clamped.
+///
+/// # Panics
+///
+/// If the window is not as wide as the model's.
+pub fn clamped(model: &Model<'_>, window: &[f32]) -> Vec<usize> {
+    assert_eq!(window.len(), model.d_values(), "a window of the model's width");
+    let mut quantized = vec![0; model.padded_input()];
+    if model.quantize_input(window, &mut quantized).clamped == 0 {
+        return Vec::new();
+    }
+    let mut alone = vec![f32::NAN; window.len()];
+    let mut is_clamped = |at: &usize| {
+        alone[*at] = window[*at];
+        let report = model.quantize_input(&alone, &mut quantized);
+        alone[*at] = f32::NAN;
+        report.clamped > 0
+    };
+    (0..window.len()).filter(|at| is_clamped(at)).collect()
 }
 
 /// What a p-value says about an observation.
@@ -175,72 +202,4 @@ pub fn novelty_words(novelty: f32) -> String {
         );
     }
     format!("closer to its nearest simulation than {percent:.0} % of held-out simulations")
-}
-
-/// Regenerates a prototype and verifies it against what the artifact stores.
-///
-/// # Errors
-///
-/// [`ReplayError`] when embedding or parameters are not exactly the stored ones.
-pub fn replay(
-    model: &Model<'_>,
-    simulator: &Simulator,
-    simulator_hash: &[u8],
-    seed: u64,
-    near: &NearSimulation,
-) -> Result<Replayed, ReplayError> {
-    let provenance = &model.manifest().provenance;
-    let same_simulator = provenance.simulator_hash == simulator_hash;
-    let fail = |what| {
-        Err(ReplayError {
-            index: near.index,
-            what,
-            trainer: provenance.trainer.to_owned(),
-            simulator_hash: short_hash(provenance.simulator_hash),
-            seed: provenance.seed,
-            here_hash: short_hash(simulator_hash),
-            corpus: if same_simulator && seed == provenance.seed {
-                "; a corpus that was stored with another seed needs `--seed`"
-            } else {
-                ""
-            },
-        })
-    };
-    let replayed = simulator.replay(seed, near.index);
-    if replayed.x.len() != model.d_values() {
-        return fail("window");
-    }
-    let mechanism = model.manifest().mechanisms.iter().nth(replayed.mechanism);
-    if mechanism != Some(near.mechanism.as_str()) {
-        return fail("mechanism");
-    }
-    let mut scratch = vec![0; model.scratch_words()];
-    let inference = model.infer(&replayed.x, &mut scratch).expect("the width was compared");
-    let here = inference.embedding().iter().map(|&q| crate::prototypes::on_grid(q));
-    if !model.prototype_vector(near.prototype).is_some_and(|stored| stored.eq(here)) {
-        return fail("embedding");
-    }
-    let parameters = model.manifest().bank.iter().flat_map(|bank| bank.theta.iter());
-    let mut theta = Named::default();
-    for (at, parameter) in parameters.enumerate() {
-        let value = replayed.theta.get(at).map_or(f32::NAN, |value| *value as f32);
-        let range = ThetaRange {
-            name: String::new(),
-            unit: String::new(),
-            low: parameter.low,
-            high: parameter.high,
-        };
-        if model.prototype_theta_code(near.prototype, at) != Some(theta_code(value, &range)) {
-            return fail("parameters");
-        }
-        if !value.is_nan() {
-            theta.0.push((parameter.name.to_owned(), value));
-        }
-    }
-    Ok(Replayed { x: replayed.x, forecast: replayed.forecast, theta, verified: true })
-}
-
-/// The first bytes of a hash, for people.
-pub fn short_hash(hash: &[u8]) -> String {
-    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 use crate::artifact::HeadAnswer;
 use crate::corpus::Schema;
 use crate::evaluation::Answer;
-use crate::network::FloatNetwork;
+use crate::network::{Dense, FloatNetwork};
+use crate::source::CorpusOrigin;
 use crate::standardization::InputScaling;
 
 /// First bytes of a float model.
-const MAGIC: &[u8; 8] = b"SGFLOAT2";
+const MAGIC: &[u8; 8] = b"SGFLOAT3";
 
 /// Scaling, weights and study of a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,8 +24,8 @@ pub struct FloatModel {
     pub study: String,
     /// The study's file, as errors name it.
     pub study_file: String,
-    /// Seed that the stored corpus was simulated with, where it was trained on one of ours: it may be another than the study's.
-    pub corpus_seed: Option<u64>,
+    /// What the indices of the simulations that trained it refer to.
+    pub corpus: CorpusOrigin,
     /// Names and supports of what it was trained on.
     pub schema: Schema,
     /// Input transform.
@@ -33,6 +34,8 @@ pub struct FloatModel {
     pub heads: Vec<HeadAnswer>,
     /// Weights, posterior calibration folded into the heads.
     pub network: FloatNetwork,
+    /// From the last hidden layer to grid units of the bank.
+    pub embedding: Dense,
 }
 
 /// A float model cannot be read.
@@ -103,6 +106,7 @@ impl FloatModel {
         let body = bytes.strip_prefix(MAGIC).ok_or_else(undecodable)?;
         let model: FloatModel = postcard::from_bytes(body).map_err(|_| undecodable())?;
         model.network.check().map_err(|_| undecodable())?;
+        model.embedding.check(model.network.d_embed()).map_err(|_| undecodable())?;
         Ok(model)
     }
 

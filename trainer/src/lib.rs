@@ -7,6 +7,7 @@
 //! [`pipeline`] walks the whole way; every other module is one stage and knows only the type that its left neighbor hands over.
 
 pub mod artifact;
+pub mod contrast;
 pub mod corpus;
 pub mod embedding;
 pub mod evaluation;
@@ -15,11 +16,14 @@ pub mod float_model;
 pub mod input_table;
 pub mod named;
 pub mod network;
+pub mod picture;
 pub mod pipeline;
 pub mod posterior_calibration;
 pub mod prototypes;
 pub mod quantization;
+pub mod replay;
 pub mod report;
+pub mod reproduce;
 pub mod simulator;
 pub mod source;
 pub mod standardization;

@@ -90,25 +90,8 @@ impl FloatNetwork {
         });
         let heads = self.heads.iter().enumerate();
         let heads = heads.map(|(i, layer)| (format!("head {i}"), layer, d_embed));
-        for (name, layer, below) in trunk.chain(heads) {
-            if layer.d_input != below {
-                let found = layer.d_input;
-                return fail(
-                    name,
-                    format!("reads {found} values, but the layer below gives {below}"),
-                );
-            }
-            if layer.d_input == 0 || layer.d_output == 0 {
-                return fail(name, "has no inputs or no outputs".into());
-            }
-            if layer.weight.len() != layer.d_input * layer.d_output
-                || layer.bias.len() != layer.d_output
-            {
-                return fail(name, "weights or biases do not match its widths".into());
-            }
-            if !layer.weight.iter().chain(&layer.bias).all(|value| value.is_finite()) {
-                return fail(name, "a weight or bias is not finite".into());
-            }
+        for (layer, dense, below) in trunk.chain(heads) {
+            dense.check(below).map_err(|message| ShapeError { layer, message })?;
         }
         Ok(())
     }
@@ -121,6 +104,28 @@ impl FloatNetwork {
     pub fn forward(&self, input: &[f32]) -> Activations {
         assert_eq!(input.len(), self.d_input(), "width of the input");
         self.forward_rows(input, 1, true)
+    }
+
+    /// Gradient with respect to the input of what has the gradient `above` with respect to the last hidden layer.
+    ///
+    /// `hidden` is what [`FloatNetwork::forward`] gives for the input. Where a ReLU stands at exactly zero its derivative is zero.
+    ///
+    /// # Panics
+    ///
+    /// If the widths do not match.
+    pub fn input_gradient(&self, hidden: &[Vec<f32>], above: &[f32]) -> Vec<f32> {
+        assert_eq!(hidden.len(), self.trunk.len(), "activations of every hidden layer");
+        assert_eq!(above.len(), self.d_embed(), "width of the last hidden layer");
+        let mut gradient = above.to_vec();
+        for (layer, active) in self.trunk.iter().zip(hidden).rev() {
+            let mut below = vec![0.0; layer.d_input];
+            let neurons = layer.weight.chunks_exact(layer.d_input).zip(active).zip(&gradient);
+            for ((weight, _), slope) in neurons.filter(|((_, active), _)| **active > 0.0) {
+                below.iter_mut().zip(weight).for_each(|(sum, w)| *sum += slope * w);
+            }
+            gradient = below;
+        }
+        gradient
     }
 
     /// Rows `[n, d_input]` through the network, in parallel; equal to [`FloatNetwork::forward`] row by row, to the bit.
@@ -172,8 +177,32 @@ impl FloatNetwork {
 }
 
 impl Dense {
+    /// Proves that the layer reads `below` values, that its widths fit together and that every number is finite.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit.
+    pub fn check(&self, below: usize) -> Result<(), String> {
+        if self.d_input != below {
+            return Err(format!(
+                "reads {} values, but the layer below gives {below}",
+                self.d_input
+            ));
+        }
+        if self.d_input == 0 || self.d_output == 0 {
+            return Err("has no inputs or no outputs".into());
+        }
+        if self.weight.len() != self.d_input * self.d_output || self.bias.len() != self.d_output {
+            return Err("weights or biases do not match its widths".into());
+        }
+        if !self.weight.iter().chain(&self.bias).all(|value| value.is_finite()) {
+            return Err("a weight or bias is not finite".into());
+        }
+        Ok(())
+    }
+
     /// `W x + b` for each row of `inputs`, `[rows, d_input]`; the result is `[rows, d_output]`.
-    fn apply(&self, inputs: &[f32], rows: usize) -> Vec<f32> {
+    pub fn apply(&self, inputs: &[f32], rows: usize) -> Vec<f32> {
         let mut outputs = vec![0.0; rows * self.d_output];
         // The weights' row is the outer loop: it stays in cache while the block's rows pass by.
         let neurons = self.weight.chunks_exact(self.d_input).zip(&self.bias);
@@ -224,6 +253,19 @@ mod tests {
         assert_eq!(found.heads, [[15.0]]);
         // Hidden: -1.5 is cut to 0; 1 + 0 - 0.25 = 0.75 ... times 4, minus 1.
         assert_eq!(example().forward(&[-1.0, 0.0]).heads, [[2.0]]);
+    }
+
+    #[test]
+    fn input_gradient_equals_differences() {
+        let network = example();
+        // Both neurons active: 2 (1, 2) + 4 (-1, 0.5); the second one cut: 2 (1, 2).
+        for (input, expected) in [([1.0, 3.0], [-2.0, 6.0]), ([3.0, 1.0], [2.0, 4.0])] {
+            let hidden = network.forward(&input).hidden;
+            assert_eq!(network.input_gradient(&hidden, &network.heads[0].weight), expected);
+            let output = |x: [f32; 2]| network.forward(&x).heads[0][0];
+            let step = output(input) - output([input[0] - 0.5, input[1]]);
+            assert_eq!(step / 0.5, expected[0]);
+        }
     }
 
     #[test]

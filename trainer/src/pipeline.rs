@@ -163,7 +163,7 @@ pub fn run(
     let network = quantization::quantize(&fitted.network, &activations, &embedding)?;
 
     talk.stage("bank");
-    let float_model = plan.float_model(&fitted.network);
+    let float_model = plan.float_model(&fitted.network, &embedding);
     let float_bytes = float_model.to_bytes();
     let mut provenance = Provenance {
         study_hash: hash(study.source.as_bytes()),

@@ -5,9 +5,35 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use crate::corpus::{Corpus, Schema};
 use crate::simulator::{Simulator, Split};
+
+/// What an index of a training simulation refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CorpusOrigin {
+    /// Simulated on demand with the study's seed.
+    Simulated,
+    /// Stored by `simground simulate` with this seed, which may be another than the study's.
+    Stored {
+        /// The seed.
+        seed: u64,
+    },
+    /// Rows of a corpus of another origin, or of several seeds: only who made it can make a simulation again.
+    Foreign,
+}
+
+impl CorpusOrigin {
+    /// Seed of the simulations, given that of the study; `None` for a foreign corpus.
+    pub fn seed(self, of_study: u64) -> Option<u64> {
+        match self {
+            CorpusOrigin::Simulated => Some(of_study),
+            CorpusOrigin::Stored { seed } => Some(seed),
+            CorpusOrigin::Foreign => None,
+        }
+    }
+}
 
 /// A source of simulations with held-out parts.
 #[derive(Debug, Clone)]
@@ -42,11 +68,12 @@ impl Source {
         Source::Stored { corpus: Arc::new(corpus), order: order.into(), corpus_seed }
     }
 
-    /// Seed that a stored corpus was simulated with, where it is one of ours.
-    pub fn corpus_seed(&self) -> Option<u64> {
+    /// What the indices of its simulations refer to.
+    pub fn origin(&self) -> CorpusOrigin {
         match self {
-            Source::Simulator { .. } => None,
-            Source::Stored { corpus_seed, .. } => *corpus_seed,
+            Source::Simulator { .. } => CorpusOrigin::Simulated,
+            Source::Stored { corpus_seed: Some(seed), .. } => CorpusOrigin::Stored { seed: *seed },
+            Source::Stored { corpus_seed: None, .. } => CorpusOrigin::Foreign,
         }
     }
 
@@ -106,6 +133,9 @@ pub fn select(corpus: &Corpus, rows: &[usize]) -> Corpus {
         selected.mechanism.push(corpus.mechanism[row]);
         selected.index.push(corpus.index[row]);
     }
+    let d_theta = corpus.schema.d_theta();
+    selected.score = (corpus.score.as_ref())
+        .map(|s| rows.iter().flat_map(|&row| &s[row * d_theta..][..d_theta]).copied().collect());
     selected.weight = corpus.weight.as_ref().map(|w| rows.iter().map(|&row| w[row]).collect());
     selected
 }

@@ -222,12 +222,117 @@ fn explain_replays_exactly() {
 }
 
 #[test]
+fn explain_draws_and_contrasts() {
+    let place = Place::trained();
+    let explain = "explain tiny.sgnn --input data.csv";
+    let document = place.json(&format!("{explain} --row 1 --svg near.svg"));
+    assert_eq!(document["explanations"].as_array().unwrap().len(), 1);
+    assert_eq!(document["explanations"][0]["row"], 1);
+    let svg = String::from_utf8(place.bytes("near.svg")).unwrap();
+    let nearest = document["explanations"][0]["nearest"][0]["index"].to_string();
+    for text in ["<svg", "observed", "what followed", "novelty", &nearest] {
+        assert!(svg.contains(text), "{text}");
+    }
+
+    let document = place.json(&format!("{explain} --row 0 --contrast SEIR --svg contrast.svg"));
+    let contrast = &document["explanations"][0]["contrast"];
+    assert_eq!(contrast["nearest"]["mechanism"], "SEIR");
+    assert_eq!(contrast["against"]["mechanism"], "SIR");
+    let inputs = contrast["inputs"].as_array().unwrap();
+    assert_eq!(inputs.len(), 20);
+    let sum: f64 = inputs.iter().map(|input| input["share"].as_f64().unwrap()).sum();
+    let float = contrast["float_difference"].as_f64().unwrap();
+    assert!((sum - float).abs() < 1e-3 * float.abs().max(1.0), "{sum} {float}");
+    // The device's integers say the same up to rounding.
+    let distance = |near: &str| contrast[near]["squared_distance"].as_f64().unwrap();
+    assert_eq!(contrast["difference"].as_f64().unwrap(), distance("nearest") - distance("against"));
+    let rounding = 0.05 * (distance("nearest") + distance("against")) + 50.0;
+    assert!((float - contrast["difference"].as_f64().unwrap()).abs() < rounding, "{contrast}");
+    assert!(String::from_utf8(place.bytes("contrast.svg")).unwrap().contains("speaks for SEIR"));
+    let text = place.text(&format!("{explain} --row 0 --contrast SEIR"));
+    assert!(text.contains("SIR or SEIR") || text.contains("or SEIR"), "{text}");
+    assert!(
+        text.lines().count() <= 40 && text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+
+    place.fails(&format!("{explain} --svg near.svg"), &["data.csv: 2 windows", "--row"]);
+    place.fails(&format!("{explain} --row 2"), &["data.csv: no row 2", "0 to 1"]);
+    place.fails(&format!("{explain} --contrast SIS"), &["no mechanism `SIS`", "SIR, SEIR"]);
+    place.fails(&format!("{explain} --seed 3"), &["hint: add `--replay`"]);
+}
+
+#[test]
+fn clamped_inputs_are_named() {
+    let place = Place::trained();
+    let row = window(1.2).replacen("6,", "9e12,", 1);
+    place.write("far.csv", csv(&[row]));
+    let warning = "warning: far.csv:3: 1 values lie outside the range of the simulations and were clamped: day_1";
+    for command in ["explain tiny.sgnn --input far.csv", "predict tiny.sgnn --input far.csv"] {
+        let output = place.run(command);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stderr(&output).contains(warning), "{}", stderr(&output));
+    }
+    let document = place.json("explain tiny.sgnn --input far.csv");
+    assert_eq!(document["explanations"][0]["clamped"][0], "day_1");
+}
+
+#[test]
+fn replay_regenerates_and_verifies() {
+    let place = Place::trained();
+    let document = place.json("explain tiny.sgnn --input data.csv --replay -k 1");
+    let near = &document["explanations"][0]["nearest"][0];
+    let index = near["index"].as_u64().unwrap();
+    let replayed = place.json(&format!("replay tiny.sgnn --index {index} --svg one.svg"));
+    assert_eq!((&replayed["index"], &replayed["seed"]), (&near["index"], &1.into()));
+    assert_eq!((&replayed["verified"], &replayed["prototype"]), (&true.into(), &near["prototype"]));
+    assert_eq!(replayed["mechanism"], near["mechanism"]);
+    assert_eq!(replayed["mass"], near["mass"]);
+    assert_eq!(replayed["split"], "training");
+    assert_eq!(replayed["x"], near["replay"]["x"]);
+    assert_eq!(replayed["forecast"].as_array().unwrap().len(), 3);
+    assert_eq!(replayed["theta_units"]["beta"], "1/day");
+    assert!(String::from_utf8(place.bytes("one.svg")).unwrap().contains("before noise"));
+    let text = place.text(&format!("replay tiny.sgnn --index {index}"));
+    assert!(text.contains("verified: prototype") && text.contains("1/day"), "{text}");
+
+    // The same simulation as any other way to simulate it.
+    let other = 1_u64 << 40;
+    let held_out = place.json(&format!("replay tiny.sgnn --index {other}"));
+    assert_eq!((&held_out["verified"], &held_out["split"]), (&false.into(), &"validation".into()));
+    assert_eq!(held_out["prototype"], Value::Null);
+    let output = place.run(&format!("replay tiny.sgnn --index {other}"));
+    assert!(stderr(&output).contains("the bank has no simulation"), "{}", stderr(&output));
+    place.fails(&format!("replay tiny.sgnn --index {}", 1_u64 << 42), &["no simulation", "hint:"]);
+
+    // The float model holds the study; without it the study must be named.
+    std::fs::remove_file(place.path("tiny.float")).unwrap();
+    place.fails(&format!("replay tiny.sgnn --index {index}"), &["tiny.float", "hint:"]);
+    let named = place.json(&format!("replay tiny.sgnn --index {index} --study tiny.toml"));
+    assert_eq!(named["verified"], true);
+}
+
+#[test]
 fn a_replay_that_does_not_verify_is_an_error() {
     let place = Place::trained();
     place.write("other.toml", STUDY.replace("uniform = [0.3, 0.9]", "uniform = [0.4, 0.9]"));
-    let explain = "explain tiny.sgnn --input data.csv --replay";
-    place.fails(&format!("{explain} --study other.toml"), &["does not verify", "simulator"]);
-    place.fails(&format!("{explain} --seed 9"), &["does not verify", "with seed 1"]);
+    let (before, after) = STUDY.split_once("[population]").unwrap();
+    let (_, after) = after.split_once("[network]").unwrap();
+    let foreign = format!("{before}[network]{after}").replace("steps = 20\n", "");
+    place.write("foreign.toml", foreign);
+    let index =
+        place.json("explain tiny.sgnn --input data.csv")["explanations"][0]["nearest"][0]["index"]
+            .as_u64()
+            .unwrap();
+    for command in [
+        &format!("replay tiny.sgnn --index {index}"),
+        "explain tiny.sgnn --input data.csv --replay",
+    ] {
+        let other = ["other.toml: not the study of this artifact", "hint:"];
+        place.fails(&format!("{command} --study other.toml"), &other);
+        place.fails(&format!("{command} --study foreign.toml"), &["foreign.toml: has no [[mech"]);
+        place.fails(&format!("{command} --seed 9"), &["does not verify", "seed 9"]);
+    }
 }
 
 #[test]
@@ -312,6 +417,15 @@ fn train_reads_a_stored_corpus() {
     place.text("train foreign.toml --corpus corpus --out f.sgnn");
     place.fails("run foreign.toml --out g.sgnn", &["foreign.toml", "[[mechanism]]", "--corpus"]);
     place.fails("explain f.sgnn --input data.csv --replay", &["f.sgnn", "foreign corpus"]);
+    let document = place.json("explain f.sgnn --input data.csv");
+    let near = &document["explanations"][0]["nearest"][0];
+    let (index, mechanism) = (&near["index"], near["mechanism"].as_str().unwrap());
+    place.fails(
+        &format!("replay f.sgnn --index {index}"),
+        &["foreign corpus", &format!("simulation {index}"), mechanism, "beta = ", "hint:"],
+    );
+    place
+        .fails("replay f.sgnn --index 123456", &["simulation 123456", "does not have it", "hint:"]);
     place.fails("evaluate f.sgnn", &["f.sgnn", "foreign corpus", "--corpus"]);
     // Missing values in the corpus of a study that refuses them.
     place.write("strict.toml", foreign.replace("\"allow\"", "\"refuse\""));
@@ -323,6 +437,52 @@ fn train_reads_a_stored_corpus() {
 
     place.text("evaluate f.sgnn --corpus corpus");
     place.text("report f.sgnn --corpus corpus --out page.html");
+}
+
+#[test]
+fn reproduce_lists_and_runs_experiments() {
+    let place = Place::new();
+    let listed = place.json("reproduce --list");
+    let names: Vec<&str> =
+        listed.as_array().unwrap().iter().map(|e| e["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"outbreak"), "{names:?}");
+    let document = place.json("reproduce outbreak --quick --seeds 5,7-8 --figures pictures");
+    has_keys(&document, &["rows", "summary", "seeds", "command"]);
+    assert_eq!(document["seeds"], serde_json::json!([5, 7, 8]));
+    let row = document["rows"].as_array().unwrap().iter().find(|row| row["metric"] == "mae");
+    has_keys(row.unwrap(), &["value", "value_sd", "value_min", "value_max"]);
+    let mae = document["summary"]["mae"].as_f64().unwrap();
+    assert!(mae < document["summary"]["last_value_mae"].as_f64().unwrap(), "{document}");
+    place.fails("reproduce nothing", &["no experiment `nothing`", "outbreak"]);
+    place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
+}
+
+/// A mechanism with an exact likelihood: simulated with scores, trained from the stored corpus and replayed.
+#[test]
+fn a_mechanism_that_comes_to_its_x_by_itself_goes_the_whole_way() {
+    const SIS: &str = include_str!("../studies/sis.toml");
+    let place = Place::new();
+    let small = "[training]\nsimulations = 2_000\nsteps = 300\nbatch = 64\nvalidation = 256\nvalidate_every = 10\npatience = 1_000\ncalibration = 1_024\n[bank]\nprototypes = 32\n";
+    let study = SIS.replace("[training]\nsimulations = 100_000\n", small);
+    assert!(study.contains("validation = 256"));
+    place.write("sis.toml", &study);
+    place.text("simulate sis.toml --out corpus --count 1000");
+    place.text("train sis.toml --corpus corpus --out s.sgnn");
+    let header: Vec<String> = (1..=20).map(|at| format!("infected_{at}")).collect();
+    let row = ["9"; 20].join(",");
+    place.write("counts.csv", format!("{}\n{row}\n", header.join(",")));
+    let document = place.json("explain s.sgnn --input counts.csv --replay");
+    let nearest = &document["explanations"][0]["nearest"];
+    for near in nearest.as_array().unwrap() {
+        assert_eq!(near["mechanism"], "SIS");
+        assert_eq!(near["replay"]["verified"], true);
+        assert_eq!(near["replay"]["x"].as_array().unwrap().len(), 20);
+        assert!(near["theta"]["infection_rate"].as_f64().unwrap() > 0.39);
+    }
+    place.text("run sis.toml --out r.sgnn");
+    let again = place.json("evaluate r.sgnn --count 500 --seed 3");
+    let mae = |of: &Value| of["mae"]["recovery_rate"].as_f64().unwrap();
+    assert!(mae(&again["integer"]) < 0.8 * mae(&again["baselines"]["prior"]), "{again}");
 }
 
 #[test]
@@ -528,7 +688,9 @@ fn a_reader_that_leaves_is_no_error() {
 #[test]
 fn help_names_the_exit_codes() {
     let place = Place::new();
-    for command in ["", "run", "simulate", "train", "inspect", "predict", "explain", "evaluate"] {
+    for command in
+        ["", "run", "simulate", "train", "inspect", "predict", "explain", "replay", "evaluate"]
+    {
         let help = place.text(&format!("{command} --help"));
         assert!(help.contains("Exit codes: 0 done, 1 a gate failed, 2 an error."), "{command}");
     }

@@ -42,6 +42,7 @@ fn stages_in(stages: &mut Stages) -> Result<()> {
     stages.run("simground explain", || {
         let mut explain = simground(&["explain"]);
         explain.arg(&artifacts[1]).args(["--input", OUTBREAK_OF_1978, "--replay"]);
+        explain.arg("--svg").arg(folder.join("explain.svg"));
         logged(&mut explain, &folder.join("explain.log"))
     })?;
     windows(&artifacts)?;

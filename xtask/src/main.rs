@@ -9,7 +9,6 @@
 //! cargo xtask fuzz [--seconds N]     hostile bytes and windows for N seconds a target
 //! cargo xtask miri                   the runtime's tests under Miri, big-endian included
 //! cargo xtask demo                   study to artifact to microcontroller to explained answer
-//! cargo xtask figures                the demo's artifact on several fresh test sets, with their spread
 //! ```
 
 use std::process::ExitCode;
@@ -20,7 +19,6 @@ use clap::{Parser, Subcommand};
 mod c;
 mod check;
 mod demo;
-mod figures;
 mod fuzz;
 mod miri;
 mod qemu;
@@ -79,15 +77,6 @@ enum Command {
     Miri,
     /// Study, artifact, microcontroller, explained answer
     Demo,
-    /// The demo's artifact on several fresh test sets, with their spread
-    Figures {
-        /// First seed
-        #[arg(long, default_value_t = 201)]
-        first: u32,
-        /// Last seed
-        #[arg(long, default_value_t = 220)]
-        last: u32,
-    },
 }
 
 fn main() -> ExitCode {
@@ -120,6 +109,5 @@ fn run(command: Command) -> Result<()> {
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Miri => miri::run(),
         Command::Demo => demo::run(),
-        Command::Figures { first, last } => figures::run(first, last),
     }
 }

@@ -11,6 +11,7 @@ use simground_trainer::evaluation::{Calibration, Metrics};
 use simground_trainer::float_model::FloatModel;
 use simground_trainer::pipeline::{self, Evaluation, TEST_SIMULATIONS};
 use simground_trainer::simulator::Split;
+use simground_trainer::source::CorpusOrigin;
 
 use super::output::{say, significant, table};
 use super::{Output, Verdict, files, making};
@@ -125,15 +126,19 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
 fn warn_of_training_rows(model: &Model<'_>, float_model: &FloatModel, corpus: &Corpus, dir: &Path) {
     let provenance = &model.manifest().provenance;
     // Of a stored corpus any part may have been drawn.
-    let stored = float_model.corpus_seed.map(|_| 1 << 40);
-    let trained = Split::Train.first(stored.unwrap_or(provenance.num_simulations).min(1 << 40));
+    let seed = float_model.corpus.seed(provenance.seed).unwrap_or(provenance.seed);
+    let drawn = match float_model.corpus {
+        CorpusOrigin::Simulated => provenance.num_simulations.min(1 << 40),
+        CorpusOrigin::Stored { .. } | CorpusOrigin::Foreign => 1 << 40,
+    };
+    let trained = Split::Train.first(drawn);
     let seen = || corpus.index.iter().enumerate().filter(|(_, index)| trained.contains(index));
     let Some((row, &index)) = seen().next() else { return };
     let Some(simulator) = files::study_of(float_model).ok().and_then(|study| study.simulator())
     else {
         return;
     };
-    let again = simulator.replay(float_model.corpus_seed.unwrap_or(provenance.seed), index).x;
+    let again = simulator.replay(seed, index).x;
     let stored = corpus.x_row(row).iter();
     if stored.map(|x| x.to_bits()).eq(again.iter().map(|x| x.to_bits())) {
         say(&format!(

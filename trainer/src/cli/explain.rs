@@ -5,14 +5,23 @@ use std::path::PathBuf;
 use anyhow::{anyhow, bail};
 use serde::Serialize;
 use simground_runtime::Model;
-use simground_trainer::explanation::{self, Explanation, MAX_NEAREST};
+use simground_trainer::artifact::replace_file;
+use simground_trainer::contrast::{self, Contrast};
+use simground_trainer::explanation::{self, Explanation, MAX_NEAREST, NearSimulation};
 use simground_trainer::input_table::{Expectation, InputTable};
 use simground_trainer::named::Named;
-use simground_trainer::study::Study;
+use simground_trainer::picture::ExplanationPicture;
+use simground_trainer::replay::Replayer;
 
-use super::output::{indented, significant, sparkline, table};
-use super::predict::probabilities;
+use super::files::Replays;
+use super::output::{indented, series, significant, table};
+use super::predict::{probabilities, warn_of_clamped};
 use super::{Output, Verdict, files};
+
+/// Simulations side by side on a screen of 80 columns.
+const ACROSS: usize = 5;
+/// Inputs that a contrast names; the others are summed up.
+const SEPARATING: usize = 5;
 
 /// What the user says.
 #[derive(Debug, clap::Args)]
@@ -22,6 +31,9 @@ pub struct Arguments {
     /// Windows in CSV, as for `predict`.
     #[arg(long, value_name = "DATA.csv")]
     input: PathBuf,
+    /// Explain one window alone: number R, from 0.
+    #[arg(long, value_name = "R")]
+    row: Option<usize>,
     /// How many simulations to name.
     #[arg(short, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=MAX_NEAREST as i64))]
     k: u16,
@@ -29,12 +41,15 @@ pub struct Arguments {
     /// model beside the artifact, which holds the study.
     #[arg(long)]
     replay: bool,
-    /// Study to replay from, instead of the one in the float model.
-    #[arg(long, requires = "replay", value_name = "STUDY")]
-    study: Option<PathBuf>,
-    /// Seed to replay with, instead of the one in the float model or the artifact.
-    #[arg(long, requires = "replay", value_name = "S")]
-    seed: Option<u64>,
+    /// Show the nearest simulation of this mechanism, and which inputs separate it from the nearest of the others: integrated
+    /// gradients of the squared distance from the observation.
+    #[arg(long, value_name = "MECHANISM")]
+    contrast: Option<String>,
+    /// Draw the observation over the replayed simulations; with `--contrast` over the two that are contrasted.
+    #[arg(long, value_name = "FILE.svg")]
+    svg: Option<PathBuf>,
+    #[command(flatten)]
+    replays: Replays,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,14 +58,22 @@ struct Document {
     seed: u64,
     theta_units: Named<String>,
     explanations: Vec<Row>,
+    #[serde(skip)]
+    columns: Vec<String>,
+    #[serde(skip)]
+    channels: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Row {
     row: usize,
     x: Vec<f32>,
+    /// Names of the inputs outside the range of the simulations.
+    clamped: Vec<String>,
     #[serde(flatten)]
     explanation: Explanation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contrast: Option<Contrast>,
 }
 
 /// Runs the command.
@@ -59,59 +82,144 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let bytes = files::read_artifact(path)?;
     let model = files::model(&bytes, path)?;
     let input = InputTable::read(&arguments.input, &Expectation::of(&model))?;
-    // Answers need no float model; where there is one, it knows whether the corpus had a seed of its own.
-    let of_corpus = || files::float_model(&model, path).ok().and_then(|float| float.corpus_seed);
-    let seed = arguments.seed.or_else(of_corpus).unwrap_or(model.manifest().provenance.seed);
-    let mut explanations = Vec::with_capacity(input.len());
-    for (row, window) in input.windows().enumerate() {
+    let rows = rows(arguments, &input)?;
+    let manifest = model.manifest();
+    check_contrast(arguments, &model)?;
+    let mut explanations = Vec::with_capacity(rows.len());
+    for row in rows {
+        let window = input.windows().nth(row).expect("a row of the table");
         let Some(explanation) = explanation::explain(&model, window, usize::from(arguments.k))
         else {
             bail!("{}: has no bank, so no simulations to name", path.display());
         };
-        explanations.push(Row { row, x: window.to_vec(), explanation });
+        let clamped = explanation::clamped(&model, window);
+        let clamped: Vec<String> = clamped.iter().map(|at| input.columns[*at].clone()).collect();
+        warn_of_clamped(&arguments.input, input.lines[row], &clamped);
+        let x = window.to_vec();
+        explanations.push(Row { row, x, clamped, explanation, contrast: None });
     }
-    if arguments.replay {
-        replay(arguments, &model, seed, &mut explanations)?;
+    let replaying = arguments.replay || arguments.svg.is_some() || arguments.contrast.is_some();
+    // Answers need no float model; where there is one, it knows whether the corpus had a seed of its own.
+    let of_corpus = || files::float_model(&model, path).ok()?.corpus.seed(manifest.provenance.seed);
+    let mut seed = arguments.replays.seed.or_else(of_corpus).unwrap_or(manifest.provenance.seed);
+    if replaying {
+        let replayer = arguments.replays.replayer(&model, path)?;
+        seed = replayer.seed();
+        for row in &mut explanations {
+            replay(arguments, &model, &replayer, row)?;
+        }
+    } else if arguments.replays.given() {
+        bail!("`--study` and `--seed` say what to replay\nhint: add `--replay`");
     }
-    let parameters = model.manifest().bank.iter().flat_map(|bank| bank.theta.iter());
+    let parameters = manifest.bank.iter().flat_map(|bank| bank.theta.iter());
     let document = Document {
-        model: model.manifest().name.to_owned(),
+        model: manifest.name.to_owned(),
         seed,
         theta_units: parameters.map(|p| (p.name.to_owned(), p.unit.to_owned())).collect(),
         explanations,
+        columns: input.columns.clone(),
+        channels: files::frame(&model).channels.into_iter().map(|(name, _)| name).collect(),
     };
+    if let Some(svg) = &arguments.svg {
+        replace_file(svg, picture(&model, &document).as_bytes())?;
+    }
     output.print(&document, document_text)?;
     Ok(Verdict::Passed)
+}
+
+/// The rows to explain.
+fn rows(arguments: &Arguments, input: &InputTable) -> anyhow::Result<Vec<usize>> {
+    let shown = arguments.input.display();
+    match arguments.row {
+        Some(row) if row >= input.len() => {
+            bail!("{shown}: no row {row}\nhint: its rows are 0 to {}", input.len() - 1)
+        }
+        Some(row) => Ok(vec![row]),
+        None if arguments.svg.is_some() && input.len() > 1 => bail!(
+            "{shown}: {} windows, and a picture shows one\nhint: choose it with `--row R`, from 0",
+            input.len()
+        ),
+        None => Ok((0..input.len()).collect()),
+    }
+}
+
+fn check_contrast(arguments: &Arguments, model: &Model<'_>) -> anyhow::Result<()> {
+    let Some(mechanism) = &arguments.contrast else { return Ok(()) };
+    let names: Vec<&str> = model.manifest().mechanisms.iter().collect();
+    if names.len() < 2 {
+        bail!("{}: has no two mechanisms to contrast", arguments.artifact.display());
+    }
+    if !names.contains(&mechanism.as_str()) {
+        bail!(
+            "{}: no mechanism `{mechanism}`\nhint: it knows {}",
+            arguments.artifact.display(),
+            names.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn replay(
     arguments: &Arguments,
     model: &Model<'_>,
-    seed: u64,
-    explanations: &mut [Row],
+    replayer: &Replayer<'_>,
+    row: &mut Row,
 ) -> anyhow::Result<()> {
     let path = &arguments.artifact;
-    let study = match &arguments.study {
-        Some(study) => Study::load(study)?,
-        None => files::study_of(&files::float_model(model, path)?)?,
-    };
-    let simulator = files::simulator_of(&study, path)?;
-    let hash = study.simulator_hash();
-    for row in explanations {
-        for near in &mut row.explanation.nearest {
-            let replayed = explanation::replay(model, &simulator, &hash, seed, near)
-                .map_err(|error| anyhow!("{}: {error}", path.display()))?;
-            near.replay = Some(replayed);
+    for near in &mut row.explanation.nearest {
+        let replayed = replayer.prototype(near.prototype);
+        near.replay = Some(replayed.map_err(|error| anyhow!("{}: {error}", path.display()))?);
+    }
+    if let Some(mechanism) = &arguments.contrast {
+        let float_model = files::float_model(model, path)?;
+        let contrast = contrast::contrast(model, &float_model, replayer, &row.x, mechanism)
+            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        if contrast.is_none() {
+            bail!(
+                "{}: the bank has no simulation of `{mechanism}`, or of no other mechanism",
+                path.display()
+            );
         }
+        row.contrast = contrast;
     }
     Ok(())
 }
 
-fn document_text(document: &Document) -> String {
-    document.explanations.iter().map(|row| row_text(row, &document.theta_units)).collect()
+fn picture(model: &Model<'_>, document: &Document) -> String {
+    let row = &document.explanations[0];
+    let explanation = &row.explanation;
+    let probabilities_of = |by: &str, named: &Named<f32>| match named.is_empty() {
+        true => String::new(),
+        false => format!("{by} {}", probabilities(named)),
+    };
+    let by_network = probabilities_of("by the network", &explanation.mechanism);
+    let by_simulations = probabilities_of("by the simulations", &explanation.kernel_mechanism);
+    let answers: Vec<String> =
+        [by_network, by_simulations].into_iter().filter(|text| !text.is_empty()).collect();
+    let picture = ExplanationPicture {
+        title: match &row.contrast {
+            None => format!("{}: an observation and its nearest simulations", document.model),
+            Some(Contrast { against, nearest, .. }) => {
+                format!("{}: {} or {}?", document.model, against.mechanism, nearest.mechanism)
+            }
+        },
+        subtitles: [
+            answers.join("; "),
+            format!("novelty {:.3}: {}", explanation.novelty, explanation.novelty_words),
+        ],
+        observed: &row.x,
+        nearest: &explanation.nearest,
+        contrast: row.contrast.as_ref(),
+    };
+    files::frame(model).explanation(&picture)
 }
 
-fn row_text(row: &Row, units: &Named<String>) -> String {
+fn document_text(document: &Document) -> String {
+    document.explanations.iter().map(|row| row_text(row, document)).collect()
+}
+
+fn row_text(row: &Row, document: &Document) -> String {
+    let units = &document.theta_units;
     let explanation = &row.explanation;
     let mut text = format!("row {}\n", row.row);
     if !explanation.mechanism.is_empty() {
@@ -125,48 +233,113 @@ fn row_text(row: &Row, units: &Named<String>) -> String {
         probabilities(&explanation.kernel_mechanism)
     );
     text += &format!("  novelty {:.3}: {}\n", explanation.novelty, explanation.novelty_words);
-    // Parameters that none of the named mechanisms has would be empty columns.
-    let has = |name: &str| explanation.nearest.iter().any(|near| near.theta.value(name).is_some());
-    let names: Vec<&str> =
-        explanation.theta.iter().map(|(name, _)| name.as_str()).filter(|name| has(name)).collect();
-    let unit = |name: &&str| match units.value(name).map(String::as_str) {
-        None | Some("" | "1") => String::new(),
-        Some(unit) => unit.to_owned(),
+    for block in explanation.nearest.chunks(ACROSS) {
+        text += &indented(&table(&simulations(block, units)));
+    }
+    text += &indented(&table(&replays(row, &document.channels)));
+    if let Some(contrast) = &row.contrast {
+        text += &indented(&contrast_text(contrast, &document.columns));
+    }
+    text
+}
+
+/// The simulations side by side, with the parameters that one of them has.
+fn simulations(nearest: &[NearSimulation], units: &Named<String>) -> Vec<Vec<String>> {
+    let row = |title: &str, cell: &dyn Fn(&NearSimulation) -> String| {
+        [title.to_owned()].into_iter().chain(nearest.iter().map(cell)).collect::<Vec<_>>()
     };
-    let header = ["simulation", "mechanism", "distance", "mass", "weight"].into_iter();
     let mut rows = vec![
-        header.chain(names.iter().copied()).map(str::to_owned).collect::<Vec<_>>(),
-        std::iter::repeat_n(String::new(), 5).chain(names.iter().map(unit)).collect(),
+        row("simulation", &|near| near.index.to_string()),
+        row("mechanism", &|near| near.mechanism.clone()),
+        row("distance", &|near| significant(f64::from(near.distance), 3)),
+        row("share of the corpus", &|near| format!("{:.2} %", 100.0 * near.mass)),
+        row("weight", &|near| format!("{:.1} %", 100.0 * near.weight)),
     ];
-    // A foreign corpus has no units.
-    rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
-    for near in &explanation.nearest {
-        let mut cells = vec![
-            near.index.to_string(),
-            near.mechanism.clone(),
-            significant(f64::from(near.distance), 3),
-            format!("{:.2} %", 100.0 * near.mass),
-            format!("{:.1} %", 100.0 * near.weight),
-        ];
-        cells.extend(names.iter().map(|name| {
+    for (name, unit) in units.iter() {
+        if nearest.iter().all(|near| near.theta.value(name).is_none()) {
+            continue;
+        }
+        // A foreign corpus has no units, and a pure number needs none.
+        let title = match unit.as_str() {
+            "" | "1" => name.clone(),
+            unit => format!("{name}, {unit}"),
+        };
+        let value = |near: &NearSimulation| {
             near.theta.value(name).map_or("-".into(), |value| significant(f64::from(*value), 3))
-        }));
-        rows.push(cells);
+        };
+        rows.push(row(&title, &value));
     }
-    text += &indented(&table(&rows));
-    let replays = explanation.nearest.iter().filter_map(|near| Some((near, near.replay.as_ref()?)));
-    let series: Vec<&[f32]> = replays.clone().map(|(_, replay)| replay.x.as_slice()).collect();
-    if !series.is_empty() {
-        // One scale for all, so that heights compare.
-        let all = || series.iter().copied().chain([row.x.as_slice()]).flatten().copied();
-        let high = all().filter(|x| x.is_finite()).fold(f32::NEG_INFINITY, f32::max);
-        let low = all().filter(|x| x.is_finite()).fold(0.0, f32::min);
-        let mut lines = vec![vec!["observed".into(), sparkline(&row.x, low, high)]];
-        lines.extend(replays.map(|(near, replay)| {
-            let verified = if replay.verified { "verified" } else { "not verified" };
-            vec![near.index.to_string(), sparkline(&replay.x, low, high), verified.into()]
-        }));
-        text += &indented(&table(&lines));
+    rows
+}
+
+/// The observation and the replayed simulations as sparklines; nothing where nothing was replayed.
+fn replays(row: &Row, channels: &[String]) -> Vec<Vec<String>> {
+    let contrasted =
+        row.contrast.iter().flat_map(|contrast| [&contrast.against, &contrast.nearest]);
+    let mut shown: Vec<&NearSimulation> = row.explanation.nearest.iter().collect();
+    // The contrasted simulations may be beyond the nearest ones.
+    for near in contrasted {
+        if shown.iter().all(|other| other.prototype != near.prototype) {
+            shown.push(near);
+        }
     }
+    let replays = shown.into_iter().filter_map(|near| Some((near, near.replay.as_ref()?)));
+    let replays: Vec<_> = replays.collect();
+    if replays.is_empty() {
+        return Vec::new();
+    }
+    // One scale for all, so that heights compare.
+    let all = || replays.iter().flat_map(|(_, replay)| &replay.x).chain(&row.x).copied();
+    let high = all().filter(|x| x.is_finite()).fold(f32::NEG_INFINITY, f32::max);
+    let low = all().filter(|x| x.is_finite()).fold(0.0, f32::min);
+    let mut lines = series("observed", &row.x, channels, low, high);
+    for (near, replay) in replays {
+        let verified = if replay.verified { "verified" } else { "not verified" };
+        let mut own = series(&near.index.to_string(), &replay.x, channels, low, high);
+        own.iter_mut().for_each(|line| line.push(verified.to_owned()));
+        lines.extend(own);
+    }
+    lines
+}
+
+/// The inputs that separate two mechanisms' nearest simulations.
+fn contrast_text(contrast: &Contrast, columns: &[String]) -> String {
+    let Contrast { against, nearest, .. } = contrast;
+    let farther = if contrast.difference >= 0 { "farther" } else { "nearer" };
+    let mut text = format!(
+        "{} {} or {} {}? The latter is {farther} by {} in squared distance; of this\n",
+        against.mechanism,
+        against.index,
+        nearest.mechanism,
+        nearest.index,
+        contrast.difference.abs()
+    );
+    let cell =
+        |value: f32| if value.is_nan() { "-".into() } else { significant(f64::from(value), 3) };
+    let mut rows = vec![
+        ["input", "observed", &against.mechanism, &nearest.mechanism, "share", "for"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    let ranked = contrast.ranked();
+    let (named, others) = ranked.split_at(SEPARATING.min(ranked.len()));
+    let share = |share: f32| {
+        [
+            format!("{share:+.0}"),
+            if share < 0.0 { &nearest.mechanism } else { &against.mechanism }.clone(),
+        ]
+    };
+    for input in named {
+        let name = columns.get(input.at).cloned().unwrap_or_default();
+        let values = [name, cell(input.observed), cell(input.against), cell(input.nearest)];
+        rows.push(values.into_iter().chain(share(input.share)).collect());
+    }
+    if !others.is_empty() {
+        let rest = others.iter().map(|input| input.share).sum();
+        let label =
+            [format!("{} others", others.len()), String::new(), String::new(), String::new()];
+        rows.push(label.into_iter().chain(share(rest)).collect());
+    }
+    text += &table(&rows);
     text
 }

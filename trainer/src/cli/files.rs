@@ -1,12 +1,13 @@
-//! Artifacts and the float models beside them.
+//! Artifacts, the float models beside them, and the simulations behind both.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use simground_runtime::Model;
 use simground_trainer::float_model::FloatModel;
-use simground_trainer::simulator::Simulator;
+use simground_trainer::picture::Frame;
+use simground_trainer::replay::Replayer;
+use simground_trainer::source::CorpusOrigin;
 use simground_trainer::study::Study;
 
 /// Bytes of an artifact, to be proved by [`model`].
@@ -30,14 +31,63 @@ pub fn study_of(float_model: &FloatModel) -> anyhow::Result<Study> {
         .context("the study inside the float model is not one of this version of simground")
 }
 
-/// The simulator of the study that an artifact was trained on.
-pub fn simulator_of(study: &Study, artifact: &Path) -> anyhow::Result<Arc<Simulator>> {
-    let Some(simulator) = study.simulator() else {
-        bail!(
-            "{}: trained on a foreign corpus: its study `{}` has no [[mechanism]] to simulate",
-            artifact.display(),
-            study.name
-        );
-    };
-    Ok(Arc::new(simulator))
+/// How to simulate again what an artifact was trained on.
+#[derive(Debug, clap::Args)]
+pub struct Replays {
+    /// Study to replay from, instead of the one in the float model.
+    #[arg(long, value_name = "STUDY")]
+    pub study: Option<PathBuf>,
+    /// Seed to replay with, instead of the one in the float model or the artifact.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+}
+
+/// Simulations that only who made them can make again.
+#[derive(Debug, thiserror::Error)]
+#[error("{artifact}: trained on a foreign corpus, which nothing here can simulate")]
+pub struct Foreign {
+    artifact: String,
+}
+
+impl Replays {
+    /// The simulator behind the artifact at `path`.
+    ///
+    /// With `--study` and `--seed` the artifact is enough; otherwise the float model beside it says what they are.
+    pub fn replayer<'m>(&self, model: &'m Model<'m>, path: &Path) -> anyhow::Result<Replayer<'m>> {
+        let foreign = || Foreign { artifact: path.display().to_string() };
+        let provenance = &model.manifest().provenance;
+        // The hash of a study without mechanisms.
+        if provenance.simulator_hash.iter().all(|byte| *byte == 0) {
+            return Err(foreign().into());
+        }
+        let float_model = match float_model(model, path) {
+            Ok(float_model) => Some(float_model),
+            Err(_) if self.study.is_some() => None,
+            Err(error) => return Err(error),
+        };
+        let origin = float_model.as_ref().map_or(CorpusOrigin::Simulated, |float| float.corpus);
+        let seed = self.seed.or(origin.seed(provenance.seed)).ok_or_else(foreign)?;
+        let study = match (&self.study, &float_model) {
+            (Some(study), _) => Study::load(study)?,
+            (None, Some(float_model)) => study_of(float_model)?,
+            (None, None) => unreachable!("a missing float model was an error"),
+        };
+        Replayer::new(model, &study, seed).map_err(|error| anyhow!("{}: {error}", path.display()))
+    }
+
+    /// Whether the user said anything.
+    pub fn given(&self) -> bool {
+        self.study.is_some() || self.seed.is_some()
+    }
+}
+
+/// What pictures of an artifact's windows share.
+pub fn frame(model: &Model<'_>) -> Frame {
+    let manifest = model.manifest();
+    let channels = manifest.input.channels.iter();
+    Frame {
+        mechanisms: manifest.mechanisms.iter().map(str::to_owned).collect(),
+        channels: channels.map(|c| (c.name.to_owned(), c.unit.to_owned())).collect(),
+        period: manifest.input.period.to_owned(),
+    }
 }

@@ -247,9 +247,16 @@ pub fn warn_of_change(judgement: &Judgement) {
 }
 
 /// Stages to stderr, with the time since the start.
-struct Speaker {
+pub struct Speaker {
     training: Arc<AtomicBool>,
     started: Instant,
+}
+
+impl Speaker {
+    /// For a command that nothing but its end interrupts.
+    pub fn new(started: Instant) -> Speaker {
+        Speaker { training: Arc::default(), started }
+    }
 }
 
 impl Talk for Speaker {

@@ -66,6 +66,23 @@ pub fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
+/// Each channel of a time-major series as a labeled sparkline, for [`table`].
+pub fn series(
+    label: &str,
+    x: &[f32],
+    channels: &[String],
+    low: f32,
+    high: f32,
+) -> Vec<Vec<String>> {
+    let line = |(at, channel): (usize, &String)| {
+        let values: Vec<f32> = x.iter().skip(at).step_by(channels.len()).copied().collect();
+        let label =
+            if channels.len() > 1 { format!("{label}, {channel}") } else { label.to_owned() };
+        vec![label, sparkline(&values, low, high)]
+    };
+    channels.iter().enumerate().map(line).collect()
+}
+
 /// A series as blocks of eight heights between `low` and `high`; a gap where a value is missing.
 pub fn sparkline(values: &[f32], low: f32, high: f32) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use simground_runtime::Model;
 use simground_runtime::artifact::Head;
-use simground_trainer::explanation::novelty_words;
+use simground_trainer::explanation::{self, novelty_words};
 use simground_trainer::input_table::{Expectation, InputTable};
 use simground_trainer::named::Named;
 
@@ -52,20 +52,28 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         predictions: predictions(&model, &input),
     };
     output.print(&document, document_text)?;
-    for (prediction, line) in document.predictions.iter().zip(&input.lines) {
-        warn_of_clamped(&arguments.input, *line, prediction.clamped);
+    for (window, line) in input.windows().zip(&input.lines) {
+        let clamped = explanation::clamped(&model, window);
+        let names: Vec<String> = clamped.iter().map(|at| input.columns[*at].clone()).collect();
+        warn_of_clamped(&arguments.input, *line, &names);
     }
     Ok(Verdict::Passed)
 }
 
-/// Warns of values that no simulation came near to.
-pub fn warn_of_clamped(input: &std::path::Path, line: u64, clamped: u16) {
-    if clamped > 0 {
-        say(&format!(
-            "warning: {}:{line}: {clamped} values lie outside the range of the simulations and were clamped",
-            input.display()
-        ));
+/// Warns of values that no simulation came near to, by the names of their columns.
+pub fn warn_of_clamped(input: &std::path::Path, line: u64, clamped: &[String]) {
+    /// Names in one warning.
+    const NAMED: usize = 8;
+    if clamped.is_empty() {
+        return;
     }
+    let more = if clamped.len() > NAMED { ", ..." } else { "" };
+    say(&format!(
+        "warning: {}:{line}: {} values lie outside the range of the simulations and were clamped: {}{more}",
+        input.display(),
+        clamped.len(),
+        clamped[..clamped.len().min(NAMED)].join(", "),
+    ));
 }
 
 fn predictions(model: &Model<'_>, input: &InputTable) -> Vec<Prediction> {

@@ -186,13 +186,16 @@ fn write(
         .set_max_row_group_row_count(Some(ROW_GROUP as usize))
         .set_key_value_metadata(Some(metadata))
         .build();
-    let arrow = arrow_schema(schema);
+    let arrow = arrow_schema(schema, simulator.has_scores());
     let file = File::create(path).map_err(io)?;
     let mut writer = ArrowWriter::try_new(file, arrow.clone(), Some(properties)).map_err(failed)?;
     let mut next = indices.start;
     while next < indices.end {
         let end = indices.end.min(next + ROW_GROUP);
-        let corpus = simulator.simulate(seed, next..end);
+        let mut corpus = simulator.simulate(seed, next..end);
+        if simulator.has_scores() {
+            simulator.add_scores(&mut corpus);
+        }
         let batch = record_batch(corpus, &arrow).map_err(|error| failed(error.into()))?;
         writer.write(&batch).map_err(failed)?;
         writer.flush().map_err(failed)?;

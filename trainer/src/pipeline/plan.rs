@@ -113,13 +113,12 @@ impl<'s> Plan<'s> {
             novelty: vec![0],
             num_simulations: 1,
         };
-        let (period, channel) = match &study.simulation {
-            Some(simulation) if simulation.period_days == 1 => {
+        let epidemic = study.simulation.as_ref().and_then(|s| s.epidemic.as_ref());
+        let (period, channel) = match epidemic {
+            Some(epidemic) if epidemic.period_days == 1 => {
                 ("1 day".into(), crate::simulator::CASES)
             }
-            Some(simulation) => {
-                (format!("{} days", simulation.period_days), crate::simulator::CASES)
-            }
+            Some(epidemic) => (format!("{} days", epidemic.period_days), crate::simulator::CASES),
             None => (String::new(), "x"),
         };
         Ok(Plan {
@@ -352,18 +351,19 @@ impl<'s> Plan<'s> {
         Ok((table, corpus_hash))
     }
 
-    pub(super) fn float_model(&self, network: &FloatNetwork) -> FloatModel {
+    pub(super) fn float_model(&self, network: &FloatNetwork, embedding: &Dense) -> FloatModel {
         FloatModel {
             study: self.study.source.clone(),
             // Without its folder: the same study gives the same bytes wherever it lies.
             study_file: std::path::Path::new(&self.study.file)
                 .file_name()
                 .map_or_else(|| self.study.file.clone(), |name| name.to_string_lossy().into()),
-            corpus_seed: self.source.corpus_seed(),
+            corpus: self.source.origin(),
             schema: (*self.schema).clone(),
             input: self.input.clone(),
             heads: self.heads.clone(),
             network: network.clone(),
+            embedding: embedding.clone(),
         }
     }
 

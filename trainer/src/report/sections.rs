@@ -7,9 +7,10 @@ use super::plots::{Band, Curve, MODEL, OTHERS, Plot, TRUTH};
 use super::{Subject, significant};
 use crate::artifact::HeadAnswer;
 use crate::evaluation::{self, Answer, LevelCoverage, Metrics};
-use crate::explanation::{self, Explanation, short_hash};
+use crate::explanation::{self, Explanation};
 use crate::pipeline::{QUANTIZATION_TOLERANCE, ram_bytes};
-use crate::source::select;
+use crate::replay::{ReplayError, Replayer, short_hash};
+use crate::source::{CorpusOrigin, select};
 
 /// Example forecasts.
 const EXAMPLES: usize = 4;
@@ -351,18 +352,21 @@ pub fn attribution(subject: &Subject<'_>) -> Markup {
 }
 
 fn replays(subject: &Subject<'_>, explanation: &Explanation) -> Markup {
-    let Some(simulator) = subject.study.simulator() else {
-        return html! { p.soft { "The simulations of a foreign corpus cannot be replayed here." } };
-    };
-    let hash = subject.study.simulator_hash();
+    let foreign =
+        html! { p.soft { "The simulations of a foreign corpus cannot be replayed here." } };
     let of_study = subject.model.manifest().provenance.seed;
-    let seed = subject.float_model.corpus_seed.unwrap_or(of_study);
+    let Some(seed) = subject.float_model.corpus.seed(of_study) else { return foreign };
+    let replayer = match Replayer::new(subject.model, subject.study, seed) {
+        Ok(replayer) => replayer,
+        Err(ReplayError::NothingToSimulate { .. }) => return foreign,
+        Err(error) => return html! { p.bad { (error.to_string()) } },
+    };
     let points = |x: &[f32]| -> Vec<(f64, f64)> {
         x.iter().enumerate().map(|(at, x)| ((at + 1) as f64, f64::from(*x))).collect()
     };
     let mut curves = Vec::new();
     for (near, color) in explanation.nearest.iter().zip(OTHERS) {
-        match explanation::replay(subject.model, &simulator, &hash, seed, near) {
+        match replayer.prototype(near.prototype) {
             Ok(replay) => {
                 curves.push(Curve { points: points(&replay.x), color, width: 1, dots: false });
             }
@@ -448,7 +452,7 @@ pub fn provenance(subject: &Subject<'_>) -> Markup {
                 tr { td { "corpus of the bank" } td.wrap { code { (short_hash(provenance.corpus_hash)) } } }
                 tr { td { "float model" } td.wrap { code { (short_hash(provenance.float_hash)) } } }
                 tr { td { "seed" } td.wrap { (provenance.seed) } }
-                @if let Some(seed) = subject.float_model.corpus_seed {
+                @if let CorpusOrigin::Stored { seed } = subject.float_model.corpus {
                     tr { td { "seed of the stored corpus" } td.wrap { (seed) } }
                 }
                 tr { td { "simulations in training" } td.wrap { (provenance.num_simulations) } }

@@ -1,8 +1,11 @@
-//! What a mechanism is: named parameters in units, compartments, and one stochastic path from them.
+//! What a mechanism is: named parameters in units, and one draw of x from them; for some, the exact likelihood as well.
 
+use crate::corpus::Target;
+
+use super::compartments::Path;
 use super::sampling::Generator;
 
-/// A parameter of a mechanism or of the observation model, with the range outside which it means nothing.
+/// A parameter or a setting of a mechanism, with the range outside which it means nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ParameterSpec {
     /// Its name in studies, corpora and answers.
@@ -19,123 +22,77 @@ pub struct ParameterSpec {
     pub about: &'static str,
 }
 
-/// A compartmental model: structure, without prior or observation.
-pub trait Mechanism: Sync + std::fmt::Debug {
-    /// Its name in studies and answers.
-    fn name(&self) -> &'static str;
+/// A mechanism with all its settings, ready to draw from: everything of `p(x | theta)`, nothing of the prior.
+pub trait Mechanism: Send + Sync + std::fmt::Debug {
+    /// One name per value of `x`.
+    fn x_names(&self) -> Vec<String>;
 
-    /// Names of the compartments, in the order of [`Path::states`].
-    fn states(&self) -> &'static [&'static str];
+    /// Quantities that a study may ask for besides theta.
+    fn derived(&self) -> &[Target] {
+        &[]
+    }
 
-    /// The parameters, in the order in which [`Mechanism::simulate`] takes them.
-    fn parameters(&self) -> &'static [ParameterSpec];
-
-    /// The basic reproduction number, a derived quantity.
-    fn basic_reproduction_number(&self, theta: &[f64]) -> f64;
-
-    /// Draws one path of `setting.days` days into `path`.
+    /// Draws one simulation into `draw`, which is empty.
     ///
-    /// Every flow is binomial in its source compartment, so that no compartment can be overdrawn and people are conserved.
-    fn simulate(&self, theta: &[f64], setting: Setting, generator: &mut Generator, path: &mut Path);
+    /// `theta` has the parameters of the mechanism's [`MechanismKind`](super::MechanismKind) in their order; for an epidemic
+    /// those of its observation model follow.
+    fn simulate(&self, theta: &[f64], generator: &mut Generator, draw: &mut Draw);
+
+    /// The exact likelihood, where it can be computed.
+    fn likelihood(&self) -> Option<&dyn Likelihood> {
+        None
+    }
 }
 
-/// What surrounds a mechanism: how many people, for how long, in which steps.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Setting {
-    /// Number of people.
-    pub population: u32,
-    /// Number of days.
-    pub days: usize,
-    /// Integration steps in a day; rates are constant within a step.
-    pub steps_per_day: u32,
+/// `p(x | theta)`, smooth in theta wherever it is not zero, with a support that does not depend on theta: the conditions
+/// under which the score is that of the classical theory.
+pub trait Likelihood: Sync {
+    /// The likelihood at one theta, prepared for many x: what depends on theta alone is computed once.
+    fn at<'l>(&'l self, theta: &[f64]) -> Box<dyn LikelihoodAt + 'l>;
 }
 
-/// The latent days of one simulation.
+/// `x -> p(x | theta)` at one theta.
+pub trait LikelihoodAt {
+    /// `log p(x | theta)`; minus infinity where `x` is impossible.
+    fn log_likelihood(&self, x: &[f32]) -> f64;
+
+    /// Writes the score, the gradient of `log p(x | theta)` with respect to theta, in the units of theta.
+    ///
+    /// Where `x` is impossible there is no score, and NaN is written.
+    ///
+    /// # Shapes
+    /// `x`: `[d_x]`; `score`: `[d_theta]`, in the order that [`Mechanism::simulate`] takes.
+    fn score(&self, x: &[f32], score: &mut [f64]);
+}
+
+/// One simulation; its buffers serve one simulation after another.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Path {
-    /// New infections (people leaving S) in each day.
-    pub incidence: Vec<u32>,
-    /// People infectious with symptoms at the end of each day.
-    pub prevalence: Vec<u32>,
-    /// Compartments at the end of each day, day-major: `[days, d_state]`.
-    pub states: Vec<u32>,
+pub struct Draw {
+    /// The observation, NaN where missing.
+    pub x: Vec<f32>,
+    /// Values of [`Mechanism::derived`].
+    pub derived: Vec<f32>,
+    /// What nobody observes; empty for mechanisms that keep none.
+    pub latent: Latent,
 }
 
-impl Path {
-    pub(crate) fn clear(&mut self) {
-        self.incidence.clear();
-        self.prevalence.clear();
-        self.states.clear();
-    }
-
-    #[inline]
-    pub(crate) fn push(&mut self, incidence: u32, prevalence: u32, states: &[u32]) {
-        self.incidence.push(incidence);
-        self.prevalence.push(prevalence);
-        self.states.extend_from_slice(states);
-    }
-
-    /// Fills the days that are left once nothing can happen any more.
-    pub(crate) fn extinct(&mut self, days: usize, states: &[u32]) {
-        for _ in self.incidence.len()..days {
-            self.push(0, 0, states);
-        }
-    }
+/// The latent days of an epidemic.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Latent {
+    /// From day 0.
+    pub path: Path,
+    /// Day of the path on which the observed window starts.
+    pub first_observed_day: usize,
+    /// Expected counts of window and forecast, given the path.
+    pub expected: Vec<f64>,
+    pub(super) kernel: Vec<f64>,
 }
 
-const MAX_RATE: f64 = 100.0;
-
-/// Transmission rate.
-pub(crate) const BETA: ParameterSpec = ParameterSpec {
-    name: "beta",
-    unit: "1/day",
-    lower: 0.0,
-    upper: MAX_RATE,
-    integer: false,
-    about: "transmission rate: infectious contacts of one infectious person in a day",
-};
-/// Recovery rate.
-pub(crate) const GAMMA: ParameterSpec = ParameterSpec {
-    name: "gamma",
-    unit: "1/day",
-    lower: 1e-4,
-    upper: MAX_RATE,
-    integer: false,
-    about: "recovery rate: the inverse of the mean infectious period",
-};
-/// Rate of becoming infectious.
-pub(crate) const SIGMA: ParameterSpec = ParameterSpec {
-    name: "sigma",
-    unit: "1/day",
-    lower: 1e-4,
-    upper: MAX_RATE,
-    integer: false,
-    about: "rate of becoming infectious: the inverse of the mean latent period",
-};
-/// Share of infections without symptoms.
-pub(crate) const ASYMPTOMATIC_FRACTION: ParameterSpec = ParameterSpec {
-    name: "asymptomatic_fraction",
-    unit: "1",
-    lower: 0.0,
-    upper: 1.0,
-    integer: false,
-    about: "share of the infected who never show symptoms",
-};
-/// People infectious at the start.
-pub(crate) const INITIAL_INFECTED: ParameterSpec = ParameterSpec {
-    name: "initial_infected",
-    unit: "people",
-    lower: 0.0,
-    upper: 1e9,
-    integer: true,
-    about: "people infectious when the simulation starts",
-};
-/// People in the latent period at the start.
-pub(crate) const INITIAL_EXPOSED: ParameterSpec = ParameterSpec {
-    name: "initial_exposed",
-    unit: "people",
-    lower: 0.0,
-    upper: 1e9,
-    integer: true,
-    about: "people infected but not yet infectious when the simulation starts",
-};
+impl Draw {
+    pub(super) fn clear(&mut self) {
+        self.x.clear();
+        self.derived.clear();
+        self.latent.path.clear();
+        self.latent.expected.clear();
+    }
+}

@@ -1,23 +1,39 @@
 //! Simulation `i` of a study: a pure function of (simulator part of the study, seed, `i`).
 //!
-//! Draws of one simulation, in this order, from one [`Generator`]: the mechanism, its parameters, the effects of the
-//! observation model, the latent path, the counts, the missing days. Only the days that are needed are simulated.
+//! Draws of one simulation, in this order, from one [`Generator`]: the mechanism, its parameters, what the mechanism draws. For
+//! an epidemic that is the latent path, the counts, the missing days, and only the days that are needed are simulated.
 //! A change of any of this is a new [`SIMULATOR_VERSION`].
+//!
+//! ```text
+//! compartments (sir, seir, seair) + observation -> a mechanism      sis, gaussian_linear, two_moons, ... are mechanisms
+//! prior -> theta -> Mechanism::simulate -> x, derived targets       Mechanism::likelihood -> exact likelihood and score
+//! ```
 
+mod compartments;
+mod gaussian_field;
+mod gaussian_linear;
+mod kind;
 mod mechanism;
 mod observation;
+mod random_field;
 mod sampling;
 mod seair;
 mod seir;
 mod sir;
+mod sis;
+mod student_t_field;
+mod two_moons;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::Serialize;
 
-pub use mechanism::{Mechanism, ParameterSpec, Path, Setting};
+pub use compartments::{Compartments, Path, Setting};
+pub use gaussian_field::GaussianField;
+pub use gaussian_linear::GaussianLinear;
+pub use kind::{MechanismKind, Structure};
+pub use mechanism::{Draw, Latent, Likelihood, LikelihoodAt, Mechanism, ParameterSpec};
 pub use observation::{
     HEAD_START, MISSING_FRACTION, OVERDISPERSION, REPORTING_DELAY_MEAN, REPORTING_FRACTION,
     WEEKEND_FACTOR, WEEKEND_PHASE, delay_kernel,
@@ -26,10 +42,12 @@ pub use sampling::{Chance, GammaFactor, Generator};
 pub use seair::Seair;
 pub use seir::Seir;
 pub use sir::Sir;
+pub use sis::Sis;
+pub use student_t_field::StudentTField;
+pub use two_moons::TwoMoons;
 
 use crate::corpus::{Corpus, Parameter, Schema, Target};
-use crate::study::{Head, MechanismPrior, Prior, Series, Simulation, Study};
-use observation::Effects;
+use crate::study::{Head, Prior, Simulation, Study};
 
 /// Changes whenever the same (study, seed, index) would give another simulation.
 pub const SIMULATOR_VERSION: u32 = 1;
@@ -39,35 +57,6 @@ pub const CASES: &str = "cases";
 
 /// Name of the basic reproduction number among the targets.
 pub const R0: &str = "R0";
-
-/// The mechanisms that a study can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum MechanismKind {
-    /// [`Sir`]
-    #[serde(rename = "SIR")]
-    Sir,
-    /// [`Seir`]
-    #[serde(rename = "SEIR")]
-    Seir,
-    /// [`Seair`]
-    #[serde(rename = "SEAIR")]
-    Seair,
-}
-
-impl MechanismKind {
-    /// All of them.
-    pub const ALL: [MechanismKind; 3] =
-        [MechanismKind::Sir, MechanismKind::Seir, MechanismKind::Seair];
-
-    /// The structure behind the name.
-    pub fn mechanism(self) -> &'static dyn Mechanism {
-        match self {
-            MechanismKind::Sir => &Sir,
-            MechanismKind::Seir => &Seir,
-            MechanismKind::Seair => &Seair,
-        }
-    }
-}
 
 /// Parts of the index space that never overlap, so that an index alone says what a simulation was used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +91,16 @@ impl Split {
         self.base()..self.base() + count
     }
 
+    /// What its simulations are for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "training",
+            Split::Validation => "validation",
+            Split::Calibration => "calibration",
+            Split::Test => "test",
+        }
+    }
+
     /// The split to which an index belongs.
     pub fn of(index: u64) -> Option<Split> {
         Self::ALL.get(usize::try_from(index >> Self::BITS).ok()?).copied()
@@ -117,37 +116,27 @@ pub struct Replay {
     pub mechanism: usize,
     /// Parameters in the schema's order; NaN where the mechanism has no such parameter.
     pub theta: Vec<f64>,
-    /// Basic reproduction number.
-    pub basic_reproduction_number: f64,
-    /// Names of the compartments of `path.states`.
-    pub states: &'static [&'static str],
-    /// The latent days from day 0.
-    pub path: Path,
-    /// Day of the path on which the observed window starts.
-    pub first_observed_day: usize,
-    /// Expected counts of window and forecast, given the path.
-    pub expected: Vec<f64>,
     /// The input window, NaN where missing.
     pub x: Vec<f32>,
-    /// Observed counts of the forecast days.
+    /// Observed counts of the forecast days; empty without a forecast.
     pub forecast: Vec<f32>,
     /// Targets in the schema's order.
     pub target: Vec<f32>,
+    /// The latent days of an epidemic.
+    pub latent: Latent,
 }
 
 /// A study's simulator, ready to run.
 #[derive(Debug, Clone)]
 pub struct Simulator {
-    simulation: Simulation,
-    mechanisms: Vec<Candidate>,
-    effects: Vec<Slot>,
+    candidates: Vec<Candidate>,
     targets: Vec<TargetSource>,
     schema: Arc<Schema>,
 }
 
 #[derive(Debug, Clone)]
 struct Candidate {
-    mechanism: &'static dyn Mechanism,
+    mechanism: Arc<dyn Mechanism>,
     parameters: Vec<Slot>,
 }
 
@@ -161,8 +150,7 @@ struct Slot {
 
 #[derive(Debug, Clone, Copy)]
 enum TargetSource {
-    BasicReproductionNumber,
-    ForecastDay(usize),
+    Derived(usize),
     Theta(usize),
 }
 
@@ -171,61 +159,40 @@ enum TargetSource {
 struct Workspace {
     theta: Vec<f64>,
     local: Vec<f64>,
-    path: Path,
-    kernel: Vec<f64>,
-    expected: Vec<f64>,
-    observed: Vec<f32>,
-    basic_reproduction_number: f64,
-    first_observed_day: usize,
+    draw: Draw,
 }
 
 impl Simulator {
     /// The simulator of a study's simulation part, with the targets that its heads ask for.
     ///
-    /// Without a `quantiles` head the targets are R0 and, if there is a forecast, the cases.
+    /// Without a `quantiles` head the targets are what the mechanisms derive (R0, the forecast), or all of theta where they
+    /// derive nothing.
     pub fn new(simulation: &Simulation, heads: &[Head]) -> Self {
         let mut theta: Vec<Parameter> = Vec::new();
-        let mut place = |spec: ParameterSpec, prior: Prior| {
-            let (lower, upper) = prior.bounds();
-            let (lower, upper) = (lower as f32, upper as f32);
-            let at = theta.iter().position(|p| p.name == spec.name).unwrap_or_else(|| {
-                theta.push(Parameter {
-                    name: spec.name.to_owned(),
-                    unit: spec.unit.to_owned(),
-                    lower: Some(lower),
-                    upper: Some(upper),
-                    integer: spec.integer,
-                });
-                theta.len() - 1
-            });
-            theta[at].lower = theta[at].lower.map(|old| old.min(lower));
-            theta[at].upper = theta[at].upper.map(|old| old.max(upper));
-            Slot { spec, prior, at }
-        };
-        let mechanisms: Vec<Candidate> = (simulation.mechanisms.iter())
-            .map(|MechanismPrior { kind, priors, .. }| {
-                let mechanism = kind.mechanism();
-                let parameters = mechanism
-                    .parameters()
-                    .iter()
-                    .zip(priors)
-                    .map(|(spec, prior)| place(*spec, *prior))
-                    .collect();
-                Candidate { mechanism, parameters }
-            })
-            .collect();
-        let effects: Vec<Slot> = (observation::parameters(&simulation.observation).into_iter())
-            .map(|(spec, prior)| place(spec, prior))
-            .collect();
-
-        let (sources, targets) = targets(simulation, &mechanisms, &theta, heads);
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for prior in &simulation.mechanisms {
+            let mechanism = prior.mechanism(simulation.epidemic.as_ref());
+            let parameters = prior.kind.parameters().iter().zip(&prior.priors);
+            let parameters =
+                parameters.map(|(spec, prior)| Slot::new(*spec, *prior, &mut theta)).collect();
+            candidates.push(Candidate { mechanism, parameters });
+        }
+        // Nuisances of the observation come after the parameters of every structure.
+        if let Some(epidemic) = &simulation.epidemic {
+            for (spec, prior) in observation::parameters(&epidemic.observation) {
+                for candidate in &mut candidates {
+                    candidate.parameters.push(Slot::new(spec, prior, &mut theta));
+                }
+            }
+        }
+        let (sources, targets) = targets(&candidates, &theta, heads);
         let schema = Arc::new(Schema {
-            x_names: (1..=simulation.steps).map(|day| format!("day_{day}")).collect(),
+            x_names: candidates[0].mechanism.x_names(),
             theta,
             targets,
             mechanisms: simulation.mechanisms.iter().map(|m| m.name.clone()).collect(),
         });
-        Simulator { simulation: simulation.clone(), mechanisms, effects, targets: sources, schema }
+        Simulator { candidates, targets: sources, schema }
     }
 
     /// Names, units and bounds of what it produces.
@@ -266,7 +233,7 @@ impl Simulator {
                     for (row, chosen) in mechanism.iter_mut().enumerate() {
                         let index = first + (chunk * CHUNK + row) as u64;
                         *chosen = self.run(seed, index, workspace) as u16;
-                        x[row * d_x..][..d_x].copy_from_slice(&workspace.observed[..d_x]);
+                        x[row * d_x..][..d_x].copy_from_slice(&workspace.draw.x);
                         for (out, &value) in
                             theta[row * d_theta..][..d_theta].iter_mut().zip(&workspace.theta)
                         {
@@ -294,75 +261,70 @@ impl Simulator {
         let mechanism = self.run(seed, index, &mut workspace);
         let mut target = vec![0.0; self.schema.d_target()];
         self.write_targets(&workspace, &mut target);
-        let forecast = workspace.observed.split_off(self.simulation.steps);
+        let Workspace { theta, draw: Draw { x, derived, latent }, .. } = workspace;
+        let named = self.candidates[mechanism].mechanism.derived().iter().zip(derived);
+        let forecast = named.filter(|(target, _)| target.group == CASES);
         Replay {
             index,
             mechanism,
-            theta: workspace.theta,
-            basic_reproduction_number: workspace.basic_reproduction_number,
-            states: self.mechanisms[mechanism].mechanism.states(),
-            path: workspace.path,
-            first_observed_day: workspace.first_observed_day,
-            expected: workspace.expected,
-            x: workspace.observed,
-            forecast,
+            theta,
+            x,
+            forecast: forecast.map(|(_, value)| value).collect(),
             target,
+            latent,
         }
+    }
+
+    /// Whether every mechanism has an exact likelihood, hence every simulation a score.
+    pub fn has_scores(&self) -> bool {
+        self.candidates.iter().all(|candidate| candidate.mechanism.likelihood().is_some())
+    }
+
+    /// Adds the exact score to each simulation of a corpus: the gradient of `log p(x | theta)` at the corpus's own x and
+    /// theta, NaN for a parameter that the mechanism lacks.
+    ///
+    /// # Panics
+    /// When some mechanism has no likelihood, or the corpus is not of this simulator's schema.
+    pub fn add_scores(&self, corpus: &mut Corpus) {
+        assert_eq!(self.schema, corpus.schema, "a corpus of another simulator");
+        let d_theta = self.schema.d_theta();
+        let mut scores = vec![f32::NAN; corpus.len() * d_theta];
+        scores.par_chunks_mut(d_theta).enumerate().for_each(|(row, scores)| {
+            let candidate = &self.candidates[usize::from(corpus.mechanism[row])];
+            let theta = corpus.theta_row(row);
+            let local: Vec<f64> =
+                candidate.parameters.iter().map(|slot| f64::from(theta[slot.at])).collect();
+            let likelihood = candidate.mechanism.likelihood().expect("the caller has asked");
+            let mut score = vec![0.0; local.len()];
+            likelihood.at(&local).score(corpus.x_row(row), &mut score);
+            for (slot, score) in candidate.parameters.iter().zip(score) {
+                scores[slot.at] = score as f32;
+            }
+        });
+        corpus.score = Some(scores);
     }
 
     fn run(&self, seed: u64, index: u64, workspace: &mut Workspace) -> usize {
         let generator = &mut Generator::new(seed, index);
-        let theta = &mut workspace.theta;
+        let Workspace { theta, local, draw } = workspace;
         theta.clear();
         theta.resize(self.schema.d_theta(), f64::NAN);
-
-        let chosen = generator.integer(0, self.mechanisms.len() as u64 - 1) as usize;
-        let candidate = &self.mechanisms[chosen];
-        workspace.local.clear();
+        local.clear();
+        draw.clear();
+        let chosen = generator.integer(0, self.candidates.len() as u64 - 1) as usize;
+        let candidate = &self.candidates[chosen];
         for slot in &candidate.parameters {
             theta[slot.at] = slot.sample(generator);
-            workspace.local.push(theta[slot.at]);
+            local.push(theta[slot.at]);
         }
-        for slot in &self.effects {
-            theta[slot.at] = slot.sample(generator);
-        }
-        let effects = Effects::new(&self.simulation.observation, |name| {
-            self.effects.iter().find(|slot| slot.spec.name == name).map(|slot| theta[slot.at])
-        });
-
-        let window = self.simulation.steps + self.simulation.forecast_steps;
-        let setting = Setting {
-            population: self.simulation.population,
-            days: effects.head_start + window,
-            steps_per_day: self.simulation.steps_per_day,
-        };
-        workspace.path.clear();
-        candidate.mechanism.simulate(&workspace.local, setting, generator, &mut workspace.path);
-
-        let series = self.simulation.observation.series;
-        workspace.expected.resize(window, 0.0);
-        workspace.observed.resize(window, 0.0);
-        let latent = observation::latent_series(series, &workspace.path);
-        effects.expect(latent, &mut workspace.kernel, &mut workspace.expected);
-        let ceiling = (series == Series::Prevalence).then_some(self.simulation.population);
-        effects.observe(
-            &workspace.expected,
-            ceiling,
-            self.simulation.steps,
-            generator,
-            &mut workspace.observed,
-        );
-        workspace.basic_reproduction_number =
-            candidate.mechanism.basic_reproduction_number(&workspace.local);
-        workspace.first_observed_day = effects.head_start;
+        candidate.mechanism.simulate(local, generator, draw);
         chosen
     }
 
     fn write_targets(&self, workspace: &Workspace, target: &mut [f32]) {
         for (out, source) in target.iter_mut().zip(&self.targets) {
             *out = match *source {
-                TargetSource::BasicReproductionNumber => workspace.basic_reproduction_number as f32,
-                TargetSource::ForecastDay(day) => workspace.observed[self.simulation.steps + day],
+                TargetSource::Derived(at) => workspace.draw.derived[at],
                 TargetSource::Theta(at) => workspace.theta[at] as f32,
             };
         }
@@ -370,6 +332,27 @@ impl Simulator {
 }
 
 impl Slot {
+    /// Finds or makes the parameter's place in theta, whose bounds widen to this prior's.
+    fn new(spec: ParameterSpec, prior: Prior, theta: &mut Vec<Parameter>) -> Slot {
+        let (lower, upper) = prior.bounds();
+        let bound = |value: f64| value.is_finite().then_some(value as f32);
+        let (lower, upper) = (bound(lower), bound(upper));
+        if let Some(at) = theta.iter().position(|parameter| parameter.name == spec.name) {
+            let known = &mut theta[at];
+            known.lower = known.lower.zip(lower).map(|(a, b)| a.min(b));
+            known.upper = known.upper.zip(upper).map(|(a, b)| a.max(b));
+            return Slot { spec, prior, at };
+        }
+        theta.push(Parameter {
+            name: spec.name.to_owned(),
+            unit: spec.unit.to_owned(),
+            lower,
+            upper,
+            integer: spec.integer,
+        });
+        Slot { spec, prior, at: theta.len() - 1 }
+    }
+
     fn sample(&self, generator: &mut Generator) -> f64 {
         match self.prior {
             Prior::Fixed(value) => value,
@@ -384,17 +367,22 @@ impl Slot {
                 // Rounding of the logarithm must not step out of the prior.
                 value.clamp(lower, upper)
             }
+            Prior::Normal(mean, sd) => {
+                let mut z = [0.0];
+                generator.normals(&mut z);
+                mean + sd * z[0]
+            }
         }
     }
 }
 
 /// The targets that the heads ask for, in their order, each once.
 fn targets(
-    simulation: &Simulation,
-    mechanisms: &[Candidate],
+    candidates: &[Candidate],
     theta: &[Parameter],
     heads: &[Head],
 ) -> (Vec<TargetSource>, Vec<Target>) {
+    let derived = derived(candidates);
     let mut wanted: Vec<&str> = Vec::new();
     for head in heads {
         if let Head::Quantiles { targets, .. } = head {
@@ -402,10 +390,10 @@ fn targets(
         }
     }
     if wanted.is_empty() {
-        wanted.push(R0);
-        if simulation.forecast_steps > 0 {
-            wanted.push(CASES);
-        }
+        wanted.extend(derived.iter().map(|target| target.group.as_str()));
+    }
+    if wanted.is_empty() {
+        wanted.extend(theta.iter().map(|parameter| parameter.name.as_str()));
     }
     let mut sources = Vec::new();
     let mut targets: Vec<Target> = Vec::new();
@@ -413,54 +401,30 @@ fn targets(
         if targets.iter().any(|target| target.group == name) {
             continue;
         }
-        let mut target = Target {
-            name: name.to_owned(),
-            group: name.to_owned(),
-            lower: Some(0.0),
-            upper: None,
-            integer: false,
-        };
-        if name == R0 {
-            let (lower, upper) = reproduction_bounds(mechanisms);
-            (target.lower, target.upper) = (Some(lower), Some(upper));
-            targets.push(target);
-            sources.push(TargetSource::BasicReproductionNumber);
-        } else if name == CASES {
-            target.integer = true;
-            if simulation.observation.series == Series::Prevalence {
-                target.upper = Some(simulation.population as f32);
-            }
-            for day in 0..simulation.forecast_steps {
-                targets.push(Target { name: format!("{CASES}+{}", day + 1), ..target.clone() });
-                sources.push(TargetSource::ForecastDay(day));
-            }
-        } else if let Some(at) = theta.iter().position(|parameter| parameter.name == name) {
+        for (at, target) in derived.iter().enumerate().filter(|(_, t)| t.group == name) {
+            targets.push(target.clone());
+            sources.push(TargetSource::Derived(at));
+        }
+        if let Some(at) = theta.iter().position(|parameter| parameter.name == name) {
             let Parameter { lower, upper, integer, .. } = theta[at];
-            targets.push(Target { lower, upper, integer, ..target });
+            let (name, group) = (name.to_owned(), name.to_owned());
+            targets.push(Target { name, group, lower, upper, integer });
             sources.push(TargetSource::Theta(at));
         }
     }
     (sources, targets)
 }
 
-/// Extremes of R0 over the corners of each mechanism's prior: it is monotone in each parameter of every mechanism here.
-fn reproduction_bounds(mechanisms: &[Candidate]) -> (f32, f32) {
-    let (mut lower, mut upper) = (f64::INFINITY, 0.0f64);
-    for candidate in mechanisms {
-        let n = candidate.parameters.len();
-        for corner in 0..1usize << n {
-            let theta: Vec<f64> = (candidate.parameters.iter().enumerate())
-                .map(|(at, slot)| {
-                    let (low, high) = slot.prior.bounds();
-                    if corner >> at & 1 == 0 { low } else { high }
-                })
-                .collect();
-            let value = candidate.mechanism.basic_reproduction_number(&theta);
-            lower = lower.min(value);
-            upper = upper.max(value);
+/// What the mechanisms derive, with bounds that hold for each of them; a checked study makes them agree in everything else.
+fn derived(candidates: &[Candidate]) -> Vec<Target> {
+    let mut widest = candidates[0].mechanism.derived().to_vec();
+    for candidate in &candidates[1..] {
+        for (known, other) in widest.iter_mut().zip(candidate.mechanism.derived()) {
+            known.lower = known.lower.zip(other.lower).map(|(a, b)| a.min(b));
+            known.upper = known.upper.zip(other.upper).map(|(a, b)| a.max(b));
         }
     }
-    (lower as f32, upper as f32)
+    widest
 }
 
 /// Simulation `index` of a study, with everything that led to it; `None` for a study without mechanisms.

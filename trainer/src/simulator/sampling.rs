@@ -210,6 +210,21 @@ impl Generator {
         }
     }
 
+    /// Independent standard normal variates.
+    pub fn normals(&mut self, out: &mut [f64]) {
+        for pair in out.chunks_mut(2) {
+            let (first, second) = self.normal_pair();
+            pair[0] = first;
+            pair[1..].fill(second);
+        }
+    }
+
+    /// Exponential of mean 1.
+    #[inline]
+    pub fn exponential(&mut self) -> f64 {
+        -libm::log1p(-self.uniform())
+    }
+
     /// A standard normal pair, by the polar method: one logarithm and one square root for two variates.
     #[inline]
     fn normal_pair(&mut self) -> (f64, f64) {
@@ -421,6 +436,23 @@ mod tests {
             assert!((m - 1.0).abs() < 0.012, "{dispersion}: mean {m}");
             assert!((v / dispersion - 1.0).abs() < 0.04, "{dispersion}: variance {v}");
         }
+    }
+
+    #[test]
+    fn normal_and_exponential_have_their_moments_and_tails() {
+        let mut generator = Generator::new(4, 0);
+        let mut z = vec![0.0; 200_001];
+        generator.normals(&mut z);
+        let n = z.len() as f64;
+        let mean = z.iter().sum::<f64>() / n;
+        let variance = z.iter().map(|z| z * z).sum::<f64>() / n;
+        let beyond = z.iter().filter(|z| z.abs() > 1.959_964).count() as f64 / n;
+        assert!(mean.abs() < 4.0 / n.sqrt(), "mean {mean}");
+        assert!((variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "variance {variance}");
+        assert!((beyond - 0.05).abs() < 4.0 * (0.05 * 0.95 / n).sqrt(), "{beyond} beyond 1.96");
+        let (mean, variance) = moments(200_000, || generator.exponential());
+        assert!((mean - 1.0).abs() < 0.01, "mean {mean}");
+        assert!((variance - 1.0).abs() < 0.03, "variance {variance}");
     }
 
     proptest! {

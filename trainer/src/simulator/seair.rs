@@ -1,7 +1,7 @@
 //! SEAIR: a latent period, after which some never show symptoms.
 
-use super::mechanism::{
-    ASYMPTOMATIC_FRACTION, BETA, GAMMA, INITIAL_EXPOSED, Mechanism, ParameterSpec, Path, SIGMA,
+use super::compartments::{
+    ASYMPTOMATIC_FRACTION, BETA, Compartments, GAMMA, INITIAL_EXPOSED, ParameterSpec, Path, SIGMA,
     Setting,
 };
 use super::sampling::{Chance, Generator};
@@ -15,11 +15,7 @@ use super::sampling::{Chance, Generator};
 #[derive(Debug)]
 pub struct Seair;
 
-impl Mechanism for Seair {
-    fn name(&self) -> &'static str {
-        "SEAIR"
-    }
-
+impl Compartments for Seair {
     fn states(&self) -> &'static [&'static str] {
         &["S", "E", "A", "I", "R"]
     }

@@ -1,7 +1,7 @@
 //! SEIR: a latent period between infection and infectiousness.
 
-use super::mechanism::{
-    BETA, GAMMA, INITIAL_EXPOSED, Mechanism, ParameterSpec, Path, SIGMA, Setting,
+use super::compartments::{
+    BETA, Compartments, GAMMA, INITIAL_EXPOSED, ParameterSpec, Path, SIGMA, Setting,
 };
 use super::sampling::{Chance, Generator};
 
@@ -12,11 +12,7 @@ use super::sampling::{Chance, Generator};
 #[derive(Debug)]
 pub struct Seir;
 
-impl Mechanism for Seir {
-    fn name(&self) -> &'static str {
-        "SEIR"
-    }
-
+impl Compartments for Seir {
     fn states(&self) -> &'static [&'static str] {
         &["S", "E", "I", "R"]
     }

@@ -1,6 +1,8 @@
 //! SIR: susceptible, infectious, recovered.
 
-use super::mechanism::{BETA, GAMMA, INITIAL_INFECTED, Mechanism, ParameterSpec, Path, Setting};
+use super::compartments::{
+    BETA, Compartments, GAMMA, INITIAL_INFECTED, ParameterSpec, Path, Setting,
+};
 use super::sampling::{Chance, Generator};
 
 /// Kermack and McKendrick 1927, <https://doi.org/10.1098/rspa.1927.0118>, as a chain binomial.
@@ -10,11 +12,7 @@ use super::sampling::{Chance, Generator};
 #[derive(Debug)]
 pub struct Sir;
 
-impl Mechanism for Sir {
-    fn name(&self) -> &'static str {
-        "SIR"
-    }
-
+impl Compartments for Sir {
     fn states(&self) -> &'static [&'static str] {
         &["S", "I", "R"]
     }

@@ -74,6 +74,15 @@ pub enum Missing {
 /// Everything that decides what simulation `i` is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Simulation {
+    /// The candidate mechanisms, equally probable a priori.
+    pub mechanisms: Vec<MechanismPrior>,
+    /// What compartmental mechanisms share; `None` for mechanisms that come to their x by themselves.
+    pub epidemic: Option<Epidemic>,
+}
+
+/// Around the compartments: how many people, for how long, seen how.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Epidemic {
     /// Observed days.
     pub steps: usize,
     /// Days from one observation to the next; 1.
@@ -84,8 +93,6 @@ pub struct Simulation {
     pub population: u32,
     /// Integration steps in a day.
     pub steps_per_day: u32,
-    /// The candidate mechanisms, equally probable a priori.
-    pub mechanisms: Vec<MechanismPrior>,
     /// From the latent path to what a health office sees.
     pub observation: Observation,
 }
@@ -97,6 +104,8 @@ pub struct MechanismPrior {
     pub name: String,
     /// Its structure.
     pub kind: MechanismKind,
+    /// One number per setting of the kind, in the kind's order.
+    pub settings: Vec<f64>,
     /// One prior per parameter of the kind, in the kind's order.
     pub priors: Vec<Prior>,
 }
@@ -109,15 +118,18 @@ pub enum Prior {
     Uniform(f64, f64),
     /// Uniform in the logarithm.
     LogUniform(f64, f64),
+    /// Of this mean and standard deviation, without bounds.
+    Normal(f64, f64),
     /// Known.
     Fixed(f64),
 }
 
 impl Prior {
-    /// Smallest and largest value.
+    /// Smallest and largest value; infinite for a normal prior.
     pub fn bounds(self) -> (f64, f64) {
         match self {
             Prior::Uniform(lower, upper) | Prior::LogUniform(lower, upper) => (lower, upper),
+            Prior::Normal(..) => (f64::NEG_INFINITY, f64::INFINITY),
             Prior::Fixed(value) => (value, value),
         }
     }
@@ -259,11 +271,16 @@ impl Study {
     ///
     /// Formatting, comments, network, heads and training settings do not change it. Zeros for a study without mechanisms.
     pub fn simulator_hash(&self) -> [u8; 32] {
+        self.simulator_hash_of(SIMULATOR_VERSION)
+    }
+
+    /// The same under another version of the simulator.
+    pub(crate) fn simulator_hash_of(&self, version: u32) -> [u8; 32] {
         let Some(simulation) = &self.simulation else {
             return [0; 32];
         };
         let canonical =
             serde_json::to_string(simulation).expect("a simulation has only plain fields");
-        Sha256::digest(format!("simground simulator {SIMULATOR_VERSION}\n{canonical}")).into()
+        Sha256::digest(format!("simground simulator {version}\n{canonical}")).into()
     }
 }

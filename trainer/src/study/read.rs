@@ -4,12 +4,12 @@ use simground_runtime::artifact::MAX_LEVELS;
 
 use super::document::{Document, Entry, Section, nearest, quoted};
 use super::{
-    Bank, Budget, Head, Input, MechanismPrior, Missing, Network, Observation, Prior,
+    Bank, Budget, Epidemic, Head, Input, MechanismPrior, Missing, Network, Observation, Prior,
     ReportingDelay, Series, Simulation, Study, StudyError, Training, Transform,
 };
 use crate::simulator::{
     CASES, HEAD_START, MISSING_FRACTION, MechanismKind, OVERDISPERSION, ParameterSpec, R0,
-    REPORTING_DELAY_MEAN, REPORTING_FRACTION, WEEKEND_FACTOR,
+    REPORTING_DELAY_MEAN, REPORTING_FRACTION, Structure, WEEKEND_FACTOR,
 };
 
 type Result<T> = std::result::Result<T, StudyError>;
@@ -111,7 +111,7 @@ fn simulation(
     parts: SimulationParts,
     missing: Missing,
 ) -> Result<Option<Simulation>> {
-    let Some(mechanisms) = parts.mechanisms else {
+    let Some(mechanisms) = parts.mechanisms.clone() else {
         let orphan =
             [&parts.population, &parts.observation, &parts.forecast].into_iter().flatten().next();
         return match orphan {
@@ -127,8 +127,78 @@ fn simulation(
             }
         };
     };
+    let items = mechanisms.items()?;
+    let kinds = items.iter().map(mechanism_kind).collect::<Result<Vec<_>>>()?;
+    let Some((first, _)) = kinds.first() else {
+        return Err(mechanisms.error("no mechanism at all; add at least one [[mechanism]]", None));
+    };
+    let is_epidemic = |kind: MechanismKind| matches!(kind.structure(), Structure::Compartments(_));
+    if let Some((kind, entry)) = kinds.iter().find(|k| is_epidemic(k.0) != is_epidemic(*first)) {
+        let message = format!(
+            "`{}` and `{}` cannot be mixed: one is seen through [observation], the other comes to its x by itself",
+            kind.name(),
+            first.name()
+        );
+        return Err(entry.error(message, None));
+    }
+    let epidemic = if is_epidemic(*first) {
+        Some(epidemic(document, &mechanisms, parts, missing)?)
+    } else {
+        let SimulationParts { population, observation, forecast, steps, .. } = parts;
+        let orphan = [population, observation, forecast, steps].into_iter().flatten().next();
+        if let Some(entry) = orphan {
+            let message = format!(
+                "`{}` is for compartments; `{}` comes to its x by itself: remove it",
+                entry.key,
+                first.name()
+            );
+            return Err(document.error(entry.key_span, message, None));
+        }
+        None
+    };
+    let mut priors: Vec<MechanismPrior> = Vec::new();
+    for (item, (kind, entry)) in items.iter().zip(&kinds) {
+        let (name, prior) = mechanism(item, *kind, entry, epidemic.as_ref())?;
+        if priors.iter().any(|other| other.name == prior.name) {
+            let message =
+                format!("two mechanisms are named `{}`; each needs a name of its own", prior.name);
+            let hint = "add `name = \"...\"` beside `kind`".to_owned();
+            return Err(name.error(message, Some(hint)));
+        }
+        priors.push(prior);
+    }
+    same_x(&priors, &kinds, epidemic.as_ref())?;
+    Ok(Some(Simulation { mechanisms: priors, epidemic }))
+}
+
+/// Whatever a network reads must not tell the mechanism by its width.
+fn same_x(
+    priors: &[MechanismPrior],
+    kinds: &[(MechanismKind, Entry)],
+    epidemic: Option<&Epidemic>,
+) -> Result<()> {
+    let widths: Vec<usize> =
+        priors.iter().map(|prior| prior.mechanism(epidemic).x_names().len()).collect();
+    match widths.iter().position(|width| *width != widths[0]) {
+        None => Ok(()),
+        Some(at) => {
+            let message = format!(
+                "x has {} values in `{}` and {} in `{}`; all mechanisms of a study need the same",
+                widths[at], priors[at].name, widths[0], priors[0].name
+            );
+            Err(kinds[at].1.error(message, None))
+        }
+    }
+}
+
+fn epidemic(
+    document: &Document,
+    mechanisms: &Entry,
+    parts: SimulationParts,
+    missing: Missing,
+) -> Result<Epidemic> {
     let missing_key = |what: &str, hint: &str| {
-        let message = format!("{what} is missing; a study with a [[mechanism]] needs it");
+        let message = format!("{what} is missing; a study with compartments needs it");
         document.error(mechanisms.key_span.clone(), message, Some(hint.to_owned()))
     };
     let steps = parts
@@ -155,75 +225,78 @@ fn simulation(
         .observation
         .ok_or_else(|| missing_key("[observation]", "add [observation] with its `series`"))?;
     let observation = self::observation(&observation, missing)?;
-
-    let mut priors: Vec<MechanismPrior> = Vec::new();
-    for item in mechanisms.items()? {
-        let (name, prior) = mechanism(&item, population, steps_per_day)?;
-        if priors.iter().any(|other| other.name == prior.name) {
-            let message =
-                format!("two mechanisms are named `{}`; each needs a name of its own", prior.name);
-            let hint = "add `name = \"...\"` beside `kind`".to_owned();
-            return Err(name.error(message, Some(hint)));
-        }
-        priors.push(prior);
-    }
-    if priors.is_empty() {
-        return Err(mechanisms.error("no mechanism at all; add at least one [[mechanism]]", None));
-    }
-    Ok(Some(Simulation {
-        steps,
-        period_days: 1,
-        forecast_steps,
-        population,
-        steps_per_day,
-        mechanisms: priors,
-        observation,
-    }))
+    Ok(Epidemic { steps, period_days: 1, forecast_steps, population, steps_per_day, observation })
 }
 
-fn mechanism<'d, 'a>(
-    item: &Entry<'d, 'a>,
-    population: u32,
-    steps_per_day: u32,
-) -> Result<(Entry<'d, 'a>, MechanismPrior)> {
+fn mechanism_kind<'d, 'a>(item: &Entry<'d, 'a>) -> Result<(MechanismKind, Entry<'d, 'a>)> {
     let mut section = item.section("[[mechanism]]")?;
     section.span = item.value.span();
-    let names = MechanismKind::ALL.map(|kind| kind.mechanism().name());
+    let names = MechanismKind::ALL.map(MechanismKind::name);
     let entry = section.require("kind", "\"SEIR\"")?;
     let kind = entry.choice(&names)?;
     let at = names.iter().position(|name| *name == kind).expect("choice returns one of the names");
-    let kind = MechanismKind::ALL[at];
-    section.name = format!("[[mechanism]] {}", names[at]);
+    Ok((MechanismKind::ALL[at], entry))
+}
+
+/// The mechanism, and the entry that names it.
+fn mechanism<'d, 'a>(
+    item: &Entry<'d, 'a>,
+    kind: MechanismKind,
+    kind_entry: &Entry<'d, 'a>,
+    epidemic: Option<&Epidemic>,
+) -> Result<(Entry<'d, 'a>, MechanismPrior)> {
+    let mut section = item.section(&format!("[[mechanism]] {}", kind.name()))?;
+    section.span = item.value.span();
+    section.take("kind");
     let named = section.take("name");
-    let name = named.as_ref().map_or(Ok(names[at]), Entry::text)?.to_owned();
+    let name = named.as_ref().map_or(Ok(kind.name()), Entry::text)?.to_owned();
+    let mut settings = Vec::new();
+    if let Structure::Complete { settings: specs, .. } = kind.structure() {
+        for spec in specs {
+            let entry = section.require(spec.name, &spec.lower.max(1.0).to_string())?;
+            settings.push(legal(&entry, spec)?);
+        }
+    }
     let mut priors = Vec::new();
-    for spec in kind.mechanism().parameters() {
+    for spec in kind.parameters() {
         let entry = section.require(spec.name, &example(spec))?;
         let prior = prior(&entry, spec)?;
-        if spec.unit == "people" && prior.bounds().1 > f64::from(population) {
-            let message = format!(
-                "`{}` reaches {}, more than the {population} people of [population]; stay below",
-                spec.name,
-                prior.bounds().1
-            );
-            return Err(entry.error(message, None));
-        }
-        let fastest = prior.bounds().1;
-        if spec.unit == "1/day" && fastest > f64::from(steps_per_day) {
-            let message = format!(
-                "`{}` reaches {fastest} 1/day, more than one in each of {steps_per_day} steps a day; use shorter steps",
-                spec.name
-            );
-            let enough = fastest.ceil();
-            return Err(entry.error(
-                message,
-                Some(format!("add `steps_per_day = {enough}` under [population]")),
-            ));
+        if let Some(epidemic) = epidemic {
+            check_pace(&entry, spec, prior, epidemic)?;
         }
         priors.push(prior);
     }
     section.finish()?;
-    Ok((named.unwrap_or(entry), MechanismPrior { name, kind, priors }))
+    let prior = MechanismPrior { name, kind, settings, priors };
+    Ok((named.unwrap_or_else(|| kind_entry.clone()), prior))
+}
+
+/// Nobody but the population can be infected, and no compartment empties more than once in a step.
+fn check_pace(
+    entry: &Entry,
+    spec: &ParameterSpec,
+    prior: Prior,
+    epidemic: &Epidemic,
+) -> Result<()> {
+    let (largest, population) = (prior.bounds().1, epidemic.population);
+    if spec.unit == "people" && largest > f64::from(population) {
+        let message = format!(
+            "`{}` reaches {largest}, more than the {population} people of [population]; stay below",
+            spec.name
+        );
+        return Err(entry.error(message, None));
+    }
+    let steps_per_day = epidemic.steps_per_day;
+    if spec.unit == "1/day" && largest > f64::from(steps_per_day) {
+        let message = format!(
+            "`{}` reaches {largest} 1/day, more than one in each of {steps_per_day} steps a day; use shorter steps",
+            spec.name
+        );
+        let enough = largest.ceil();
+        let hint = format!("add `steps_per_day = {enough}` under [population]");
+        return Err(entry.error(message, Some(hint)));
+    }
+    Ok(())
 }
 
 fn observation(entry: &Entry, missing: Missing) -> Result<Observation> {
@@ -276,13 +349,13 @@ fn prior(entry: &Entry, spec: &ParameterSpec) -> Result<Prior> {
         return Err(entry.error(message, None));
     }
     let mut section = entry.section(&format!("the prior of `{}`", spec.name))?;
-    let forms = [section.take("uniform"), section.take("log_uniform"), section.take("fixed")];
+    let forms = ["uniform", "log_uniform", "normal", "fixed"].map(|form| section.take(form));
     let prior = match &forms {
-        [Some(pair), None, None] => {
+        [Some(pair), None, None, None] => {
             let (lower, upper) = bounds(pair, spec)?;
             Prior::Uniform(lower, upper)
         }
-        [None, Some(pair), None] => {
+        [None, Some(pair), None, None] => {
             let (lower, upper) = bounds(pair, spec)?;
             if lower <= 0.0 {
                 let message =
@@ -291,8 +364,9 @@ fn prior(entry: &Entry, spec: &ParameterSpec) -> Result<Prior> {
             }
             Prior::LogUniform(lower, upper)
         }
-        [None, None, Some(value)] => Prior::Fixed(legal(value, spec)?),
-        [None, None, None] => {
+        [None, None, Some(pair), None] => normal(pair, spec)?,
+        [None, None, None, Some(value)] => Prior::Fixed(legal(value, spec)?),
+        [None, None, None, None] => {
             let message = format!("`{}` has no distribution; write `{}`", spec.name, example(spec));
             // A misspelled form is the likelier reading when there is an unknown key.
             section.finish()?;
@@ -325,6 +399,30 @@ fn prior(entry: &Entry, spec: &ParameterSpec) -> Result<Prior> {
     }
     section.finish()?;
     Ok(prior)
+}
+
+/// `[mean, standard deviation]`, for parameters that can have any value.
+fn normal(pair: &Entry, spec: &ParameterSpec) -> Result<Prior> {
+    let items = pair.items()?;
+    let [mean, sd] = items.as_slice() else {
+        let message =
+            format!("`normal` has {} values; write two, `[mean, standard deviation]`", items.len());
+        return Err(pair.error(message, None));
+    };
+    if spec.lower.is_finite() || spec.upper.is_finite() {
+        let message = format!(
+            "`{}` lies in {} to {}, and a normal prior has no bounds; use `uniform` or `log_uniform`",
+            spec.name, spec.lower, spec.upper
+        );
+        return Err(pair.error(message, None));
+    }
+    let (mean, value) = (mean.number()?, sd.number()?);
+    if value <= 0.0 {
+        let message =
+            format!("the standard deviation of `{}` is {value}; it is positive", spec.name);
+        return Err(sd.error(message, None));
+    }
+    Ok(Prior::Normal(mean, value))
 }
 
 fn bounds(pair: &Entry, spec: &ParameterSpec) -> Result<(f64, f64)> {
@@ -472,44 +570,43 @@ fn targets(section: &mut Section, simulation: Option<&Simulation>) -> Result<Vec
 }
 
 fn check_target(item: &Entry, name: &str, simulation: &Simulation) -> Result<()> {
-    if name == CASES && simulation.forecast_steps == 0 {
+    let epidemic = simulation.epidemic.as_ref();
+    let has_forecast = epidemic.is_some_and(|epidemic| epidemic.forecast_steps > 0);
+    if name == CASES && epidemic.is_some() && !has_forecast {
         let hint = "add [forecast] with `steps = 14`".to_owned();
         return Err(item
             .error("target `cases` is the forecast, and the study has none; add one", Some(hint)));
     }
     // Every mechanism must have it: a quantile of something absent has no meaning.
-    let mut known = vec![R0.to_owned()];
-    if simulation.forecast_steps > 0 {
-        known.push(CASES.to_owned());
+    let mut shared: Vec<&str> = Vec::new();
+    if let Some(epidemic) = epidemic {
+        shared.push(R0);
+        shared.extend(has_forecast.then_some(CASES));
+        let observation = &epidemic.observation;
+        let effects = [
+            (HEAD_START, observation.head_start.is_some()),
+            (REPORTING_FRACTION, observation.reporting_fraction.is_some()),
+            (REPORTING_DELAY_MEAN, observation.reporting_delay.is_some()),
+            (WEEKEND_FACTOR, observation.weekend_factor.is_some()),
+            (OVERDISPERSION, observation.overdispersion.is_some()),
+            (MISSING_FRACTION, observation.missing_fraction.is_some()),
+        ];
+        shared.extend(effects.iter().filter(|(_, used)| *used).map(|(spec, _)| spec.name));
     }
-    for mechanism in &simulation.mechanisms {
-        known.extend(
-            mechanism.kind.mechanism().parameters().iter().map(|spec| spec.name.to_owned()),
-        );
-    }
-    let observation = &simulation.observation;
-    let effects = [
-        (HEAD_START, observation.head_start.is_some()),
-        (REPORTING_FRACTION, observation.reporting_fraction.is_some()),
-        (REPORTING_DELAY_MEAN, observation.reporting_delay.is_some()),
-        (WEEKEND_FACTOR, observation.weekend_factor.is_some()),
-        (OVERDISPERSION, observation.overdispersion.is_some()),
-        (MISSING_FRACTION, observation.missing_fraction.is_some()),
-    ];
-    known.extend(effects.iter().filter(|(_, used)| *used).map(|(spec, _)| spec.name.to_owned()));
+    let of_mechanisms = simulation.mechanisms.iter().flat_map(|m| m.kind.parameters());
+    let mut known: Vec<&str> =
+        shared.iter().copied().chain(of_mechanisms.map(|spec| spec.name)).collect();
     known.sort();
     known.dedup();
-    if !known.iter().any(|known| known == name) {
+    if !known.contains(&name) {
         let hint = nearest(name, &known).map(|near| format!("is `{near}` meant?"));
         return Err(
             item.error(format!("unknown target `{name}`; write one of {}", quoted(&known)), hint)
         );
     }
-    let is_effect = effects.iter().any(|(spec, _)| spec.name == name);
-    if name != R0 && name != CASES && !is_effect {
-        let without = simulation.mechanisms.iter().find(|mechanism| {
-            mechanism.kind.mechanism().parameters().iter().all(|spec| spec.name != name)
-        });
+    if !shared.contains(&name) {
+        let without = (simulation.mechanisms.iter())
+            .find(|mechanism| mechanism.kind.parameters().iter().all(|spec| spec.name != name));
         if let Some(mechanism) = without {
             let message = format!(
                 "target `{name}` is not a parameter of mechanism `{}`; choose one that every mechanism has",

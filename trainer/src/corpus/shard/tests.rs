@@ -58,3 +58,20 @@ fn a_stopped_job_resumes_and_a_foreign_one_is_refused() {
         .collect();
     assert_eq!(names.len(), 2, "{names:?}");
 }
+
+#[test]
+fn scores_are_stored_where_every_mechanism_has_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sis = study("sis");
+    write_shard(&sis, 3, 50, (0, 1), dir.path(), |_| ()).unwrap_or_else(|error| panic!("{error}"));
+    let stored = Corpus::read(dir.path()).expect("readable");
+    let simulator = sis.simulator().expect("a simulator");
+    let mut here = simulator.simulate(3, 0..50);
+    assert_ne!(here, stored);
+    simulator.add_scores(&mut here);
+    assert_eq!(here, stored);
+    let other = tempfile::tempdir().expect("a directory");
+    write_shard(&study("two-moons"), 3, 50, (0, 1), other.path(), |_| ())
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(Corpus::read(other.path()).expect("readable").score, None);
+}

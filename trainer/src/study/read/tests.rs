@@ -7,10 +7,8 @@ fn the_shipped_studies_are_valid() {
     let outbreak =
         Study::parse(OUTBREAK, "outbreak.toml").unwrap_or_else(|error| panic!("{error}"));
     let simulation = outbreak.simulation.as_ref().expect("it simulates");
-    assert_eq!(
-        (simulation.steps, simulation.forecast_steps, simulation.population),
-        (64, 14, 200_000)
-    );
+    let epidemic = simulation.epidemic.as_ref().expect("compartments");
+    assert_eq!((epidemic.steps, epidemic.forecast_steps, epidemic.population), (64, 14, 200_000));
     assert_eq!(simulation.mechanisms[2].priors[0], Prior::Uniform(0.15, 0.5));
     assert_eq!(outbreak.input.transform, Transform::Auto);
     assert!(
@@ -19,6 +17,12 @@ fn the_shipped_studies_are_valid() {
     for text in [
         include_str!("../../../studies/boarding-school.toml"),
         include_str!("../../../studies/boarding-school-sir.toml"),
+        include_str!("../../../studies/gaussian-linear.toml"),
+        include_str!("../../../studies/gaussian-linear-uniform.toml"),
+        include_str!("../../../studies/two-moons.toml"),
+        include_str!("../../../studies/gaussian-field.toml"),
+        include_str!("../../../studies/student-t-field.toml"),
+        SIS,
     ] {
         Study::parse(text, "s").unwrap_or_else(|error| panic!("{error}"));
     }
@@ -258,4 +262,79 @@ fn sections_must_agree() {
     assert!(message(&blind).contains("target `cases` is the forecast"), "{}", message(&blind));
     let missing = Study::load("/nonexistent/study.toml").expect_err("no file").to_string();
     assert!(missing.starts_with("/nonexistent/study.toml: cannot read the study"), "{missing}");
+}
+
+const SIS: &str = include_str!("../../../studies/sis.toml");
+
+/// Replaces `from` of sis.toml by `to`; the complaint must be at the line of `at` and contain `says`.
+#[track_caller]
+fn check_sis(from: &str, to: &str, at: &str, says: &str) {
+    assert!(SIS.contains(from), "sis.toml has no {from}");
+    let text = SIS.replacen(from, to, 1);
+    let Err(StudyError::Invalid(found)) = Study::parse(&text, "bad.toml") else {
+        panic!("{to} was accepted")
+    };
+    let line = text[..text.find(at).expect("in the text")].matches('\n').count() + 1;
+    assert_eq!(found.line, line, "{found}");
+    assert!(found.to_string().contains(says), "{found}\ndoes not contain: {says}");
+}
+
+#[test]
+fn faults_of_mechanisms_that_come_to_their_x_by_themselves_are_told() {
+    let head = "[network]\nhidden";
+    let second = "[[mechanism]]\nkind = \"gaussian-field\"\nside = 5\nreplicates = 1\nlength_scale = { fixed = 2, unit = \"cell\" }\nnugget_variance = { fixed = 1 }\n[network]\nhidden";
+    let sir = "[[mechanism]]\nkind = \"SIR\"\n[network]\nhidden";
+    let table: &[(&str, &str, &str, &str)] = &[
+        (
+            "observations = 20\n",
+            "",
+            "[[mechanism]]",
+            "`observations` is missing in [[mechanism]] SIS",
+        ),
+        ("observations = 20", "observations = 2.5", "2.5", "it is a whole number"),
+        ("interval = 0.5", "interval = 0", "interval = 0\n", "it lies in 0.001 to 100 day"),
+        (
+            "infection_rate = { uniform = [0.4, 2.0]",
+            "infection_rate = { normal = [0.4, 2.0]",
+            "normal",
+            "has no bounds; use `uniform`",
+        ),
+        (
+            "seed = 1",
+            "seed = 1\n[input]\nsteps = 20",
+            "steps",
+            "`steps` is for compartments; `SIS` comes to its x by itself",
+        ),
+        (
+            "seed = 1",
+            "seed = 1\n[population]\nsize = 20",
+            "[population]",
+            "`population` is for compartments",
+        ),
+        (head, second, "\"gaussian-field\"", "x has 25 values in `gaussian-field` and 20 in `SIS`"),
+        (head, sir, "\"SIR\"", "`SIR` and `SIS` cannot be mixed"),
+        (
+            "\"recovery_rate\"]",
+            "\"R0\"]",
+            "\"R0\"",
+            "unknown target `R0`; write one of `infection_rate`, `recovery_rate`",
+        ),
+        ("\"recovery_rate\"]", "\"cases\"]", "\"cases\"", "unknown target `cases`"),
+    ];
+    for (from, to, at, says) in table {
+        check_sis(from, to, at, says);
+    }
+    let linear = include_str!("../../../studies/gaussian-linear.toml");
+    let normal = "theta_3 = { normal = [0.0, 0.31622776601683794] }";
+    for (to, says) in [
+        ("theta_3 = { normal = [0.0] }", "`normal` has 1 values; write two"),
+        (
+            "theta_3 = { normal = [0.0, 0.0] }",
+            "the standard deviation of `theta_3` is 0; it is positive",
+        ),
+    ] {
+        assert!(linear.contains(normal));
+        let fault = Study::parse(&linear.replace(normal, to), "s").expect_err("a fault");
+        assert!(fault.to_string().contains(says), "{fault}");
+    }
 }
