@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 /// Feature, flash, RAM: origins and lengths.
-const BOARDS: [(&str, &str, &str); 5] = [
+const BOARDS: [(&str, &str, &str); 6] = [
     ("MICROBIT", "ORIGIN = 0x00000000, LENGTH = 256K", "ORIGIN = 0x20000000, LENGTH = 16K"),
     ("MPS2_AN385", "ORIGIN = 0x00000000, LENGTH = 4M", "ORIGIN = 0x20000000, LENGTH = 4M"),
     ("MPS2_AN386", "ORIGIN = 0x00000000, LENGTH = 4M", "ORIGIN = 0x20000000, LENGTH = 4M"),
     ("MPS2_AN500", "ORIGIN = 0x00000000, LENGTH = 4M", "ORIGIN = 0x20000000, LENGTH = 4M"),
     // Secure aliases: the core starts in the secure state.
     ("MPS2_AN505", "ORIGIN = 0x10000000, LENGTH = 4M", "ORIGIN = 0x38000000, LENGTH = 4M"),
+    // The tightly coupled memories.
+    ("MPS3_AN547", "ORIGIN = 0x00000000, LENGTH = 512K", "ORIGIN = 0x20000000, LENGTH = 512K"),
 ];
 
 fn main() {

@@ -51,6 +51,8 @@ const TICKS_PER_125_INSTRUCTIONS: u32 = if cfg!(feature = "microbit") {
     128 // 16 MHz
 } else if cfg!(feature = "mps2-an505") {
     160 // 20 MHz
+} else if cfg!(feature = "mps3-an547") {
+    256 // 32 MHz
 } else {
     200 // 25 MHz
 };

@@ -20,7 +20,8 @@ use core::marker::PhantomData;
     reason = "routines in assembly, whose safe functions check what they rely on"
 )]
 mod armv6m;
-#[cfg(kernel = "armv7em")]
+#[cfg(any(kernel = "armv7em", kernel = "helium"))]
+#[cfg_attr(kernel = "helium", expect(dead_code, reason = "dense layers are Helium's"))]
 #[expect(
     unsafe_code,
     reason = "routines in assembly, whose safe functions check what they rely on"
@@ -32,6 +33,12 @@ mod armv7em;
     reason = "routines in assembly, whose safe functions check what they rely on"
 )]
 mod armv7m;
+#[cfg(kernel = "helium")]
+#[expect(
+    unsafe_code,
+    reason = "routines in assembly, whose safe functions check what they rely on"
+)]
+mod helium;
 pub mod portable;
 mod ranking;
 
@@ -41,6 +48,8 @@ use armv6m as core_specific;
 use armv7em as core_specific;
 #[cfg(kernel = "armv7m")]
 use armv7m as core_specific;
+#[cfg(kernel = "helium")]
+use helium as core_specific;
 #[cfg(kernel = "portable")]
 use portable as core_specific;
 

@@ -61,7 +61,7 @@ impl<const K: usize> Ranking<K> {
     }
 
     /// The places that are taken.
-    #[cfg(kernel = "armv7em")]
+    #[cfg(any(kernel = "armv7em", kernel = "helium"))]
     pub(super) fn taken(&mut self) -> impl Iterator<Item = &mut Ranked> {
         self.places.iter_mut().filter(|place| **place != FREE)
     }
