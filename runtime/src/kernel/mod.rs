@@ -91,17 +91,17 @@ pub fn block_bytes(padded_input: usize) -> usize {
     padded_input.saturating_mul(BLOCK_ROWS).saturating_add(BLOCK_TAIL)
 }
 
-/// Sums of the magnitudes of each row's weights.
+/// Sums of the magnitudes of each row's weights: below `2^21`, because no layer has `2^14` inputs.
 pub(crate) fn block_magnitudes(block: &[u8]) -> [u32; BLOCK_ROWS] {
     let weights = block.len().saturating_sub(BLOCK_TAIL);
     let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0_u32; BLOCK_ROWS];
     for [a0, a1, a2, a3, b0, b1, b2, b3] in block.get(..weights).unwrap_or(&[]).as_chunks::<8>().0 {
         for (half_01, half_23) in [([*a0, *a1], [*b0, *b1]), ([*a2, *a3], [*b2, *b3])] {
             let ((w0, w1), (w2, w3)) = (portable::unpack(half_01), portable::unpack(half_23));
-            sum_0 = sum_0.saturating_add(w0.unsigned_abs().into());
-            sum_1 = sum_1.saturating_add(w1.unsigned_abs().into());
-            sum_2 = sum_2.saturating_add(w2.unsigned_abs().into());
-            sum_3 = sum_3.saturating_add(w3.unsigned_abs().into());
+            sum_0 = sum_0.wrapping_add(w0.unsigned_abs().into());
+            sum_1 = sum_1.wrapping_add(w1.unsigned_abs().into());
+            sum_2 = sum_2.wrapping_add(w2.unsigned_abs().into());
+            sum_3 = sum_3.wrapping_add(w3.unsigned_abs().into());
         }
     }
     [sum_0, sum_1, sum_2, sum_3]
