@@ -3,6 +3,8 @@
 //! An experiment is a function from seeds to [`Findings`]: a table for people and programs, a summary, and pictures. It reports what it
 //! measured, lost comparisons included; nothing in it knows what the figures should be.
 
+mod consistency;
+mod figure;
 mod outbreak;
 mod spread;
 
@@ -87,5 +89,5 @@ pub struct ExperimentError(pub String);
 
 /// All experiments, in the order in which `--list` shows them.
 pub fn experiments() -> &'static [Experiment] {
-    const { &[outbreak::EXPERIMENT] }
+    const { &[outbreak::EXPERIMENT, consistency::EXPERIMENT] }
 }
