@@ -67,6 +67,8 @@ extern crate std;
 
 pub mod artifact;
 mod attribution;
+mod checksum;
+mod decode;
 mod dense;
 mod error;
 mod head;
@@ -78,11 +80,12 @@ mod requantize;
 mod self_test;
 
 pub use artifact::Model;
-pub use attribution::{Attribution, Nearest, Ranked, THETA_ABSENT, ThetaSummary, kernel_weight};
+pub use attribution::{Attribution, Nearest, THETA_ABSENT, ThetaSummary, kernel_weight};
 pub use dense::{DenseShape, row_bound};
 pub use error::{ArtifactError, InputError, Part, SelfTestError};
 pub use head::quantiles::rearrange;
 pub use input::InputReport;
+pub use kernel::Ranked;
 pub use network::Inference;
 pub use requantize::requantize;
 pub use self_test::Checksums;

@@ -39,23 +39,21 @@ pub(crate) fn ln_1p(x: f32) -> f32 {
     if x == f32::INFINITY { x } else { micromath::F32Ext::ln(1.0 + x) }
 }
 
-/// Nearest integer, ties away from zero.
-pub(crate) fn round(x: f32) -> f32 {
-    libm::roundf(x)
-}
-
 /// `sqrt` is correctly rounded in hardware and in software alike.
 pub(crate) fn sqrt(x: f32) -> f32 {
     libm::sqrtf(x)
 }
 
-/// An integer on a float grid, saturating; NaN gives 0.
+/// Nearest integer, ties away from zero, saturating; NaN gives 0.
+///
+/// Equals `libm::roundf`, which adds the same and then cuts the fraction off, as the conversion to an integer does anyway.
 #[expect(
     clippy::as_conversions,
     reason = "float-to-int `as` saturates, which is the wanted meaning"
 )]
-pub(crate) fn saturating_i32(x: f32) -> i32 {
-    x as i32
+pub(crate) fn nearest_i32(x: f32) -> i32 {
+    const BELOW_HALF: f32 = 0.5 - 0.25 * f32::EPSILON;
+    (x + libm::copysignf(BELOW_HALF, x)) as i32
 }
 
 /// The nearest float, ties to even.
@@ -74,4 +72,37 @@ pub(crate) fn float(x: i32) -> f32 {
 )]
 pub(crate) fn float_u64(x: u64) -> f32 {
     x as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(x: f32) {
+        assert_eq!(nearest_i32(x), libm::roundf(x) as i32, "{x:?}");
+    }
+
+    #[test]
+    fn nearest_integer_at_and_beside_every_tie_of_the_grid() {
+        for half in 0..=2 * i32::from(i16::MAX) {
+            let tie = half as f32 / 2.0;
+            for x in [tie.next_down(), tie, tie.next_up()] {
+                check(x);
+                check(-x);
+            }
+        }
+        for x in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN, 1e-45] {
+            check(x);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nearest_integer_of_any_float(bits in any::<u32>()) {
+            let x = f32::from_bits(bits);
+            prop_assume!(x.abs() < 8_388_608.0 || x.is_nan());
+            check(x);
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Proof at boot that this device computes what the exporting host computed.
 
-use crate::artifact::{Checksum, Model, SelfTest};
+use crate::artifact::{Model, SelfTest};
+use crate::checksum::Checksum;
 use crate::error::SelfTestError;
 use crate::input::InputReport;
+use crate::kernel::halves_mut;
 use crate::network::Inference;
 
 /// Neighbors that a self-test vector covers.
@@ -25,13 +27,14 @@ impl<'a> Model<'a> {
             let parts = split(bytes, self.d_values(), self.padded_input());
             let Some((window, quantized, expected)) = parts else { continue };
             let buffers = self.buffers(scratch).map_err(SelfTestError::Call)?;
-            if exact_edges && !self.quantizes_to(window, quantized, buffers.a) {
+            let inputs = halves_mut(buffers.b);
+            if exact_edges && !self.quantizes_to(window, quantized, inputs) {
                 return Err(SelfTestError::Input { vector });
             }
-            for (q, stored) in buffers.a.iter_mut().zip(quantized.as_chunks::<2>().0) {
+            for (q, stored) in inputs.iter_mut().zip(quantized.as_chunks::<2>().0) {
                 *q = i16::from_le_bytes(*stored);
             }
-            let found = self.run(buffers, InputReport::default()).checksums();
+            let found = self.run(None, buffers, InputReport::default()).checksums();
             if found.integers != expected.integers {
                 return Err(SelfTestError::Integers { vector });
             }
@@ -89,26 +92,38 @@ impl Inference<'_, '_, '_> {
         for q in self.embedding {
             integers.update(&q.to_le_bytes());
         }
-        let mut float = |value: f32| answers.update(&bits(value));
+        self.add_heads(&mut answers);
+        self.add_attribution(&mut integers, &mut answers);
+        Checksums { integers: integers.finish(), answers: answers.finish() }
+    }
+
+    // Apart, so that on the stack the one part's answers are gone before the other's are made.
+    #[inline(never)]
+    fn add_heads(&self, answers: &mut Checksum) {
         for p in self.mechanism_posterior().iter().flatten() {
-            float(*p);
+            answers.update(&bits(*p));
         }
         for values in (0..).map_while(|target| self.quantiles(target)) {
-            values.iter().for_each(|q| float(*q));
+            values.iter().for_each(|q| answers.update(&bits(*q)));
         }
-        if let Some(attribution) = self.attribute::<NEIGHBORS>() {
-            for near in &attribution.nearest {
-                integers.update(&near.prototype.to_le_bytes());
-                integers.update(&near.squared_distance.to_le_bytes());
-                float(near.weight);
-            }
-            attribution.mechanism_posterior.iter().for_each(|p| float(*p));
-            for theta in attribution.thetas() {
-                [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
-            }
-            float(attribution.novelty);
+    }
+
+    #[inline(never)]
+    fn add_attribution(&mut self, integers: &mut Checksum, answers: &mut Checksum) {
+        // By reference: an attribution is several hundred bytes.
+        let attribution = &self.attribute::<NEIGHBORS>();
+        let Some(attribution) = attribution else { return };
+        let mut float = |value: f32| answers.update(&bits(value));
+        for near in &attribution.nearest {
+            integers.update(&near.prototype.to_le_bytes());
+            integers.update(&near.squared_distance.to_le_bytes());
+            float(near.weight);
         }
-        Checksums { integers: integers.finish(), answers: answers.finish() }
+        attribution.mechanism_posterior.iter().for_each(|p| float(*p));
+        for theta in attribution.thetas() {
+            [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
+        }
+        float(attribution.novelty);
     }
 }
 

@@ -97,6 +97,7 @@ each_board! {
     cortex_m4: "cortex-m4",
     cortex_m7: "cortex-m7",
     cortex_m33: "cortex-m33",
+    cortex_m55: "cortex-m55",
     rv32imc: "rv32imc"
 }
 

@@ -10,15 +10,8 @@ use crate::stage::{cargo, execute};
 
 /// Answers for the golden artifacts on one board or on all, with the log on stdout, and compares every bit.
 pub fn run(board: Option<&str>) -> Result<()> {
-    let boards = match board {
-        Some(name) => vec![Board::named(name).with_context(|| {
-            let known: Vec<_> = BOARDS.iter().map(|board| board.core).collect();
-            format!("unknown board `{name}`\nhint: one of {}", known.join(", "))
-        })?],
-        None => BOARDS.to_vec(),
-    };
     let artifacts = golden::artifacts()?;
-    for board in boards {
+    for board in boards(board)? {
         let image = firmware::build(board, "answer", &artifacts)?;
         let run = qemu::run_alone(board, &image)?;
         eprintln!("==> {} ({})", board.core, board.machine);
@@ -28,6 +21,16 @@ pub fn run(board: Option<&str>) -> Result<()> {
         eprintln!("    {windows} windows equal the host's, bit for bit");
     }
     Ok(())
+}
+
+/// The board of that name, or all.
+pub fn boards(name: Option<&str>) -> Result<Vec<Board>> {
+    let Some(name) = name else { return Ok(BOARDS.to_vec()) };
+    let board = Board::named(name).with_context(|| {
+        let known: Vec<_> = BOARDS.iter().map(|board| board.core).collect();
+        format!("unknown board `{name}`\nhint: one of {}", known.join(", "))
+    })?;
+    Ok(vec![board])
 }
 
 /// Writes the golden artifact `name`, its window and what must come of it.

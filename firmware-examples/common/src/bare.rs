@@ -7,7 +7,24 @@ use simground_runtime::Model;
 
 use crate::linked::{LINKED, Memory};
 
-/// Integer outputs alone: the smallest useful firmware.
+/// From quantized inputs to integer outputs: what a firmware whose sensor delivers integers needs, and what the figures of
+/// other integer runtimes count.
+pub fn integers(memory: &mut Memory) {
+    let Memory { quantized, scratch, .. } = memory;
+    for linked in LINKED {
+        let Ok(model) = Model::from_bytes(black_box(linked.bytes)) else {
+            continue;
+        };
+        let Some(inputs) = quantized.get(..model.padded_input()) else {
+            continue;
+        };
+        if let Ok(inference) = model.infer_integers(black_box(inputs), black_box(scratch)) {
+            black_box(inference.outputs());
+        }
+    }
+}
+
+/// From raw units to integer outputs.
 pub fn infer(memory: &mut Memory) {
     for linked in LINKED {
         let Ok(model) = Model::from_bytes(black_box(linked.bytes)) else {

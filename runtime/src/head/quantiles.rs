@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use super::output_value;
+use super::output_values;
 use crate::artifact::{Head, MAX_LEVELS, Target, TargetTransform};
 use crate::math;
 use crate::network::Inference;
@@ -22,14 +22,8 @@ impl Inference<'_, '_, '_> {
             };
             let first = own.saturating_mul(levels.len());
             let record = targets.at(own)?;
-            let mut z: Vec<f32, MAX_LEVELS> = crate::first_items(
-                outputs
-                    .iter()
-                    .enumerate()
-                    .skip(first)
-                    .take(levels.len())
-                    .map(|(row, &acc)| output_value(self.model, &layer, row, acc)),
-            );
+            let values = output_values(layer, outputs, first).take(levels.len());
+            let mut z: Vec<f32, MAX_LEVELS> = crate::first_items(values);
             rearrange(&mut z);
             for value in &mut z {
                 *value = physical(&record, *value);
