@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles
-//!          proves every bound          integers             +--> attribute: nearest simulations, novelty
+//!          proves every bound          integers             +--> attribute: nearest simulations, novelty --Drift--> alarm
 //! ```
 //!
 //! [`Model::from_bytes`] treats its bytes as hostile and proves, once, everything that the rest relies on.
