@@ -113,6 +113,10 @@ impl Stack {
             loss(rows, &self.outputs, &mut self.by_output);
             self.backward(!first);
         }
+        if let [first, _, ..] = &mut self.layers[..] {
+            std::mem::swap(&mut first.by_weights, &mut first.transposed);
+            first.by_weights.transpose(&first.transposed);
+        }
         let mut rest = gradient;
         for layer in &self.layers {
             let (weights, others) = rest.split_at_mut(layer.d_input * layer.d_output);
@@ -176,9 +180,15 @@ impl Stack {
             let layer = &mut layers[0];
             let (by_below, by_above) = self.by_activation.split_at_mut(i);
             let inputs = &self.activations[i];
-            self.nonzero_transposed.transposed(&self.nonzero[i]);
-            let transposed = Sparse(inputs, &self.nonzero_transposed);
-            by_weights(&mut layer.by_weights, add, transposed, &by_above[0]);
+            // Of the two factors the one with more zeros goes left; only the first layer's inputs come from no ReLU.
+            let (of, left, right) = if i == 0 && last > 0 {
+                (1, &by_above[0], inputs)
+            } else {
+                (i, inputs, &by_above[0])
+            };
+            self.nonzero_transposed.transposed(&self.nonzero[of]);
+            let left = Sparse(left, &self.nonzero_transposed);
+            by_weights(&mut layer.by_weights, add, left, right);
             if let (Some(by_below), Some(below)) = (by_below.last_mut(), below.last_mut()) {
                 // `g_l` is zero where `x_l` is, so what is known of one holds for the other.
                 let by_above = Sparse(&by_above[0], &self.nonzero[i + 1]);

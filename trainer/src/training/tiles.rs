@@ -63,10 +63,10 @@ impl Tiles {
     pub fn transpose(&mut self, other: &Tiles) {
         self.resize(other.columns, other.rows);
         for (at, tile) in self.tiles.iter_mut().enumerate() {
-            let of = at % self.blocks * other.blocks + at / self.blocks;
-            for (column, strip) in other.tiles[of][..other.rows_of(of)].iter().enumerate() {
-                for (row, value) in tile.iter_mut().zip(&strip.0) {
-                    row.0[column] = *value;
+            let other = &other.tiles[at % self.blocks * other.blocks + at / self.blocks];
+            for (column, strip) in tile.iter_mut().enumerate() {
+                for (value, row) in strip.0.iter_mut().zip(other) {
+                    *value = row.0[column];
                 }
             }
         }
@@ -154,7 +154,7 @@ impl Nonzero {
             #[inline(always)]
             || {
                 for mask in &mut self.0 {
-                    transpose(mask);
+                    transpose_bits(mask);
                 }
             },
         );
@@ -353,7 +353,7 @@ fn add_strips(sum: &mut Strip, strips: &[Strip]) {
 ///
 /// Warren, Hacker's Delight, 2nd edition, section 7-3.
 #[inline(always)]
-fn transpose(bits: &mut [u64; 64]) {
+fn transpose_bits(bits: &mut Mask) {
     swap_blocks::<32>(bits);
     swap_blocks::<16>(bits);
     swap_blocks::<8>(bits);
@@ -363,7 +363,7 @@ fn transpose(bits: &mut [u64; 64]) {
 }
 
 #[inline(always)]
-fn swap_blocks<const WIDTH: usize>(bits: &mut [u64; 64]) {
+fn swap_blocks<const WIDTH: usize>(bits: &mut Mask) {
     // Ones in the lower half of every `2 * WIDTH` bits.
     let low = u64::MAX / ((1 << WIDTH) + 1);
     for rows in bits.chunks_exact_mut(2 * WIDTH) {
