@@ -14,11 +14,17 @@ use core::marker::PhantomData;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::checksum::Checksum;
+use crate::decode;
 use crate::dense::{DenseShape, first_unbounded_row, padded};
 use crate::error::{ArtifactError, Part};
+use crate::head;
 use crate::input::{AFFINE_BYTES, Affine};
-use crate::kernel;
+use crate::kernel::{self, Dense};
 use crate::network::ScratchPlan;
+
+pub use crate::head::gaussians::component_outputs;
+pub use crate::head::parameter::{Parameter, ParameterTransform};
 
 /// The first four bytes of every artifact.
 pub const MAGIC: [u8; 4] = *b"SGNN";
@@ -39,7 +45,9 @@ pub const MAX_HEADS: usize = 6;
 pub const MAX_MECHANISMS: usize = 16;
 /// Most quantile levels of a head.
 pub const MAX_LEVELS: usize = 16;
-/// Most parameters of a prototype.
+/// Most components of a mixture.
+pub const MAX_COMPONENTS: usize = 16;
+/// Most parameters of theta.
 pub const MAX_THETA: usize = 32;
 /// Widest layer, window or embedding.
 pub const MAX_WIDTH: u16 = 4096;
@@ -50,27 +58,7 @@ pub const EMBEDDING_LIMIT: i16 = 1023;
 
 /// Largest magnitude of an output's scale and of a parameter: `2^96`, so that a scale times any accumulator, and a mean
 /// of parameters, is finite.
-const FLOAT_LIMIT: f32 = 79_228_162_514_264_337_593_543_950_336.0;
-
-/// CRC-32 of the prelude and the file (polynomial of ISO-HDLC, as in zip and PNG).
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-
-/// A checksum that grows.
-pub(crate) struct Checksum(crc::Digest<'static, u32>);
-
-static CRC_TABLE: crc::Crc<u32> = CRC;
-
-impl Checksum {
-    pub(crate) fn new() -> Self {
-        Checksum(CRC_TABLE.digest())
-    }
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-    pub(crate) fn finish(self) -> u32 {
-        self.0.finalize()
-    }
-}
+pub(crate) const FLOAT_LIMIT: f32 = 79_228_162_514_264_337_593_543_950_336.0;
 
 /// CRC-32 of a whole artifact, its own four bytes left out.
 ///
@@ -132,7 +120,7 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
         let mut rest = self.bytes;
         core::iter::from_fn(move || {
-            let (record, after) = postcard::take_from_bytes(rest).ok()?;
+            let (record, after) = decode::take(rest)?;
             rest = after;
             Some(record)
         })
@@ -143,15 +131,10 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
         self.iter().nth(position)
     }
 
-    fn is_valid(&self) -> bool {
-        let mut rest = self.bytes;
-        for _ in 0..self.count {
-            match postcard::take_from_bytes::<T>(rest) {
-                Ok((_, after)) => rest = after,
-                Err(_) => return false,
-            }
-        }
-        rest.is_empty()
+    pub(crate) fn is_valid(&self) -> bool {
+        decode::are_records(self.bytes, self.count, |bytes| {
+            decode::take::<T>(bytes).map(|(_, rest)| rest)
+        })
     }
 }
 
@@ -294,13 +277,32 @@ pub enum Head<'a> {
         /// Targets.
         targets: Records<'a, Target<'a>>,
     },
+    /// Posterior mean, a row a parameter.
+    Point {
+        /// Last layer.
+        layer: OutputLayer,
+        /// Parameters.
+        parameters: Records<'a, Parameter<'a>>,
+    },
+    /// Joint posterior as a mixture of Gaussians; [`component_outputs`] rows a component.
+    Mixture {
+        /// Last layer.
+        layer: OutputLayer,
+        /// Parameters.
+        parameters: Records<'a, Parameter<'a>>,
+        /// Components, 1 to [`MAX_COMPONENTS`].
+        components: u8,
+    },
 }
 
 impl Head<'_> {
     /// The last layer.
     pub fn layer(&self) -> &OutputLayer {
         match self {
-            Head::Categorical { layer } | Head::Quantiles { layer, .. } => layer,
+            Head::Categorical { layer }
+            | Head::Quantiles { layer, .. }
+            | Head::Point { layer, .. }
+            | Head::Mixture { layer, .. } => layer,
         }
     }
 }
@@ -423,10 +425,16 @@ pub struct Manifest<'a> {
 pub struct Model<'a> {
     pub(crate) manifest: Manifest<'a>,
     pub(crate) tensors: &'a [u8],
-    /// The manifest's layers, decoded once: inference reads them every time.
-    pub(crate) trunk: Vec<Layer, MAX_LAYERS>,
-    pub(crate) heads: Vec<OutputLayer, MAX_HEADS>,
+    pub(crate) layers: Layers<'a>,
     pub(crate) plan: ScratchPlan,
+}
+
+/// The manifest's layers, decoded and proved once: inference reads them every time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Layers<'a> {
+    pub trunk: Vec<Dense<'a>, MAX_LAYERS>,
+    pub heads: Vec<Dense<'a>, MAX_HEADS>,
+    pub embedding: Option<Dense<'a>>,
 }
 
 impl<'a> Model<'a> {
@@ -440,19 +448,17 @@ impl<'a> Model<'a> {
     /// [`ArtifactError`] says what is wrong and in which part. Any single changed bit is one.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, ArtifactError> {
         let (manifest, tensors) = split(bytes)?;
-        let (manifest, rest) = postcard::take_from_bytes::<Manifest<'a>>(manifest)
-            .map_err(|_| ArtifactError::Undecodable(Part::Manifest))?;
+        let (manifest, rest) = decode::take::<Manifest<'a>>(manifest)
+            .ok_or(ArtifactError::Undecodable(Part::Manifest))?;
+        // Built in one place: a model is several hundred bytes, and the stack would hold each copy.
+        let mut model =
+            Model { manifest, tensors, layers: Layers::default(), plan: ScratchPlan::default() };
         if !rest.is_empty() {
             return Err(ArtifactError::Undecodable(Part::Manifest));
         }
-        prove(&manifest, tensors)?;
-        Ok(Model {
-            plan: ScratchPlan::new(&manifest),
-            trunk: crate::first_items(manifest.trunk.iter()),
-            heads: crate::first_items(manifest.heads.iter().map(|head| *head.layer())),
-            manifest,
-            tensors,
-        })
+        prove(&model.manifest, tensors, &mut model.layers)?;
+        model.plan = ScratchPlan::new(&model.manifest, &model.layers);
+        Ok(model)
     }
 
     /// The manifest: names, shapes, provenance.
@@ -530,8 +536,13 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), ArtifactError> {
     if consistent { Ok((manifest, tensors)) } else { Err(ArtifactError::Prelude) }
 }
 
-/// Everything that inference and attribution rely on.
-fn prove(manifest: &Manifest<'_>, tensors: &[u8]) -> Result<(), ArtifactError> {
+/// Everything that inference and attribution rely on; fills `layers`.
+#[inline(never)]
+fn prove<'a>(
+    manifest: &Manifest<'_>,
+    tensors: &'a [u8],
+    layers: &mut Layers<'a>,
+) -> Result<(), ArtifactError> {
     let proof = Proof { tensors };
     let (d_input, x_max) = proof.input(&manifest.input)?;
     let lists = manifest.trunk.is_valid() && manifest.heads.is_valid();
@@ -544,12 +555,21 @@ fn prove(manifest: &Manifest<'_>, tensors: &[u8]) -> Result<(), ArtifactError> {
     if manifest.mechanisms.is_empty() || !small {
         return Err(ArtifactError::Shape(Part::Manifest));
     }
-    let (d_hidden, hidden_max) = proof.trunk(manifest.trunk, d_input, x_max)?;
+    let (mut d_hidden, mut hidden_max) = (d_input, x_max);
+    for (position, layer) in (0..).zip(manifest.trunk.iter()) {
+        let proved = proof.layer(&layer, Part::Trunk(position), d_hidden, hidden_max)?;
+        (d_hidden, hidden_max) = (layer.d_output, layer.magnitude());
+        // There is room: the lists' lengths are checked above.
+        let _ = layers.trunk.push(proved);
+    }
     for (position, head) in (0..).zip(manifest.heads.iter()) {
-        proof.head(&head, Part::Head(position), d_hidden, hidden_max, manifest.mechanisms.len())?;
+        let part = Part::Head(position);
+        let proved = proof.head(&head, part, d_hidden, hidden_max, manifest.mechanisms.len())?;
+        let _ = layers.heads.push(proved);
     }
     if let Some(bank) = &manifest.bank {
-        proof.bank(bank, d_hidden, hidden_max, manifest.mechanisms.len())?;
+        let proved = proof.bank(bank, d_hidden, hidden_max, manifest.mechanisms.len())?;
+        layers.embedding = Some(proved);
     }
     let d_values = usize::from(manifest.input.steps).saturating_mul(manifest.input.channels.len());
     let vector = SelfTest::vector_bytes(d_values, padded(d_input));
@@ -567,6 +587,7 @@ struct Proof<'a> {
 
 impl<'a> Proof<'a> {
     /// A section of exactly `needed` bytes.
+    #[inline(never)]
     fn section(
         &self,
         section: Section,
@@ -587,6 +608,7 @@ impl<'a> Proof<'a> {
     }
 
     /// The width and largest magnitude of what the first layer reads.
+    #[inline(never)]
     fn input(&self, input: &Input<'_>) -> Result<(u16, u16), ArtifactError> {
         let part = Part::Input;
         if !(input.channels.is_valid() && input.transforms.is_valid()) {
@@ -615,22 +637,25 @@ impl<'a> Proof<'a> {
         Ok((d_input, input.q_max.unsigned_abs()))
     }
 
+    #[inline(never)]
     fn layer(
         &self,
         layer: &Layer,
         part: Part,
         d_input: u16,
         x_max: u16,
-    ) -> Result<(), ArtifactError> {
+    ) -> Result<Dense<'a>, ArtifactError> {
         if layer.d_input != d_input || layer.d_output == 0 || layer.d_output > MAX_WIDTH {
             return Err(ArtifactError::Shape(part));
         }
         if layer.low > layer.high {
             return Err(ArtifactError::Value(part));
         }
-        self.stream(layer.stream, layer.shape(), part, x_max).map(|_| ())
+        let bytes = self.stream(layer.stream, layer.shape(), part, x_max)?;
+        Dense::new(bytes, layer.shape(), layer.low, layer.high).ok_or(ArtifactError::Shape(part))
     }
 
+    #[inline(never)]
     fn stream(
         &self,
         stream: Section,
@@ -645,22 +670,7 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// The width and largest magnitude of what the heads read.
-    fn trunk(
-        &self,
-        trunk: Records<'_, Layer>,
-        d_input: u16,
-        x_max: u16,
-    ) -> Result<(u16, u16), ArtifactError> {
-        let mut above = (d_input, x_max);
-        for (position, layer) in (0..).zip(trunk.iter()) {
-            let part = Part::Trunk(position);
-            self.layer(&layer, part, above.0, above.1)?;
-            above = (layer.d_output, layer.magnitude());
-        }
-        Ok(above)
-    }
-
+    #[inline(never)]
     fn head(
         &self,
         head: &Head<'_>,
@@ -668,35 +678,8 @@ impl<'a> Proof<'a> {
         d_hidden: u16,
         hidden_max: u16,
         mechanisms: usize,
-    ) -> Result<(), ArtifactError> {
-        let outputs = match head {
-            Head::Categorical { .. } => mechanisms,
-            Head::Quantiles { levels, targets, .. } => {
-                if !(levels.is_valid() && targets.is_valid()) {
-                    return Err(ArtifactError::Undecodable(part));
-                }
-                if levels.is_empty() || levels.len() > MAX_LEVELS || targets.is_empty() {
-                    return Err(ArtifactError::Shape(part));
-                }
-                let mut below = 0.0;
-                for level in levels.iter() {
-                    if !(level > below && level < 1.0) {
-                        return Err(ArtifactError::Value(part));
-                    }
-                    below = level;
-                }
-                let sound = targets.iter().all(|t| {
-                    t.center.is_finite()
-                        && t.spread.is_finite()
-                        && t.spread > 0.0
-                        && t.lower <= t.upper
-                });
-                if !sound {
-                    return Err(ArtifactError::Value(part));
-                }
-                levels.len().saturating_mul(targets.len())
-            }
-        };
+    ) -> Result<Dense<'a>, ArtifactError> {
+        let outputs = head::outputs(head, part, mechanisms)?;
         let layer = head.layer();
         if usize::from(layer.d_output) != outputs || layer.d_output > MAX_WIDTH {
             return Err(ArtifactError::Shape(part));
@@ -711,18 +694,19 @@ impl<'a> Proof<'a> {
                 }
             }
         }
-        Ok(())
+        Dense::new(stream, shape, 0, 0).ok_or(ArtifactError::Shape(part))
     }
 
+    #[inline(never)]
     fn bank(
         &self,
         bank: &Bank<'_>,
         d_hidden: u16,
         hidden_max: u16,
         mechanisms: usize,
-    ) -> Result<(), ArtifactError> {
+    ) -> Result<Dense<'a>, ArtifactError> {
         let part = Part::Bank;
-        self.layer(&bank.embedding, Part::Embedding, d_hidden, hidden_max)?;
+        let embedding = self.layer(&bank.embedding, Part::Embedding, d_hidden, hidden_max)?;
         if bank.embedding.magnitude() > EMBEDDING_LIMIT.unsigned_abs()
             || bank.embedding.d_output > 256
         {
@@ -773,6 +757,6 @@ impl<'a> Proof<'a> {
             }
             below = threshold;
         }
-        Ok(())
+        Ok(embedding)
     }
 }

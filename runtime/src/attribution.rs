@@ -7,21 +7,11 @@ use heapless::Vec;
 
 use crate::artifact::{MAX_MECHANISMS, Model, Records, Theta};
 use crate::dense::padded;
-use crate::kernel;
+use crate::kernel::{self, Ranked, Ranking};
 use crate::math;
 
 /// The code of a parameter that the mechanism does not have.
 pub const THETA_ABSENT: u16 = u16::MAX;
-
-/// A prototype and how far it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Ranked {
-    /// Position in the bank.
-    pub prototype: u32,
-    /// Squared distance in embedding space, in grid units.
-    pub squared_distance: u32,
-}
 
 /// One simulation of the bank.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,16 +132,6 @@ pub(crate) fn attribute<'i, const K: usize>(
     })
 }
 
-/// The `K` nearest vectors in order; of equally near ones the first in the bank.
-pub(crate) fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
-    let mut ranking = Ranking::<K>::new();
-    let mut search = kernel::Search::new(vectors, query);
-    while let Some((prototype, squared_distance)) = search.next_below(ranking.limit()) {
-        ranking.insert(Ranked { prototype, squared_distance });
-    }
-    ranking.finish()
-}
-
 /// The `K` least distances in order; of equal ones the first in the bank.
 pub(crate) fn rank<const K: usize>(distances: &[u32]) -> Vec<Ranked, K> {
     let mut ranking = Ranking::<K>::new();
@@ -161,43 +141,6 @@ pub(crate) fn rank<const K: usize>(distances: &[u32]) -> Vec<Ranked, K> {
         }
     }
     ranking.finish()
-}
-
-/// The least `K` so far, in order; free places hold [`FREE`].
-struct Ranking<const K: usize>([Ranked; K]);
-
-/// Farther than any prototype: a squared distance stays below `256 * (1,023 + 128)^2`.
-const FREE: Ranked = Ranked { prototype: u32::MAX, squared_distance: u32::MAX };
-
-impl<const K: usize> Ranking<K> {
-    fn new() -> Self {
-        Ranking([FREE; K])
-    }
-
-    /// What a newcomer must be nearer than.
-    fn limit(&self) -> u32 {
-        self.0.last().map_or(0, |last| last.squared_distance)
-    }
-
-    /// Behind all that are not farther; what stood last falls out.
-    fn insert(&mut self, newcomer: Ranked) {
-        let mut places = self.0.iter_mut().rev();
-        let Some(mut hole) = places.next() else {
-            return;
-        };
-        for place in places {
-            if newcomer.squared_distance >= place.squared_distance {
-                break;
-            }
-            *hole = *place;
-            hole = place;
-        }
-        *hole = newcomer;
-    }
-
-    fn finish(self) -> Vec<Ranked, K> {
-        crate::first_items(self.0.into_iter().filter(|place| *place != FREE))
-    }
 }
 
 /// Entry `at` of a column of `N`-byte values.

@@ -57,8 +57,8 @@ pub fn row_bound(weights: impl Iterator<Item = i8>, x_max: u16) -> u64 {
 pub(crate) fn first_unbounded_row(stream: &[u8], shape: DenseShape, x_max: u16) -> Option<u16> {
     let mut row = 0_u16;
     for block in stream.chunks_exact(kernel::block_bytes(shape.padded_input())) {
-        for lane in 0..kernel::BLOCK_ROWS {
-            let sum = row_bound(kernel::block_weights(block, lane), x_max);
+        for (lane, sum) in kernel::block_magnitudes(block).into_iter().enumerate() {
+            let sum = u64::from(sum).saturating_mul(u64::from(x_max));
             let bias = kernel::block_bias(block, lane).unsigned_abs();
             if sum >= kernel::SUM_LIMIT || bias > kernel::BIAS_LIMIT {
                 return Some(row);

@@ -71,7 +71,7 @@ pub(crate) fn quantize(
     let (values, rest) = out.split_at_mut_checked(x.len()).unwrap_or((&mut [], &mut []));
     let indicators = if missing == Missing::Indicator { rest } else { &mut [] };
     let mut indicators = indicators.iter_mut();
-    let limit = f32::from(q_max);
+    let limit = i32::from(q_max);
     for (((value, transform), bytes), q) in
         x.zip(input.transforms.iter()).zip(affine.chunks_exact(AFFINE_BYTES)).zip(values)
     {
@@ -86,12 +86,12 @@ pub(crate) fn quantize(
         }
         let Some(affine) = Affine::read(bytes) else { continue };
         let (t, outside) = transformed(value, transform);
-        let grid = math::round((t - affine.center) * affine.grid_per_unit);
-        if outside || grid > limit || grid < -limit {
+        let nearest = math::nearest_i32((t - affine.center) * affine.grid_per_unit);
+        let on_grid = nearest.min(limit).max(limit.wrapping_neg());
+        if outside || on_grid != nearest {
             report.clamped = report.clamped.saturating_add(1);
         }
-        let grid = math::saturating_i32(grid.min(limit).max(-limit));
-        *q = i16::try_from(grid).unwrap_or(0);
+        *q = i16::try_from(on_grid).unwrap_or(0);
     }
     report
 }

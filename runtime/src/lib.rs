@@ -1,7 +1,7 @@
 //! Integer inference and back-to-simulation attribution for simulation-grounded neural networks.
 //!
 //! ```text
-//! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles
+//! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles, point, mixture
 //!          proves every bound          integers             +--> attribute: nearest simulations, novelty
 //! ```
 //!
@@ -67,6 +67,8 @@ extern crate std;
 
 pub mod artifact;
 mod attribution;
+mod checksum;
+mod decode;
 mod dense;
 mod error;
 mod head;
@@ -78,11 +80,14 @@ mod requantize;
 mod self_test;
 
 pub use artifact::Model;
-pub use attribution::{Attribution, Nearest, Ranked, THETA_ABSENT, ThetaSummary, kernel_weight};
+pub use attribution::{Attribution, Nearest, THETA_ABSENT, ThetaSummary, kernel_weight};
 pub use dense::{DenseShape, row_bound};
 pub use error::{ArtifactError, InputError, Part, SelfTestError};
+pub use head::gaussians::{Gaussian, Gaussians, LOG_PRECISION_RANGE, Outputs};
+pub use head::mixture::MixturePosterior;
 pub use head::quantiles::rearrange;
 pub use input::InputReport;
+pub use kernel::Ranked;
 pub use network::Inference;
 pub use requantize::requantize;
 pub use self_test::Checksums;

@@ -2,19 +2,19 @@
 
 use heapless::Vec;
 
-use crate::artifact::{Manifest, Missing, Model, OutputLayer};
-use crate::attribution::{self, Attribution, Ranked};
+use crate::artifact::{Layers, Manifest, Missing, Model};
+use crate::attribution::{self, Attribution};
 use crate::dense::padded;
 use crate::error::InputError;
 use crate::input::{self, InputReport};
-use crate::kernel;
+use crate::kernel::{self, Dense, Ranked, halves, halves_mut};
 
 /// Where in the scratch each buffer lies, in words of 32 bits.
 ///
 /// ```text
 /// outputs (i32, all heads) | embedding (i16) | distances (u32) | activations a (i16) | activations b (i16)
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ScratchPlan {
     outputs: usize,
     embedding: usize,
@@ -25,22 +25,13 @@ pub(crate) struct ScratchPlan {
 }
 
 impl ScratchPlan {
-    pub(crate) fn new(manifest: &Manifest<'_>) -> Self {
-        let outputs = manifest
-            .heads
-            .iter()
-            .map(|head| padded(head.layer().d_output))
-            .fold(0, usize::saturating_add);
-        let (embedding, distances) = manifest.bank.as_ref().map_or((0, 0), |bank| {
-            let prototypes = usize::try_from(bank.prototypes).unwrap_or(0);
-            (halfword_words(padded(bank.embedding.d_output)), prototypes)
-        });
+    pub(crate) fn new(manifest: &Manifest<'_>, layers: &Layers<'_>) -> Self {
+        let outputs = layers.heads.iter().map(Dense::places).fold(0, usize::saturating_add);
+        let embedding = layers.embedding.map_or(0, |layer| halfword_words(layer.places()));
+        let bank = manifest.bank.as_ref();
+        let distances = bank.map_or(0, |bank| usize::try_from(bank.prototypes).unwrap_or(0));
         let padded_input = padded(d_input(manifest));
-        let widest = manifest
-            .trunk
-            .iter()
-            .map(|layer| padded(layer.d_output))
-            .fold(padded_input, usize::max);
+        let widest = layers.trunk.iter().map(Dense::places).fold(padded_input, usize::max);
         let activations = halfword_words(widest);
         let words = outputs
             .saturating_add(embedding)
@@ -52,7 +43,7 @@ impl ScratchPlan {
 
 /// Words that hold `count` halfwords; `count` is a multiple of four.
 fn halfword_words(count: usize) -> usize {
-    count.saturating_div(2)
+    count.wrapping_shr(1)
 }
 
 /// Inputs of the first layer: the values, and an indicator for each where the model knows missing ones.
@@ -65,13 +56,13 @@ fn d_input(manifest: &Manifest<'_>) -> u16 {
     }
 }
 
-/// The scratch, split.
+/// The scratch, split. Halfwords lie two in a word.
 pub(crate) struct Buffers<'s> {
     pub outputs: &'s mut [i32],
-    pub embedding: &'s mut [i16],
+    pub embedding: &'s mut [u32],
     pub distances: &'s mut [u32],
-    pub a: &'s mut [i16],
-    pub b: &'s mut [i16],
+    pub a: &'s mut [u32],
+    pub b: &'s mut [u32],
 }
 
 fn split<'s>(scratch: &'s mut [u32], plan: &ScratchPlan) -> Option<Buffers<'s>> {
@@ -80,13 +71,8 @@ fn split<'s>(scratch: &'s mut [u32], plan: &ScratchPlan) -> Option<Buffers<'s>> 
     let (distances, rest) = rest.split_at_mut_checked(plan.distances)?;
     let (a, rest) = rest.split_at_mut_checked(plan.activations)?;
     let (b, _) = rest.split_at_mut_checked(plan.activations)?;
-    Some(Buffers {
-        outputs: bytemuck::try_cast_slice_mut(outputs).ok()?,
-        embedding: bytemuck::try_cast_slice_mut(embedding).ok()?,
-        distances,
-        a: bytemuck::try_cast_slice_mut(a).ok()?,
-        b: bytemuck::try_cast_slice_mut(b).ok()?,
-    })
+    let outputs = bytemuck::try_cast_slice_mut(outputs).ok()?;
+    Some(Buffers { outputs, embedding, distances, a, b })
 }
 
 /// What the network made of one window. Its methods turn integers into answers.
@@ -125,8 +111,8 @@ impl<'a> Model<'a> {
             return Err(InputError::WrongWidth { needed: self.d_values(), found: x.len() });
         }
         let buffers = self.buffers(scratch)?;
-        let report = self.quantize_input(x, buffers.a);
-        Ok(self.run(buffers, report))
+        let report = self.quantize_input(x, halves_mut(buffers.b));
+        Ok(self.run(None, buffers, report))
     }
 
     /// Runs the network on a window that is quantized already, as [`Model::quantize_input`] does it.
@@ -151,10 +137,14 @@ impl<'a> Model<'a> {
             return Err(InputError::WrongWidth { needed, found });
         }
         let buffers = self.buffers(scratch)?;
-        for (to, from) in buffers.a.iter_mut().zip(quantized) {
-            *to = *from;
+        // What is aligned to words is read where it lies.
+        let words = bytemuck::try_cast_slice(quantized).ok();
+        if words.is_none() {
+            for (to, from) in halves_mut(buffers.b).iter_mut().zip(quantized) {
+                *to = *from;
+            }
         }
-        Ok(self.run(buffers, InputReport::default()))
+        Ok(self.run(words, buffers, InputReport::default()))
     }
 
     pub(crate) fn buffers<'s>(&self, scratch: &'s mut [u32]) -> Result<Buffers<'s>, InputError> {
@@ -174,37 +164,49 @@ impl<'a> Model<'a> {
         input::quantize(input, x.iter().copied(), affine, out)
     }
 
-    /// Runs the layers on the inputs that lie in `buffers.a`.
+    /// Runs the layers on the words of `inputs`, or on those that lie in `buffers.b`.
     pub(crate) fn run<'m, 's>(
         &'m self,
+        inputs: Option<&[u32]>,
         buffers: Buffers<'s>,
         report: InputReport,
     ) -> Inference<'m, 's, 'a> {
         let Buffers { outputs, embedding, distances, a, b } = buffers;
-        let (mut from, mut to) = (a, b);
-        let mut width = self.padded_input();
-        for layer in &self.trunk {
-            let next = padded(layer.d_output);
-            if let (Some(x), Some(out)) = (from.get(..width), to.get_mut(..next)) {
-                kernel::dense(self.section(layer.stream), x, layer.low, layer.high, out);
+        let trunk = self.layers.trunk.as_slice();
+        let hidden = match (inputs, trunk) {
+            (None, _) => through(trunk, b, a),
+            (Some(x), []) => x,
+            (Some(x), [first, rest @ ..]) => {
+                first.run(x, a);
+                through(rest, a, b)
             }
-            core::mem::swap(&mut from, &mut to);
-            width = next;
-        }
-        let hidden: &[i16] = from.get(..width).unwrap_or(&[]);
+        };
         let mut rest = &mut *outputs;
-        for layer in &self.heads {
-            let Some((out, after)) = rest.split_at_mut_checked(padded(layer.d_output)) else {
-                break;
-            };
-            kernel::dense_accumulators(self.section(layer.stream), hidden, out);
-            rest = after;
+        for layer in &self.layers.heads {
+            layer.accumulate(hidden, rest);
+            rest = rest.get_mut(layer.places()..).unwrap_or(&mut []);
         }
-        if let Some(bank) = &self.manifest.bank {
-            let layer = &bank.embedding;
-            kernel::dense(self.section(layer.stream), hidden, layer.low, layer.high, embedding);
+        if let Some(layer) = &self.layers.embedding {
+            layer.run(hidden, embedding);
         }
-        Inference { model: self, report, outputs, embedding, distances }
+        Inference { model: self, report, outputs, embedding: halves(embedding), distances }
+    }
+}
+
+/// The outputs of the last of `layers`, the first of which reads `from`.
+fn through<'s>(layers: &[Dense<'_>], from: &'s mut [u32], to: &'s mut [u32]) -> &'s [u32] {
+    let (mut from, mut to) = (from, to);
+    for layer in layers {
+        layer.run(from, to);
+        core::mem::swap(&mut from, &mut to);
+    }
+    from
+}
+
+impl<'m, 'a> Inference<'m, '_, 'a> {
+    /// The model that it comes from.
+    pub fn model(&self) -> &'m Model<'a> {
+        self.model
     }
 }
 
@@ -228,7 +230,7 @@ impl Inference<'_, '_, '_> {
     pub fn nearest<const K: usize>(&mut self) -> Option<Vec<Ranked, K>> {
         let bank = self.model.manifest.bank.as_ref()?;
         let vectors = self.model.section(bank.vectors);
-        Some(attribution::nearest(vectors, self.embedding))
+        Some(kernel::nearest(vectors, self.embedding))
     }
 
     /// Names the nearest `K` simulations of the bank and what they say; `None` for a model without one.
@@ -237,11 +239,12 @@ impl Inference<'_, '_, '_> {
     }
 
     /// The last layer of one head and its accumulators.
-    pub(crate) fn head(&self, position: usize) -> Option<(OutputLayer, &[i32])> {
-        let layer = *self.model.heads.get(position)?;
-        let before = self.model.heads.iter().take(position);
-        let start = before.map(|layer| padded(layer.d_output)).fold(0, usize::saturating_add);
-        let used = start..start.saturating_add(usize::from(layer.d_output));
+    pub(crate) fn head(&self, position: usize) -> Option<(&Dense<'_>, &[i32])> {
+        let heads = self.model.layers.heads.as_slice();
+        let layer = heads.get(position)?;
+        let before = heads.iter().take(position);
+        let start = before.map(Dense::places).fold(0, usize::saturating_add);
+        let used = start..start.saturating_add(layer.outputs());
         Some((layer, self.outputs.get(used)?))
     }
 }

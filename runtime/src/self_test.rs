@@ -1,8 +1,13 @@
 //! Proof at boot that this device computes what the exporting host computed.
 
-use crate::artifact::{Checksum, Model, SelfTest};
+use heapless::Vec;
+use rand_core::{Infallible, TryRng};
+
+use crate::artifact::{MAX_THETA, Model, SelfTest};
+use crate::checksum::Checksum;
 use crate::error::SelfTestError;
 use crate::input::InputReport;
+use crate::kernel::halves_mut;
 use crate::network::Inference;
 
 /// Neighbors that a self-test vector covers.
@@ -25,13 +30,14 @@ impl<'a> Model<'a> {
             let parts = split(bytes, self.d_values(), self.padded_input());
             let Some((window, quantized, expected)) = parts else { continue };
             let buffers = self.buffers(scratch).map_err(SelfTestError::Call)?;
-            if exact_edges && !self.quantizes_to(window, quantized, buffers.a) {
+            let inputs = halves_mut(buffers.b);
+            if exact_edges && !self.quantizes_to(window, quantized, inputs) {
                 return Err(SelfTestError::Input { vector });
             }
-            for (q, stored) in buffers.a.iter_mut().zip(quantized.as_chunks::<2>().0) {
+            for (q, stored) in inputs.iter_mut().zip(quantized.as_chunks::<2>().0) {
                 *q = i16::from_le_bytes(*stored);
             }
-            let found = self.run(buffers, InputReport::default()).checksums();
+            let found = self.run(None, buffers, InputReport::default()).checksums();
             if found.integers != expected.integers {
                 return Err(SelfTestError::Integers { vector });
             }
@@ -89,26 +95,84 @@ impl Inference<'_, '_, '_> {
         for q in self.embedding {
             integers.update(&q.to_le_bytes());
         }
-        let mut float = |value: f32| answers.update(&bits(value));
+        self.add_heads(&mut answers);
+        self.add_attribution(&mut integers, &mut answers);
+        Checksums { integers: integers.finish(), answers: answers.finish() }
+    }
+
+    // Apart, so that on the stack the one part's answers are gone before the other's are made.
+    #[inline(never)]
+    fn add_heads(&self, answers: &mut Checksum) {
         for p in self.mechanism_posterior().iter().flatten() {
-            float(*p);
+            answers.update(&bits(*p));
         }
         for values in (0..).map_while(|target| self.quantiles(target)) {
-            values.iter().for_each(|q| float(*q));
+            values.iter().for_each(|q| answers.update(&bits(*q)));
         }
-        if let Some(attribution) = self.attribute::<NEIGHBORS>() {
-            for near in &attribution.nearest {
-                integers.update(&near.prototype.to_le_bytes());
-                integers.update(&near.squared_distance.to_le_bytes());
-                float(near.weight);
-            }
-            attribution.mechanism_posterior.iter().for_each(|p| float(*p));
-            for theta in attribution.thetas() {
-                [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
-            }
-            float(attribution.novelty);
+        (0..)
+            .map_while(|parameter| self.point(parameter))
+            .for_each(|mean| answers.update(&bits(mean)));
+        self.add_mixture(&mut |value| answers.update(&bits(value)));
+    }
+
+    #[inline(never)]
+    fn add_attribution(&mut self, integers: &mut Checksum, answers: &mut Checksum) {
+        // By reference: an attribution is several hundred bytes.
+        let attribution = &self.attribute::<NEIGHBORS>();
+        let Some(attribution) = attribution else { return };
+        let mut float = |value: f32| answers.update(&bits(value));
+        for near in &attribution.nearest {
+            integers.update(&near.prototype.to_le_bytes());
+            integers.update(&near.squared_distance.to_le_bytes());
+            float(near.weight);
         }
-        Checksums { integers: integers.finish(), answers: answers.finish() }
+        attribution.mechanism_posterior.iter().for_each(|p| float(*p));
+        for theta in attribution.thetas() {
+            [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
+        }
+        float(attribution.novelty);
+    }
+}
+
+impl Inference<'_, '_, '_> {
+    /// Means, medians, the density at the means, and a sample.
+    fn add_mixture(&self, add: &mut impl FnMut(f32)) {
+        let Some(mixture) = self.mixture() else { return };
+        let d = mixture.parameters().len();
+        let mut theta: Vec<f32, MAX_THETA> =
+            crate::first_items((0..d).map_while(|parameter| mixture.mean(parameter)));
+        theta.iter().for_each(|mean| add(*mean));
+        (0..d).map_while(|parameter| mixture.quantile(parameter, 0.5)).for_each(&mut *add);
+        add(mixture.log_density(&theta));
+        mixture.sample(&mut Counter(0), &mut theta);
+        theta.iter().for_each(|value| add(*value));
+    }
+}
+
+/// A generator for the self-test alone: the mixed bits of a counter (SplitMix64; Steele, Lea and Flood 2014).
+struct Counter(u64);
+
+impl TryRng for Counter {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let bits = self.try_next_u64()?.wrapping_shr(32);
+        Ok(u32::try_from(bits).unwrap_or(0))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0.wrapping_shr(30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z.wrapping_shr(27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Ok(z ^ z.wrapping_shr(31))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for byte in bytes {
+            let [first, ..] = self.try_next_u32()?.to_le_bytes();
+            *byte = first;
+        }
+        Ok(())
     }
 }
 

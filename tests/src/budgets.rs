@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::board::BOARDS;
 use crate::root;
 use crate::size::Figure;
 
@@ -29,9 +30,14 @@ pub fn read() -> Result<Vec<Figure>> {
     Ok(toml::from_str::<Budgets>(&text)?.figure)
 }
 
-/// Replaces the checked-in figures.
+/// Replaces the checked-in figures of the cores in `figures`; those of other cores stay.
 pub fn write(figures: Vec<Figure>) -> Result<()> {
-    let text = toml::to_string(&Budgets { figure: figures })?;
+    let measured = |core: &str| figures.iter().any(|figure| figure.core == core);
+    let mut all = read()?;
+    all.retain(|budget| !measured(&budget.core));
+    all.extend(figures);
+    all.sort_by_key(|budget| BOARDS.iter().position(|board| board.core == budget.core));
+    let text = toml::to_string(&Budgets { figure: all })?;
     fs::write(path(), format!("{HEADER}\n{text}")).context("cannot write tests/budgets.toml")
 }
 

@@ -10,9 +10,10 @@ use crate::board::Board;
 use crate::{firmware, root, target_dir};
 
 /// The boards of the firmware in C, with the flags that choose their core.
-pub const BOARDS: [(&str, &[&str]); 2] = [
+pub const BOARDS: [(&str, &[&str]); 3] = [
     ("cortex-m0", &["-mcpu=cortex-m0", "-mfloat-abi=soft"]),
     ("cortex-m4", &["-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]),
+    ("cortex-m55", &["-mcpu=cortex-m55", "-mfloat-abi=hard"]),
 ];
 
 /// Where the header is checked in.
@@ -61,20 +62,25 @@ pub fn header() -> Result<String> {
 }
 
 /// Builds the static library for a target and returns its path.
-pub fn library(target: &str) -> Result<PathBuf> {
+///
+/// `extension` is a feature of `simground-c` for a core that has more than its target's name says; such a library has a
+/// folder of its own.
+pub fn library(target: &str, extension: Option<&str>) -> Result<PathBuf> {
+    let folder = extension.map_or(directory(), |extension| directory().join(extension));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.current_dir(root()).args(["build", "--quiet", "--locked", "--package", "simground-c"]);
     cargo.args(["--lib", "--profile", "c-library", "--target", target]);
-    cargo.arg("--target-dir").arg(directory());
+    cargo.args(extension.iter().flat_map(|extension| ["--features", extension]));
+    cargo.arg("--target-dir").arg(&folder);
     // Flags for the host's compiler (coverage, for one) are not the firmware's.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     run(&mut cargo)?;
-    Ok(directory().join(target).join("c-library/libsimground_c.a"))
+    Ok(folder.join(target).join("c-library/libsimground_c.a"))
 }
 
 /// Builds `firmware-examples/c-link` with one artifact in flash and returns the image.
 pub fn firmware(board: Board, flags: &[&str], artifact: &Path) -> Result<PathBuf> {
-    let library = library(board.target)?;
+    let library = library(board.target, board.extension)?;
     let source = root().join("firmware-examples/c-link");
     let name = artifact.file_stem().unwrap_or_default().display();
     let image = directory().join(format!("{}-{name}.elf", board.machine));

@@ -11,6 +11,9 @@ use anyhow::{Context, Result, bail};
 use crate::board::Board;
 use crate::{root, target_dir};
 
+/// The runtime built for speed, where the compiler and not assembly makes its kernels.
+const FOR_SPEED: [&str; 2] = ["--config", "profile.release.package.simground-runtime.opt-level=3"];
+
 /// Builds the program `bin` for `board` with `artifacts` in flash and returns the image.
 ///
 /// Tests run in parallel and cargo writes every image of a program to one place, so the image is copied to a place of
@@ -20,6 +23,9 @@ pub fn build(board: Board, bin: &str, artifacts: &[PathBuf]) -> Result<PathBuf> 
     let mut cargo = cargo("build");
     cargo.args(["--release", "--package", board.package, "--bin", bin]);
     cargo.args(["--target", board.target, "--features", board.machine]);
+    if !board.target.starts_with("thumb") {
+        cargo.args(FOR_SPEED);
+    }
     cargo.env("SIMGROUND_ARTIFACTS", env::join_paths(artifacts)?);
     run(&mut cargo).with_context(|| format!("cannot build `{bin}` for {}", board.machine))?;
     let built = directory().join(board.target).join("release").join(bin);
@@ -35,8 +41,9 @@ pub fn build(board: Board, bin: &str, artifacts: &[PathBuf]) -> Result<PathBuf> 
 pub fn wasm() -> Result<PathBuf> {
     let _lock = lock()?;
     const TARGET: &str = "wasm32-unknown-unknown";
-    run(cargo("build").args(["--release", "--package", "firmware-wasm", "--target", TARGET]))
-        .context("cannot build the WebAssembly module")?;
+    let mut cargo = cargo("build");
+    cargo.args(["--release", "--package", "firmware-wasm", "--target", TARGET]).args(FOR_SPEED);
+    run(&mut cargo).context("cannot build the WebAssembly module")?;
     Ok(directory().join(TARGET).join("release/firmware_wasm.wasm"))
 }
 

@@ -18,7 +18,7 @@ pub struct Figure {
     pub workload: String,
     /// Instructions that the workload executes, exact.
     pub instructions: u64,
-    /// A whole firmware with this model and nothing else.
+    /// A whole firmware that makes this model and runs this workload, and does nothing else.
     pub flash_bytes: u64,
     /// Scratch, and the stack at its highest.
     pub ram_bytes: u64,
@@ -74,22 +74,23 @@ pub fn figures(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (path, measured) in artifacts.iter().zip(measure(board, artifacts)?) {
         let m = &measured;
-        let (bin, workloads) = match m.model.as_str() {
-            "A" => ("bare-infer", vec![("A", m.integers), ("A-float", m.infer)]),
-            "B" => ("bare-infer", vec![("B", m.integers), ("B-float", m.infer)]),
-            "bank" => ("bare", vec![("bank", m.nearest), ("bank-attribute", m.attribute)]),
-            _ => ("bare", vec![("demo", m.infer + m.attribute)]),
+        let workloads = match m.model.as_str() {
+            "A" => vec![("A", "bare-integers", m.integers), ("A-float", "bare-infer", m.infer)],
+            "B" => vec![("B", "bare-integers", m.integers), ("B-float", "bare-infer", m.infer)],
+            "bank" => vec![("bank", "bare", m.nearest), ("bank-attribute", "bare", m.attribute)],
+            _ => vec![("demo", "bare", m.infer + m.attribute)],
         };
-        let image = firmware::build(board, bin, std::slice::from_ref(path))?;
-        let flash_bytes = firmware::flash_bytes(&image)?;
-        figures.extend(workloads.into_iter().map(|(workload, instructions)| Figure {
-            core: board.core.into(),
-            workload: workload.into(),
-            instructions,
-            flash_bytes,
-            ram_bytes: m.scratch_bytes + m.stack_bytes,
-            stack_bytes: m.stack_bytes,
-        }));
+        for (workload, bin, instructions) in workloads {
+            let image = firmware::build(board, bin, std::slice::from_ref(path))?;
+            figures.push(Figure {
+                core: board.core.into(),
+                workload: workload.into(),
+                instructions,
+                flash_bytes: firmware::flash_bytes(&image)?,
+                ram_bytes: m.scratch_bytes + m.stack_bytes,
+                stack_bytes: m.stack_bytes,
+            });
+        }
     }
     Ok(figures)
 }

@@ -52,6 +52,11 @@ fn cortex_m4() {
 }
 
 #[test]
+fn cortex_m55() {
+    streams_as_the_host("cortex-m55");
+}
+
+#[test]
 fn cortex_m0() {
     streams_as_the_host("cortex-m0");
 }

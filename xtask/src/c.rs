@@ -7,11 +7,13 @@ use simground_tests::c;
 /// Checks the header, or writes it with `bless`, then builds every library and prints where it lies.
 pub fn run(bless: bool) -> Result<()> {
     c::check_header(bless)?;
-    let mut targets: Vec<_> = BOARDS.iter().map(|board| board.target).collect();
-    targets.sort_unstable();
-    targets.dedup();
-    for target in targets {
-        println!("{}", c::library(target)?.display());
+    let plain = BOARDS.iter().map(|board| (board.target, None));
+    let extended = BOARDS.iter().map(|board| (board.target, board.extension));
+    let mut libraries: Vec<_> = plain.chain(extended).collect();
+    libraries.sort_unstable();
+    libraries.dedup();
+    for (target, extension) in libraries {
+        println!("{}", c::library(target, extension)?.display());
     }
     Ok(())
 }

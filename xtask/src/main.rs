@@ -4,7 +4,7 @@
 //! cargo xtask check                  formatting, lints, documentation, targets without compare-and-swap
 //! cargo xtask test [--slow]          check, host tests, firmware in QEMU
 //! cargo xtask qemu [BOARD]           firmware in QEMU alone; --bless NAME writes a golden artifact
-//! cargo xtask size [--json|--bless]  instructions, flash, RAM and stack on every core
+//! cargo xtask size [BOARD]           instructions, flash, RAM and stack on every core; --json, --bless
 //! cargo xtask c [--bless]            the C header, checked, and a static library for each core
 //! cargo xtask fuzz [--seconds N]     hostile bytes and windows for N seconds a target
 //! cargo xtask miri                   the runtime's tests under Miri, big-endian included
@@ -54,6 +54,8 @@ enum Command {
     },
     /// Instructions, flash, RAM and stack of each workload on each core
     Size {
+        /// A core (cortex-m4) or a machine (mps2-an386); every board without it
+        board: Option<String>,
         /// One JSON document on stdout
         #[arg(long)]
         json: bool,
@@ -104,7 +106,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test { slow } => test::run(slow),
         Command::Qemu { board: _, bless: Some(name) } => qemu::bless(&name),
         Command::Qemu { board, bless: None } => qemu::run(board.as_deref()),
-        Command::Size { json, bless } => size::run(json, bless),
+        Command::Size { board, json, bless } => size::run(board.as_deref(), json, bless),
         Command::C { bless } => c::run(bless),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Miri => miri::run(),

@@ -10,15 +10,8 @@ use crate::stage::{cargo, execute};
 
 /// Answers for the golden artifacts on one board or on all, with the log on stdout, and compares every bit.
 pub fn run(board: Option<&str>) -> Result<()> {
-    let boards = match board {
-        Some(name) => vec![Board::named(name).with_context(|| {
-            let known: Vec<_> = BOARDS.iter().map(|board| board.core).collect();
-            format!("unknown board `{name}`\nhint: one of {}", known.join(", "))
-        })?],
-        None => BOARDS.to_vec(),
-    };
     let artifacts = golden::artifacts()?;
-    for board in boards {
+    for board in boards(board)? {
         let image = firmware::build(board, "answer", &artifacts)?;
         let run = qemu::run_alone(board, &image)?;
         eprintln!("==> {} ({})", board.core, board.machine);
@@ -30,11 +23,21 @@ pub fn run(board: Option<&str>) -> Result<()> {
     Ok(())
 }
 
+/// The board of that name, or all.
+pub fn boards(name: Option<&str>) -> Result<Vec<Board>> {
+    let Some(name) = name else { return Ok(BOARDS.to_vec()) };
+    let board = Board::named(name).with_context(|| {
+        let known: Vec<_> = BOARDS.iter().map(|board| board.core).collect();
+        format!("unknown board `{name}`\nhint: one of {}", known.join(", "))
+    })?;
+    Ok(vec![board])
+}
+
 /// Writes the golden artifact `name`, its window and what must come of it.
 pub fn bless(name: &str) -> Result<()> {
     let path = golden::folder().join(format!("{name}.sgnn"));
-    if name == builder::SMALL.name {
-        golden::write(&builder::SMALL, golden::folder())?;
+    if let Some(shape) = builder::GOLDEN.iter().find(|shape| shape.name == name) {
+        golden::write(shape, golden::folder())?;
     } else {
         // Everything else is trained: the trainer's example writes NAME.sgnn, and NAME.csv with a window.
         let arguments =

@@ -1,14 +1,15 @@
 //! Instructions, flash, RAM and stack on every core.
 
 use anyhow::Result;
-use simground_tests::board::BOARDS;
 use simground_tests::{budgets, size};
 
-/// Prints every figure; with `bless` also makes the standard ones the budget.
-pub fn run(json: bool, bless: bool) -> Result<()> {
+use crate::qemu;
+
+/// Prints every figure of one board or of all; with `bless` also makes the standard ones the budget.
+pub fn run(board: Option<&str>, json: bool, bless: bool) -> Result<()> {
     let artifacts = size::workloads()?;
     let mut figures = Vec::new();
-    for board in BOARDS {
+    for board in qemu::boards(board)? {
         eprintln!("==> {} ({})", board.core, board.machine);
         figures.extend(size::figures(board, &artifacts)?);
     }

@@ -191,6 +191,11 @@ fn bank(operands: &mut Operands, random: &mut Random) -> Result<(), &'static str
         return Err("squared_distances differs");
     }
 
+    if portable::nearest::<5>(vectors, query) != kernel::nearest::<5>(vectors, query)
+        || portable::nearest::<1>(vectors, query) != kernel::nearest::<1>(vectors, query)
+    {
+        return Err("nearest differs");
+    }
     let mut definition = portable::Search::new(vectors, query);
     let mut search = Search::new(vectors, query);
     let mut limit = u32::MAX;

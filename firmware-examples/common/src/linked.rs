@@ -21,6 +21,8 @@ pub const SCRATCH_WORDS: usize = 1536;
 pub struct Memory {
     /// The window.
     pub x: [f32; MAX_D_VALUES],
+    /// A window that is quantized already.
+    pub quantized: [i16; MAX_D_VALUES],
     /// The runtime's scratch.
     pub scratch: [u32; SCRATCH_WORDS],
 }
@@ -28,7 +30,7 @@ pub struct Memory {
 impl Memory {
     /// Zeroed memory, which costs no flash.
     pub const fn new() -> Self {
-        Memory { x: [0.0; MAX_D_VALUES], scratch: [0; SCRATCH_WORDS] }
+        Memory { x: [0.0; MAX_D_VALUES], quantized: [0; MAX_D_VALUES], scratch: [0; SCRATCH_WORDS] }
     }
 
     /// Copies the stored window of `linked` and lends it with the scratch; `None` when `d_values` is too long.

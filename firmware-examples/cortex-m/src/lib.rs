@@ -21,6 +21,12 @@ pub fn exit(passed: bool) -> ! {
     process::exit(i32::from(!passed))
 }
 
+/// The device's interrupts, none of which is ever enabled: one entry, because cortex-m-rt wants a table. Its default has an
+/// entry for each interrupt that a core can have, a kilobyte and more of flash.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+pub static __INTERRUPTS: [usize; 1] = [0];
+
 #[exception]
 unsafe fn HardFault(_frame: &ExceptionFrame) -> ! {
     process::exit(FAULT)
@@ -45,6 +51,8 @@ const TICKS_PER_125_INSTRUCTIONS: u32 = if cfg!(feature = "microbit") {
     128 // 16 MHz
 } else if cfg!(feature = "mps2-an505") {
     160 // 20 MHz
+} else if cfg!(feature = "mps3-an547") {
+    256 // 32 MHz
 } else {
     200 // 25 MHz
 };

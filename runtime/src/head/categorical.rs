@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use super::output_value;
+use super::output_values;
 use crate::artifact::{Head, MAX_MECHANISMS};
 use crate::math;
 use crate::network::Inference;
@@ -19,19 +19,15 @@ impl Inference<'_, '_, '_> {
             .iter()
             .position(|head| matches!(head, Head::Categorical { .. }))?;
         let (layer, outputs) = self.head(position)?;
-        let mut logits: Vec<f32, MAX_MECHANISMS> = crate::first_items(
-            outputs
-                .iter()
-                .enumerate()
-                .map(|(row, &acc)| output_value(self.model, &layer, row, acc)),
-        );
+        let mut logits: Vec<f32, MAX_MECHANISMS> =
+            crate::first_items(output_values(layer, outputs, 0));
         softmax(&mut logits);
         Some(logits)
     }
 }
 
 /// Probabilities from logits, in place. Subtracting the largest keeps every exponential at or below 1.
-fn softmax(logits: &mut [f32]) {
+pub(crate) fn softmax(logits: &mut [f32]) {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for logit in logits.iter_mut() {

@@ -2,8 +2,9 @@
 
 use heapless::Vec;
 
-use super::output_value;
-use crate::artifact::{Head, MAX_LEVELS, Target, TargetTransform};
+use super::output_values;
+use crate::artifact::{Head, MAX_LEVELS, Records, Target, TargetTransform};
+use crate::error::{ArtifactError, Part};
 use crate::math;
 use crate::network::Inference;
 
@@ -22,14 +23,8 @@ impl Inference<'_, '_, '_> {
             };
             let first = own.saturating_mul(levels.len());
             let record = targets.at(own)?;
-            let mut z: Vec<f32, MAX_LEVELS> = crate::first_items(
-                outputs
-                    .iter()
-                    .enumerate()
-                    .skip(first)
-                    .take(levels.len())
-                    .map(|(row, &acc)| output_value(self.model, &layer, row, acc)),
-            );
+            let values = output_values(layer, outputs, first).take(levels.len());
+            let mut z: Vec<f32, MAX_LEVELS> = crate::first_items(values);
             rearrange(&mut z);
             for value in &mut z {
                 *value = physical(&record, *value);
@@ -37,6 +32,35 @@ impl Inference<'_, '_, '_> {
             return Some(z);
         }
         None
+    }
+}
+
+/// Proves what is peculiar to this head; the outputs it must have.
+pub(crate) fn outputs(
+    levels: &Records<'_, f32>,
+    targets: &Records<'_, Target<'_>>,
+    part: Part,
+) -> Result<usize, ArtifactError> {
+    if !(levels.is_valid() && targets.is_valid()) {
+        return Err(ArtifactError::Undecodable(part));
+    }
+    if levels.is_empty() || levels.len() > MAX_LEVELS || targets.is_empty() {
+        return Err(ArtifactError::Shape(part));
+    }
+    let mut below = 0.0;
+    for level in levels.iter() {
+        if !(level > below && level < 1.0) {
+            return Err(ArtifactError::Value(part));
+        }
+        below = level;
+    }
+    let sound = targets.iter().all(|t| {
+        t.center.is_finite() && t.spread.is_finite() && t.spread > 0.0 && t.lower <= t.upper
+    });
+    if sound {
+        Ok(levels.len().saturating_mul(targets.len()))
+    } else {
+        Err(ArtifactError::Value(part))
     }
 }
 

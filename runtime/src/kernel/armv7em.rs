@@ -6,7 +6,9 @@
 
 use core::arch::naked_asm;
 
-use super::{Whole, portable};
+use heapless::Vec;
+
+use super::{Ranked, Ranking, Whole, portable};
 
 /// What the assembler must be told before the DSP extension's instructions.
 #[cfg(armv8m)]
@@ -236,18 +238,11 @@ macro_rules! four_values {
     };
 }
 
-/// See [`portable::dense`].
-#[inline(never)]
-pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
-    let Some(whole) = Whole::new(stream, x, out) else {
-        return portable::dense(stream, x, low, high, out);
-    };
-    let high = i32::from(high.max(low));
-    // SAFETY: `Whole` has found the three pointers aligned and that `stream` holds the weights of `x.len()` inputs, at
-    // least four, for each of its blocks, and `out` four places for each; `low <= high`, and the borrows keep `out` apart.
-    unsafe {
-        dense_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end, low.into(), high)
-    }
+/// See [`portable::dense`](super::portable::dense).
+pub(super) fn dense_whole(whole: &Whole<'_>, low: i16, high: i16) {
+    let (low, high) = (i32::from(low), i32::from(high.max(low)));
+    // SAFETY: a `Whole` is what the routine asks of its pointers, and `low <= high`.
+    unsafe { dense_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end, low, high) }
 }
 
 /// Requantizes in five instructions for two rows behind `smmlar`, whose addend `c = 65,535 - high` moves the upper
@@ -262,8 +257,8 @@ unsafe extern "C" fn dense_blocks(
     stream: *const u8,
     x: *const i16,
     x_end: *const i16,
-    out: *mut i16,
-    out_end: *mut i16,
+    out: *mut u32,
+    out_end: *mut u32,
     low: i32,
     high: i32,
 ) {
@@ -350,13 +345,9 @@ unsafe extern "C" fn dense_blocks(
     )
 }
 
-/// See [`portable::dense_accumulators`].
-#[inline(never)]
-pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
-    let Some(whole) = Whole::new(stream, x, out) else {
-        return portable::dense_accumulators(stream, x, out);
-    };
-    // SAFETY: as in `dense`.
+/// See [`portable::dense_accumulators`](super::portable::dense_accumulators).
+pub(super) fn accumulate_whole(whole: &Whole<'_>) {
+    // SAFETY: a `Whole` is what the routine asks of its pointers.
     unsafe { accumulator_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end) }
 }
 
@@ -370,8 +361,8 @@ unsafe extern "C" fn accumulator_blocks(
     stream: *const u8,
     x: *const i16,
     x_end: *const i16,
-    out: *mut i32,
-    out_end: *mut i32,
+    out: *mut u32,
+    out_end: *mut u32,
 ) {
     naked_asm!(
         dsp!(),
@@ -562,32 +553,6 @@ unsafe extern "C" fn below(
         dsp!(),
         "push {{r4-r11, lr}}",
         "ldr r12, [sp, #36]",
-        "cmp r12, #4",
-        "bne 6f",
-        // Sixteen values: the query stays in registers. Four vectors a turn; the first turn may begin later.
-        "ldm.w r2, {{r4-r11}}",
-        "push {{r1}}",
-        "subs r2, r0, r1",
-        "ubfx r2, r2, #4, #2",
-        "movs r1, #84", // bytes of code for a vector
-        "adr.w r12, 2f + 1",
-        "mla r1, r1, r2, r12",
-        "bx r1",
-        ".p2align 2",
-        "2:",
-        sixteen_values!(),
-        sixteen_values!(),
-        sixteen_values!(),
-        sixteen_values!(),
-        "ldr r2, [sp]",
-        "cmp r0, r2",
-        "bne.w 2b",
-        "movs r0, #0",
-        "5:",
-        "mov r1, lr",
-        "pop {{r2, r4-r11, pc}}",
-        // Any width: the query's words come from memory.
-        "6:",
         "add r12, r2, r12, lsl #3",
         "7:",
         "mov r4, r2",
@@ -607,5 +572,85 @@ unsafe extern "C" fn below(
         "bne 7b",
         "movs r0, #0",
         "pop {{r4-r11, pc}}",
+    )
+}
+
+/// See [`portable::nearest`].
+pub fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
+    const WIDTH: usize = 16;
+    let whole = vectors.as_chunks::<WIDTH>().0;
+    if K == 0 || query.len() != WIDTH || whole.is_empty() || !preparable(vectors, query) {
+        let mut search = Search::new(vectors, query);
+        return Ranking::of_walk(|limit| search.next_below(limit));
+    }
+    let mut ranking = Ranking::<K>::new();
+    let bank = whole.as_ptr_range();
+    let prepared = prepare(query);
+    let before = (&raw mut ranking).cast::<Ranked>();
+    // SAFETY: the vectors are aligned (`preparable`), whole, and one or more. `prepared` holds 8 pairs. A `Ranking` is one
+    // entry that is nearer than any vector, then `K` in order, at least one.
+    unsafe { rank(bank.start.cast(), bank.end.cast(), prepared.as_ptr(), before.add(K)) };
+    for place in ranking.taken() {
+        // The routine names a vector by the address behind it.
+        let passed = (place.prototype as usize).wrapping_sub(bank.start.addr());
+        place.prototype = passed.wrapping_div(WIDTH).wrapping_sub(1) as u32;
+    }
+    ranking.finish()
+}
+
+/// Inserts every vector that is nearer than the entry at `last` into the entries up to there, in order. Its name is the
+/// address behind it.
+///
+/// # Safety
+///
+/// `vectors` is aligned to four bytes and `end` lies one or more vectors of 16 values behind it; `prepared` holds eight
+/// words. Before `last` lie entries in order of distance, of which the first is at distance 0.
+#[unsafe(naked)]
+unsafe extern "C" fn rank(
+    vectors: *const u8,
+    end: *const u8,
+    prepared: *const u32,
+    last: *mut Ranked,
+) {
+    naked_asm!(
+        dsp!(),
+        "push {{r4-r11, lr}}",
+        "ldm.w r2, {{r4-r11}}", // the query stays in registers
+        "push {{r1, r3}}",
+        // To the next vector: four a turn, of which the first turn may begin later, so that every turn is whole.
+        "4:",
+        "ldr r3, [r3, #4]", // the limit
+        "subs r2, r0, r1",
+        "beq 8f",
+        "ubfx r2, r2, #4, #2",
+        "movs r1, #84", // bytes of code for a vector
+        "adr.w r12, 2f + 1",
+        "mla r1, r1, r2, r12",
+        "bx r1",
+        ".p2align 2",
+        "2:",
+        sixteen_values!(),
+        sixteen_values!(),
+        sixteen_values!(),
+        sixteen_values!(),
+        "ldr r2, [sp]",
+        "cmp r0, r2",
+        "bne.w 2b",
+        "8:",
+        "add sp, sp, #8",
+        "pop {{r4-r11, pc}}",
+        // A nearer vector: entries that are farther move up one place.
+        "5:",
+        "ldr r1, [sp, #4]",
+        "b 7f",
+        "6:",
+        "strd r2, r12, [r1], #-8",
+        "7:",
+        "ldrd r2, r12, [r1, #-8]",
+        "cmp lr, r12",
+        "blo 6b",
+        "strd r0, lr, [r1]",
+        "ldrd r1, r3, [sp]",
+        "b 4b",
     )
 }

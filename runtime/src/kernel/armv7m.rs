@@ -5,8 +5,8 @@
 
 use core::arch::naked_asm;
 
-pub use super::portable::{Search, squared_distances};
-use super::{Whole, portable};
+use super::Whole;
+pub use super::portable::{Search, nearest, squared_distances};
 
 /// Multiplies the inputs in r11 and r12 with two rows' word in `$word`, which it destroys; lr is spare.
 macro_rules! two_rows {
@@ -168,14 +168,10 @@ macro_rules! requantize {
     };
 }
 
-/// See [`portable::dense`].
-#[inline(never)]
-pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
-    let Some(whole) = Whole::new(stream, x, out) else {
-        return portable::dense(stream, x, low, high, out);
-    };
+/// See [`portable::dense`](super::portable::dense).
+pub(super) fn dense_whole(whole: &Whole<'_>, low: i16, high: i16) {
     let (low, high) = (i32::from(low), i32::from(high.max(low)));
-    // SAFETY: `Whole` has found what the routine asks of its pointers; `low <= high`, and the borrow keeps `out` apart.
+    // SAFETY: a `Whole` is what the routine asks of its pointers, and `low <= high`.
     unsafe { dense_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end, low, high) }
 }
 
@@ -187,8 +183,8 @@ unsafe extern "C" fn dense_blocks(
     stream: *const u8,
     x: *const i16,
     x_end: *const i16,
-    out: *mut i16,
-    out_end: *mut i16,
+    out: *mut u32,
+    out_end: *mut u32,
     low: i32,
     high: i32,
 ) {
@@ -216,13 +212,9 @@ unsafe extern "C" fn dense_blocks(
     )
 }
 
-/// See [`portable::dense_accumulators`].
-#[inline(never)]
-pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
-    let Some(whole) = Whole::new(stream, x, out) else {
-        return portable::dense_accumulators(stream, x, out);
-    };
-    // SAFETY: as in `dense`.
+/// See [`portable::dense_accumulators`](super::portable::dense_accumulators).
+pub(super) fn accumulate_whole(whole: &Whole<'_>) {
+    // SAFETY: a `Whole` is what the routine asks of its pointers.
     unsafe { accumulator_blocks(whole.stream, whole.x, whole.x_end, whole.out, whole.out_end) }
 }
 
@@ -234,8 +226,8 @@ unsafe extern "C" fn accumulator_blocks(
     stream: *const u8,
     x: *const i16,
     x_end: *const i16,
-    out: *mut i32,
-    out_end: *mut i32,
+    out: *mut u32,
+    out_end: *mut u32,
 ) {
     naked_asm!(
         "push {{r4-r11, lr}}",

@@ -10,13 +10,18 @@
 //! One multiply of such a halfword accumulates `256 A + B` for two rows at once; with `B` from the sign-extended low
 //! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
 
+use crate::dense::{DenseShape, padded};
+#[cfg(not(kernel = "portable"))]
+use core::marker::PhantomData;
+
 #[cfg(kernel = "armv6m")]
 #[expect(
     unsafe_code,
     reason = "routines in assembly, whose safe functions check what they rely on"
 )]
 mod armv6m;
-#[cfg(kernel = "armv7em")]
+#[cfg(any(kernel = "armv7em", kernel = "helium"))]
+#[cfg_attr(kernel = "helium", expect(dead_code, reason = "dense layers are Helium's"))]
 #[expect(
     unsafe_code,
     reason = "routines in assembly, whose safe functions check what they rely on"
@@ -28,16 +33,31 @@ mod armv7em;
     reason = "routines in assembly, whose safe functions check what they rely on"
 )]
 mod armv7m;
+#[cfg(kernel = "helium")]
+#[expect(
+    unsafe_code,
+    reason = "routines in assembly, whose safe functions check what they rely on"
+)]
+mod helium;
 pub mod portable;
+mod ranking;
 
 #[cfg(kernel = "armv6m")]
-pub use armv6m::{Search, dense, dense_accumulators, squared_distances};
+use armv6m as core_specific;
 #[cfg(kernel = "armv7em")]
-pub use armv7em::{Search, dense, dense_accumulators, squared_distances};
+use armv7em as core_specific;
 #[cfg(kernel = "armv7m")]
-pub use armv7m::{Search, dense, dense_accumulators, squared_distances};
+use armv7m as core_specific;
+#[cfg(kernel = "helium")]
+use helium as core_specific;
 #[cfg(kernel = "portable")]
-pub use portable::{Search, dense, dense_accumulators, squared_distances};
+use portable as core_specific;
+
+pub use core_specific::{Search, nearest, squared_distances};
+#[cfg(kernel = "portable")]
+pub use portable::{dense, dense_accumulators};
+pub use ranking::Ranked;
+pub(crate) use ranking::Ranking;
 
 /// Rows in a block.
 pub const BLOCK_ROWS: usize = 4;
@@ -62,16 +82,20 @@ pub fn block_bytes(padded_input: usize) -> usize {
     padded_input.saturating_mul(BLOCK_ROWS).saturating_add(BLOCK_TAIL)
 }
 
-/// The weights of one row of a block, in the order of the inputs.
-pub fn block_weights(block: &[u8], lane: usize) -> impl Iterator<Item = i8> + '_ {
+/// Sums of the magnitudes of each row's weights.
+pub(crate) fn block_magnitudes(block: &[u8]) -> [u32; BLOCK_ROWS] {
     let weights = block.len().saturating_sub(BLOCK_TAIL);
-    let words = block.get(..weights).unwrap_or(&[]).chunks_exact(4);
-    words.skip(lane.saturating_div(2)).step_by(2).flat_map(|word| word.chunks_exact(2)).map(
-        move |half| {
-            let (upper, lower) = portable::unpack(half);
-            if lane.is_multiple_of(2) { upper } else { lower }
-        },
-    )
+    let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0_u32; BLOCK_ROWS];
+    for [a0, a1, a2, a3, b0, b1, b2, b3] in block.get(..weights).unwrap_or(&[]).as_chunks::<8>().0 {
+        for (half_01, half_23) in [([*a0, *a1], [*b0, *b1]), ([*a2, *a3], [*b2, *b3])] {
+            let ((w0, w1), (w2, w3)) = (portable::unpack(half_01), portable::unpack(half_23));
+            sum_0 = sum_0.saturating_add(w0.unsigned_abs().into());
+            sum_1 = sum_1.saturating_add(w1.unsigned_abs().into());
+            sum_2 = sum_2.saturating_add(w2.unsigned_abs().into());
+            sum_3 = sum_3.saturating_add(w3.unsigned_abs().into());
+        }
+    }
+    [sum_0, sum_1, sum_2, sum_3]
 }
 
 /// The bias of one row of a block.
@@ -92,28 +116,134 @@ fn tail_word(block: &[u8], position: usize) -> i32 {
         .map_or(0, |bytes| i32::from_le_bytes(*bytes))
 }
 
+/// A dense layer in flash, of which is known once what every call relies on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dense<'a> {
+    stream: &'a [u8],
+    /// A multiple of four, not zero.
+    inputs: u16,
+    /// Not zero.
+    outputs: u16,
+    low: i16,
+    high: i16,
+}
+
+/// More inputs or places than any layer has.
+const WIDTH_LIMIT: usize = 1 << 14;
+
+impl<'a> Dense<'a> {
+    /// `None` unless the stream is aligned as this core needs it and has a block for each four places.
+    ///
+    /// An output layer has no clamps: `low` and `high` are ignored by [`Dense::accumulate`].
+    pub(crate) fn new(stream: &'a [u8], shape: DenseShape, low: i16, high: i16) -> Option<Self> {
+        let (inputs, places) = (shape.padded_input(), shape.padded_output());
+        let sound = (1..WIDTH_LIMIT).contains(&inputs)
+            && (1..WIDTH_LIMIT).contains(&places)
+            && stream.as_ptr().addr().is_multiple_of(ALIGNMENT)
+            && stream.len() >= shape.stream_bytes();
+        let inputs = u16::try_from(inputs).ok()?;
+        sound.then_some(Dense { stream, inputs, outputs: shape.d_output, low, high })
+    }
+
+    /// Outputs.
+    pub(crate) fn outputs(&self) -> usize {
+        usize::from(self.outputs)
+    }
+
+    /// Outputs, rounded up to a multiple of four.
+    pub(crate) fn places(&self) -> usize {
+        padded(self.outputs)
+    }
+
+    /// The scale of output `row` of an output layer.
+    pub(crate) fn scale(&self, row: usize) -> f32 {
+        let bytes = block_bytes(usize::from(self.inputs));
+        let start = row.wrapping_div(BLOCK_ROWS).saturating_mul(bytes);
+        let block = self.stream.get(start..start.saturating_add(bytes)).unwrap_or(&[]);
+        let lane = row.wrapping_rem(BLOCK_ROWS);
+        f32::from_bits(block_multiplier(block, lane).cast_unsigned())
+    }
+
+    /// [`dense`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
+    pub(crate) fn run(&self, x: &[u32], out: &mut [u32]) {
+        #[cfg(not(kernel = "portable"))]
+        if let Some(whole) = Whole::of(self, x, out, self.places().wrapping_shr(1)) {
+            core_specific::dense_whole(&whole, self.low, self.high);
+        }
+        #[cfg(kernel = "portable")]
+        if let (Some(x), Some(out)) = (self.halves(x), halves_mut(out).get_mut(..self.places())) {
+            portable::dense(self.stream, x, self.low, self.high, out);
+        }
+    }
+
+    /// [`dense_accumulators`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
+    pub(crate) fn accumulate(&self, x: &[u32], out: &mut [i32]) {
+        #[cfg(not(kernel = "portable"))]
+        if let Some(whole) = Whole::of(self, x, out, self.places()) {
+            core_specific::accumulate_whole(&whole);
+        }
+        #[cfg(kernel = "portable")]
+        if let (Some(x), Some(out)) = (self.halves(x), out.get_mut(..self.places())) {
+            portable::dense_accumulators(self.stream, x, out);
+        }
+    }
+
+    #[cfg(kernel = "portable")]
+    fn halves<'x>(&self, x: &'x [u32]) -> Option<&'x [i16]> {
+        halves(x).get(..usize::from(self.inputs))
+    }
+}
+
+/// The halfwords in words, two in each.
+pub(crate) fn halves(words: &[u32]) -> &[i16] {
+    bytemuck::try_cast_slice(words).unwrap_or(&[])
+}
+
+/// The halfwords in words, two in each.
+pub(crate) fn halves_mut(words: &mut [u32]) -> &mut [i16] {
+    bytemuck::try_cast_slice_mut(words).unwrap_or(&mut [])
+}
+
 /// The operands of a dense layer as an assembly routine takes them.
+///
+/// Every pointer is aligned to four bytes. From `x` to `x_end` lie four inputs or a multiple of four; from `out` to
+/// `out_end` the outputs of one block or more, in a slice that is borrowed alone; the stream has a block for each.
 #[cfg(not(kernel = "portable"))]
-struct Whole<T> {
+struct Whole<'a> {
     stream: *const u8,
     x: *const i16,
     x_end: *const i16,
-    out: *mut T,
-    out_end: *mut T,
+    out: *mut u32,
+    out_end: *mut u32,
+    borrow: PhantomData<&'a mut [u32]>,
 }
 
 #[cfg(not(kernel = "portable"))]
-impl<T> Whole<T> {
-    /// `None` unless every pointer is aligned to four bytes, `x` is a multiple of four and not empty, `out` has places for
-    /// a block, and the stream has a block for each four places; `None` also where the product could overflow.
+impl<'a> Whole<'a> {
+    /// The operands of a layer whose outputs take `words` elements of `out`, each of four bytes.
     #[inline]
-    fn new(stream: &[u8], x: &[i16], out: &mut [T]) -> Option<Self> {
-        const LIMIT: usize = 1 << 14;
+    fn of<T>(layer: &Dense<'a>, x: &'a [u32], out: &'a mut [T], words: usize) -> Option<Self> {
+        const { assert!(size_of::<T>() == 4 && align_of::<T>() == 4) };
+        let x = x.get(..usize::from(layer.inputs).wrapping_shr(1))?.as_ptr_range();
+        let out = out.get_mut(..words)?.as_mut_ptr_range();
+        Some(Whole {
+            stream: layer.stream.as_ptr(),
+            x: x.start.cast(),
+            x_end: x.end.cast(),
+            out: out.start.cast(),
+            out_end: out.end.cast(),
+            borrow: PhantomData,
+        })
+    }
+
+    /// The operands that a caller brings; `None` where they are not as the routines need them.
+    #[inline]
+    fn new<T>(stream: &'a [u8], x: &'a [i16], out: &'a mut [T]) -> Option<Self> {
         let addresses = stream.as_ptr().addr() | x.as_ptr().addr() | out.as_ptr().addr();
         let places = out.len() & !3;
         let sound = (addresses | x.len()).is_multiple_of(4)
-            && (1..LIMIT).contains(&x.len())
-            && (1..LIMIT).contains(&places);
+            && (1..WIDTH_LIMIT).contains(&x.len())
+            && (1..WIDTH_LIMIT).contains(&places);
         // Below (4 * 2^14 + 32) * 2^12.
         let needed = block_bytes(x.len()).wrapping_mul(places.wrapping_shr(2));
         if !sound || stream.len() < needed {
@@ -121,8 +251,32 @@ impl<T> Whole<T> {
         }
         let out = out.get_mut(..places)?.as_mut_ptr_range();
         let x = x.as_ptr_range();
-        let stream = stream.as_ptr();
-        Some(Whole { stream, x: x.start, x_end: x.end, out: out.start, out_end: out.end })
+        Some(Whole {
+            stream: stream.as_ptr(),
+            x: x.start,
+            x_end: x.end,
+            out: out.start.cast(),
+            out_end: out.end.cast(),
+            borrow: PhantomData,
+        })
+    }
+}
+
+/// See [`portable::dense`].
+#[cfg(not(kernel = "portable"))]
+pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
+    match Whole::new(stream, x, out) {
+        Some(whole) => core_specific::dense_whole(&whole, low, high),
+        None => portable::dense(stream, x, low, high, out),
+    }
+}
+
+/// See [`portable::dense_accumulators`].
+#[cfg(not(kernel = "portable"))]
+pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
+    match Whole::new(stream, x, out) {
+        Some(whole) => core_specific::accumulate_whole(&whole),
+        None => portable::dense_accumulators(stream, x, out),
     }
 }
 
@@ -223,6 +377,12 @@ mod tests {
             let mut search = Search::new(&vectors, &query);
             let found: Vec<_> = std::iter::from_fn(|| search.next_below(limit)).collect();
             prop_assert_eq!(found, near.collect::<Vec<_>>());
+
+            let mut order: Vec<_> = (0_u32..).zip(distances).collect();
+            order.sort_by_key(|(_, distance)| *distance);
+            let ranked = nearest::<3>(&vectors, &query);
+            let ranked: Vec<_> = ranked.iter().map(|r| (r.prototype, r.squared_distance)).collect();
+            prop_assert_eq!(ranked, order.into_iter().take(3).collect::<Vec<_>>());
         }
     }
 }

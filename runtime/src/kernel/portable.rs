@@ -1,18 +1,16 @@
 //! The definition of every kernel, in safe Rust for any target.
 
-use super::{BLOCK_ROWS, block_bias, block_bytes, block_multiplier};
+use heapless::Vec;
+
+use super::{BLOCK_ROWS, Ranked, Ranking, block_bias, block_bytes, block_multiplier};
 use crate::requantize::requantize;
 
 /// The two weights in a packed halfword: `(upper row, lower row)`.
 #[inline]
-pub(super) fn unpack(half: &[u8]) -> (i8, i8) {
-    let packed = match half {
-        [low, high] => i16::from_le_bytes([*low, *high]),
-        _ => 0,
-    };
-    let [low, _] = packed.to_le_bytes();
+pub(super) fn unpack(half: [u8; 2]) -> (i8, i8) {
+    let [low, _] = half;
     let lower = low.cast_signed();
-    let [_, upper] = packed.wrapping_sub(i16::from(lower)).to_le_bytes();
+    let [_, upper] = i16::from_le_bytes(half).wrapping_sub(i16::from(lower)).to_le_bytes();
     (upper.cast_signed(), lower)
 }
 
@@ -53,7 +51,6 @@ fn block_sums(block: &[u8], x: &[i16]) -> [i32; BLOCK_ROWS] {
 ///
 /// `x`: a multiple of four. `out`: a multiple of four. `stream`: `out.len() / 4` blocks for `x.len()` inputs; what is
 /// missing leaves `out` as it was.
-#[cfg_attr(not(kernel = "portable"), cold)]
 pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
     let blocks = stream.chunks_exact(block_bytes(x.len()));
     for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_ROWS)) {
@@ -70,7 +67,6 @@ pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
 /// # Shapes
 ///
 /// As [`dense`].
-#[cfg_attr(not(kernel = "portable"), cold)]
 pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
     let blocks = stream.chunks_exact(block_bytes(x.len()));
     for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_ROWS)) {
@@ -86,7 +82,6 @@ pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
 /// # Shapes
 ///
 /// `query`: `d`, a multiple of four, magnitudes at most [`QUERY_LIMIT`](super::QUERY_LIMIT). `vectors`: `[out.len(), d]` of `i8`.
-#[cfg_attr(not(kernel = "portable"), cold)]
 pub fn squared_distances(vectors: &[u8], query: &[i16], out: &mut [u32]) {
     for (vector, out) in vectors.chunks_exact(query.len().max(1)).zip(out) {
         *out = partial_distance(0, vector, query);
@@ -132,6 +127,16 @@ impl<'a> Search<'a> {
         }
         None
     }
+}
+
+/// The `K` nearest vectors in order; of equally near ones the first in the bank.
+///
+/// # Shapes
+///
+/// As for [`Search::new`].
+pub fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
+    let mut search = Search::new(vectors, query);
+    Ranking::of_walk(|limit| search.next_below(limit))
 }
 
 #[inline]

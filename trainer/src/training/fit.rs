@@ -60,7 +60,7 @@ impl<'a> Fit<'a> {
         let widths = Widths {
             d_input: config.d_input,
             d_target,
-            mechanisms: config.heads.iter().filter_map(mechanisms).min(),
+            mechanisms: config.heads.iter().filter_map(HeadSpec::mechanisms).min(),
         };
         if validation.is_empty() {
             let message = "no held-out examples".into();
@@ -263,12 +263,5 @@ impl<'a> Fit<'a> {
             elapsed: self.started.elapsed(),
             stalled,
         }
-    }
-}
-
-fn mechanisms(head: &HeadSpec) -> Option<usize> {
-    match head {
-        HeadSpec::Categorical { d_output, .. } => Some(*d_output),
-        HeadSpec::Quantiles { .. } => None,
     }
 }

@@ -20,6 +20,7 @@ mod model;
 mod optimizer;
 mod progress;
 mod random;
+mod spec;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -35,32 +36,10 @@ pub use examples::{ExampleSource, Examples};
 pub use fit::fit;
 pub use optimizer::{AdamW, Update};
 pub use progress::{Observer, Progress, ProgressObserver, Silent};
+pub use spec::HeadSpec;
 pub use stack::Stack;
 
 use crate::network::FloatNetwork;
-
-/// What a head answers and how it is scored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum HeadSpec {
-    /// Posterior over mechanisms, by cross-entropy; the outputs are logits.
-    Categorical {
-        /// Number of mechanisms.
-        d_output: usize,
-        /// Weight of this head's loss in the total.
-        loss_share: f32,
-    },
-    /// Marginal quantiles, by pinball loss; output `target_position * levels.len() + level`, in units of the standardized targets.
-    Quantiles {
-        /// Columns of [`Examples::targets`], in the order of the outputs.
-        targets: Vec<usize>,
-        /// Probabilities, strictly increasing, inside `(0, 1)`.
-        levels: Vec<f32>,
-        /// Relative weight of each target.
-        target_weights: Vec<f32>,
-        /// Weight of this head's loss (a mean over targets and levels) in the total.
-        loss_share: f32,
-    },
-}
 
 /// What computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,42 +209,6 @@ pub enum TrainingError {
     ThreadPool(#[from] rayon::ThreadPoolBuildError),
 }
 
-impl HeadSpec {
-    /// Number of outputs.
-    pub fn d_output(&self) -> usize {
-        match self {
-            HeadSpec::Categorical { d_output, .. } => *d_output,
-            HeadSpec::Quantiles { targets, levels, .. } => targets.len() * levels.len(),
-        }
-    }
-
-    /// Weight of this head's loss in the total.
-    pub fn loss_share(&self) -> f32 {
-        match self {
-            HeadSpec::Categorical { loss_share, .. } | HeadSpec::Quantiles { loss_share, .. } => {
-                *loss_share
-            }
-        }
-    }
-
-    /// Outputs that resemble the prior: equal logits, quantiles of a standard normal.
-    fn initial_bias(&self) -> Vec<f32> {
-        match self {
-            HeadSpec::Categorical { d_output, .. } => vec![0.0; *d_output],
-            HeadSpec::Quantiles { targets, levels, .. } => targets
-                .iter()
-                .flat_map(|_| levels.iter().map(|&level| logistic_quantile(level)))
-                .collect(),
-        }
-    }
-}
-
-/// Quantile of a logistic distribution scaled to resemble the standard normal: within 0.15 of it for levels in 0.02..0.98, which is
-/// all that a start needs.
-fn logistic_quantile(level: f32) -> f32 {
-    libm::logf(level / (1.0 - level)) / 1.702
-}
-
 impl FitConfig {
     /// Sound settings for compact networks; change the public fields from here.
     pub fn new(d_input: usize, hidden: Vec<usize>, heads: Vec<HeadSpec>) -> FitConfig {
@@ -353,41 +296,5 @@ impl FitConfig {
         }
         let mut heads = self.heads.iter().enumerate();
         heads.find_map(|(i, head)| Some(format!("head {i}: {}", head.problem(d_target)?)))
-    }
-}
-
-impl HeadSpec {
-    fn problem(&self, d_target: usize) -> Option<String> {
-        let share = self.loss_share();
-        if !(share >= 0.0 && share.is_finite()) {
-            return Some(format!("`loss_share` is {share}"));
-        }
-        let (targets, levels, weights) = match self {
-            HeadSpec::Categorical { d_output, .. } if !(2..=65_536).contains(d_output) => {
-                return Some(format!("{d_output} mechanisms; 2 to 65536 are possible"));
-            }
-            HeadSpec::Categorical { .. } => return None,
-            HeadSpec::Quantiles { targets, levels, target_weights, .. } => {
-                (targets, levels, target_weights)
-            }
-        };
-        if targets.is_empty() || levels.is_empty() {
-            return Some("no targets or no levels".into());
-        }
-        if let Some(target) = targets.iter().find(|&&target| target >= d_target) {
-            return Some(format!("target column {target}, but the examples have {d_target}"));
-        }
-        let inside = levels.iter().all(|&level| level > 0.0 && level < 1.0);
-        if !inside || levels.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return Some(format!("levels {levels:?} are not strictly increasing inside (0, 1)"));
-        }
-        let positive = weights.iter().all(|&weight| weight > 0.0 && weight.is_finite());
-        if weights.len() != targets.len() || !positive {
-            return Some(format!(
-                "target weights {weights:?}; {} positive numbers are needed",
-                targets.len()
-            ));
-        }
-        None
     }
 }

@@ -6,7 +6,7 @@
 //! **Invariant:** each entry of a product is one chain of fused multiply-adds, in the order of the rows of the right factor. So its
 //! bits depend neither on the vector unit, nor on the tiles, nor on how many rows are computed at a time.
 
-use super::vectors::vectorized;
+use super::vectors::{has_many_registers, vectorized};
 
 /// Rows and columns of a tile.
 pub(super) const TILE: usize = 64;
@@ -248,6 +248,7 @@ fn product<const TRANSPOSED: bool>(
 ) {
     let (rows, columns, blocks) = (output.rows, output.columns, output.blocks);
     let inner_blocks = right.rows.div_ceil(TILE);
+    let many_registers = has_many_registers();
     vectorized(
         #[inline(always)]
         || {
@@ -267,8 +268,14 @@ fn product<const TRANSPOSED: bool>(
                         inner * left.blocks + block
                     };
                     let (left, mask) = (&left.tiles[of_left], &nonzero.0[of_left]);
+                    let ones: u32 = mask.iter().map(|bits| bits.count_ones()).sum();
+                    let most = rows * TILE.min(right.rows - inner * TILE);
                     let right = &right.tiles[panel * right.blocks + inner];
                     match groups {
+                        // With few zeros, two rows at a time save more loads than they waste multiplications.
+                        4 if many_registers && 4 * ones as usize > 3 * most => {
+                            accumulate::<4, 2, TRANSPOSED>(output, rows, from, left, mask, right);
+                        }
                         1 => accumulate::<1, 4, TRANSPOSED>(output, rows, from, left, mask, right),
                         2 => accumulate::<2, 2, TRANSPOSED>(output, rows, from, left, mask, right),
                         3 => accumulate::<3, 1, TRANSPOSED>(output, rows, from, left, mask, right),
@@ -296,7 +303,8 @@ fn accumulate<const GROUPS: usize, const ROWS: usize, const TRANSPOSED: bool>(
     let outputs = output.as_chunks_mut::<ROWS>().0.iter_mut();
     let masks = mask.as_chunks::<ROWS>().0;
     for (at, (output, masks)) in outputs.zip(masks).enumerate().take(rows.div_ceil(ROWS)) {
-        // The compiler keeps these in registers: eight vectors of AVX2, four of AVX-512.
+        // The compiler keeps these in registers. Four groups of a row are eight vectors of AVX2 or four of AVX-512, which has room for two
+        // rows.
         let mut sums = [[[0.0; GROUP]; GROUPS]; ROWS];
         for row in 0..ROWS {
             let from = from.unwrap_or(&output[row]);

@@ -20,6 +20,14 @@ pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     }
 }
 
+/// Whether the 128 numbers of two rows of a tile fit the registers of [`vectorized`].
+pub(super) fn has_many_registers() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return width() == Width::Avx512;
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// What code can be compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Width {

@@ -1,4 +1,4 @@
-//! The runtime alone, integer outputs only: the smallest useful firmware.
+//! The runtime alone, from raw units to integer outputs.
 #![no_std]
 #![no_main]
 

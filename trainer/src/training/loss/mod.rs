@@ -1,15 +1,21 @@
-//! What the heads minimize, with its gradient.
+//! What the heads minimize, with its gradient. One file a kind of head.
 //!
 //! Values and gradients of all heads are computed in one pass over the outputs: as tensor operations they would cost more than the
 //! matrix products of a compact network.
 
+mod categorical;
+pub(super) mod mixture;
+mod point;
+mod quantiles;
+
+use std::fmt::Debug;
 use std::ops::Range;
 
 use super::HeadSpec;
 use super::examples::Examples;
 
 /// The heads' losses over the columns of one joint output, `[n, d_output]`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Loss {
     heads: Vec<HeadLoss>,
     /// Width of the outputs of all heads together.
@@ -17,32 +23,35 @@ pub(super) struct Loss {
     d_target: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct HeadLoss {
     /// First column of this head.
     first: usize,
+    d_output: usize,
     share: f32,
-    kind: Kind,
+    rows: Box<dyn RowLoss>,
 }
 
-#[derive(Clone, Debug)]
-enum Kind {
-    Categorical {
-        d_output: usize,
-    },
-    Quantiles {
-        /// Target column of each target.
-        targets: Vec<usize>,
-        columns: Columns,
-    },
+/// What one example teaches a head.
+#[derive(Clone, Copy, Debug)]
+struct Truth<'e> {
+    targets: &'e [f32],
+    mechanism: usize,
 }
 
-/// Of each output column of a quantile head.
-#[derive(Clone, Debug)]
-struct Columns {
-    level: Vec<f32>,
-    /// Sums to 1.
-    weight: Vec<f32>,
+/// The loss of one head for one example.
+trait RowLoss: Debug + Send + Sync {
+    /// The loss; writes `scale` times its derivative by each output to `gradient`, unless that is empty.
+    ///
+    /// `scratch` is memory to use, whose contents do not matter.
+    fn row(
+        &self,
+        outputs: &[f32],
+        truth: Truth<'_>,
+        scale: f32,
+        gradient: &mut [f32],
+        scratch: &mut Vec<f32>,
+    ) -> f32;
 }
 
 /// Weighted sums of losses over examples.
@@ -58,22 +67,9 @@ impl Loss {
     pub fn new(specs: &[HeadSpec], d_target: usize) -> Loss {
         let mut first = 0;
         let head = |spec: &HeadSpec| {
-            let kind = match spec {
-                HeadSpec::Categorical { d_output, .. } => Kind::Categorical { d_output: *d_output },
-                HeadSpec::Quantiles { targets, levels, target_weights, .. } => {
-                    let norm = target_weights.iter().sum::<f32>() * levels.len() as f32;
-                    let of_target = |weight| levels.iter().map(move |_| weight / norm);
-                    Kind::Quantiles {
-                        targets: targets.clone(),
-                        columns: Columns {
-                            level: levels.repeat(targets.len()),
-                            weight: target_weights.iter().flat_map(of_target).collect(),
-                        },
-                    }
-                }
-            };
-            let head = HeadLoss { first, share: spec.loss_share(), kind };
-            first += spec.d_output();
+            let d_output = spec.d_output();
+            let head = HeadLoss { first, d_output, share: spec.loss_share(), rows: rows(spec) };
+            first += d_output;
             head
         };
         let heads = specs.iter().map(head).collect();
@@ -96,7 +92,7 @@ impl Loss {
         rows: Range<usize>,
         sums: &mut LossSums,
     ) {
-        self.pass::<false>(outputs, examples, rows, 1.0, &mut [], sums);
+        self.pass(outputs, examples, rows, 1.0, &mut [], sums);
     }
 
     /// Adds the losses of some rows of a batch to `sums`, and writes to `gradient`, `[rows, d_output]`, the derivative of [`Loss::total`]
@@ -110,10 +106,11 @@ impl Loss {
         gradient: &mut [f32],
         sums: &mut LossSums,
     ) {
-        self.pass::<true>(outputs, batch, rows, batch_weight, gradient, sums);
+        self.pass(outputs, batch, rows, batch_weight, gradient, sums);
     }
 
-    fn pass<const GRADIENT: bool>(
+    /// `gradient` is empty or as long as `outputs`.
+    fn pass(
         &self,
         outputs: &[f32],
         examples: &Examples,
@@ -125,101 +122,40 @@ impl Loss {
         sums.heads.resize(self.heads.len(), 0.0);
         // A batch of zero weight teaches nothing, and must not divide by zero either.
         let per_weight = if batch_weight > 0.0 { 1.0 / batch_weight } else { 0.0 };
-        let mut z = Vec::new();
+        let mut scratch = Vec::new();
         let mut gradients = gradient.chunks_exact_mut(self.d_output);
         for (row, outputs) in rows.zip(outputs.chunks_exact(self.d_output)) {
             let weight = examples.weight.get(row).copied().unwrap_or(1.0);
             sums.weight += f64::from(weight);
-            let targets = &examples.targets[row * self.d_target..(row + 1) * self.d_target];
+            let truth = Truth {
+                targets: &examples.targets[row * self.d_target..(row + 1) * self.d_target],
+                mechanism: usize::from(examples.mechanism[row]),
+            };
             let gradient = gradients.next().unwrap_or_default();
             for (head, sum) in self.heads.iter().zip(&mut sums.heads) {
                 let scale = weight * per_weight * head.share;
-                let columns = head.first..head.first + head.kind.d_output();
-                let outputs = &outputs[columns.clone()];
-                let gradient = gradient.get_mut(columns).unwrap_or_default();
-                let loss = match &head.kind {
-                    Kind::Categorical { .. } => {
-                        let mechanism = usize::from(examples.mechanism[row]);
-                        cross_entropy::<GRADIENT>(outputs, mechanism, scale, gradient)
-                    }
-                    Kind::Quantiles { targets: of, columns } => {
-                        z.clear();
-                        for &target in of {
-                            let levels = columns.level.len() / of.len();
-                            z.extend(std::iter::repeat_n(targets[target], levels));
-                        }
-                        pinball::<GRADIENT>(outputs, &z, columns, scale, gradient)
-                    }
-                };
+                let columns = head.first..head.first + head.d_output;
+                let gradient = gradient.get_mut(columns.clone()).unwrap_or_default();
+                let loss = head.rows.row(&outputs[columns], truth, scale, gradient, &mut scratch);
                 *sum += f64::from(weight * loss);
             }
         }
     }
 }
 
-impl Kind {
-    fn d_output(&self) -> usize {
-        match self {
-            Kind::Categorical { d_output } => *d_output,
-            Kind::Quantiles { columns, .. } => columns.level.len(),
+fn rows(spec: &HeadSpec) -> Box<dyn RowLoss> {
+    match spec {
+        HeadSpec::Categorical { .. } => Box::new(categorical::CrossEntropy),
+        HeadSpec::Quantiles { targets, levels, target_weights, .. } => {
+            Box::new(quantiles::Pinball::new(targets, levels, target_weights))
+        }
+        HeadSpec::Point { targets, .. } => {
+            Box::new(point::SquaredError { targets: targets.clone() })
+        }
+        HeadSpec::Mixture { targets, components, .. } => {
+            Box::new(mixture::LogLikelihood { targets: targets.clone(), components: *components })
         }
     }
-}
-
-/// `log sum_j exp(o_j) - o_m` for mechanism `m`; its gradient is `softmax(o) - e_m`.
-fn cross_entropy<const GRADIENT: bool>(
-    outputs: &[f32],
-    mechanism: usize,
-    scale: f32,
-    gradient: &mut [f32],
-) -> f32 {
-    let largest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = outputs.iter().map(|output| libm::expf(output - largest)).sum();
-    if GRADIENT {
-        for (gradient, output) in gradient.iter_mut().zip(outputs) {
-            *gradient = scale * libm::expf(output - largest) / sum;
-        }
-        gradient[mechanism] -= scale;
-    }
-    libm::logf(sum) + largest - outputs[mechanism]
-}
-
-/// Sum over columns of `weight * e * slope`, with `e = z - o` and `slope` the level `q`, or `q - 1` where `z <= o`; the derivative by `o` is
-/// `-weight * slope`.
-fn pinball<const GRADIENT: bool>(
-    outputs: &[f32],
-    z: &[f32],
-    columns: &Columns,
-    scale: f32,
-    gradient: &mut [f32],
-) -> f32 {
-    // Lanes let the compiler use vectors without changing the order of additions.
-    const LANES: usize = 8;
-    let slope = |z: f32, output: f32, level: f32| level - if z <= output { 1.0 } else { 0.0 };
-    let mut lanes = [0.0_f32; LANES];
-    let (outputs_chunks, outputs_rest) = outputs.as_chunks::<LANES>();
-    let (z_chunks, z_rest) = z.as_chunks::<LANES>();
-    let (level_chunks, level_rest) = columns.level.as_chunks::<LANES>();
-    let (weight_chunks, weight_rest) = columns.weight.as_chunks::<LANES>();
-    let chunks = outputs_chunks.iter().zip(z_chunks);
-    for ((o, z), (q, w)) in chunks.zip(level_chunks.iter().zip(weight_chunks)) {
-        for lane in 0..LANES {
-            lanes[lane] += w[lane] * (z[lane] - o[lane]) * slope(z[lane], o[lane], q[lane]);
-        }
-    }
-    let mut loss: f32 = lanes.iter().sum();
-    let rest = outputs_rest.iter().zip(z_rest);
-    for ((o, z), (q, w)) in rest.zip(level_rest.iter().zip(weight_rest)) {
-        loss += w * (z - o) * slope(*z, *o, *q);
-    }
-    if GRADIENT {
-        let columns = columns.level.iter().zip(&columns.weight);
-        let outputs = outputs.iter().zip(z).zip(columns);
-        for (gradient, ((&output, &z), (&level, &weight))) in gradient.iter_mut().zip(outputs) {
-            *gradient = -scale * weight * slope(z, output, level);
-        }
-    }
-    loss
 }
 
 #[cfg(test)]
