@@ -272,13 +272,6 @@ impl Adam {
     }
 }
 
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f32> = logits.iter().map(|l| (l - largest).exp()).collect();
-    let total: f32 = exponentials.iter().sum();
-    exponentials.into_iter().map(|e| e / total).collect()
-}
-
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
