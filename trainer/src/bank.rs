@@ -13,20 +13,25 @@
 pub mod agreement;
 mod cells;
 mod coreset;
+mod embedded;
 pub mod exact;
 mod mixture;
 mod moments;
+mod product;
 
 use rayon::prelude::*;
 use simground_runtime::kernel_weight;
 
+pub use cells::squared_distance;
 use coreset::Candidates;
 pub use coreset::Selection;
+pub use embedded::Embedded;
 use exact::{Exact, Posterior, share_of_range};
 use mixture::{Mixture, Neighborhoods};
 use moments::Moments;
+pub use product::Codec;
 
-use crate::prototypes::{Embedded, on_grid};
+use crate::prototypes::on_grid;
 
 /// Simulations of the corpus that the mixture is fitted to.
 const LESSONS: usize = 16_384;
@@ -48,12 +53,15 @@ pub struct Layout {
     pub d_theta: usize,
     /// Bytes of a simulation's index.
     pub index_bytes: usize,
+    /// How embeddings are stored.
+    pub codec: Codec,
 }
 
 impl Layout {
     /// Bytes of one prototype: embedding, mechanism, mass, reach, shares of all mechanisms but the last, index, parameters, their moments.
     pub fn prototype_bytes(&self, d: usize) -> usize {
-        d + 1 + 2 + 1 + (self.mechanisms - 1) + self.index_bytes + 3 * self.d_theta
+        let each = 1 + 2 + 1 + (self.mechanisms - 1) + self.index_bytes + 3 * self.d_theta;
+        self.codec.prototype_bytes(d) + each
     }
 
     /// Entries of the novelty table: a sixteenth of the budget, p-values in steps of at most 1/16.
@@ -61,16 +69,28 @@ impl Layout {
         (budget / 64).saturating_sub(1).clamp(15, 255)
     }
 
-    /// Bytes that do not depend on the number of prototypes: the embedding's layer and the novelty table.
-    pub fn fixed_bytes(&self, d: usize, budget: usize) -> usize {
+    /// Bytes that do not depend on the number of prototypes: the embedding's layer, codebooks and the novelty table.
+    pub fn fixed_bytes(&self, d: usize, novelty_entries: usize) -> usize {
         let block = self.d_hidden.next_multiple_of(4) * 4 + 32;
-        block * d.div_ceil(4) + 4 * Layout::novelty_entries(budget)
+        block * d.div_ceil(4) + self.codec.codebook_bytes(d) + 4 * novelty_entries
     }
 
     /// Prototypes that a budget holds.
     pub fn prototypes(&self, d: usize, budget: usize) -> usize {
-        budget.saturating_sub(self.fixed_bytes(d, budget)) / self.prototype_bytes(d)
+        let fixed = self.fixed_bytes(d, Layout::novelty_entries(budget));
+        budget.saturating_sub(fixed) / self.prototype_bytes(d)
     }
+}
+
+/// How large a bank is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Leading dimensions of the embedding that it uses, a multiple of four.
+    pub d: usize,
+    /// Prototypes; a few less where the corpus repeats itself.
+    pub count: usize,
+    /// Entries of the novelty table.
+    pub novelty_entries: usize,
 }
 
 /// What is known of a corpus before any bank is made of it.
@@ -126,6 +146,16 @@ impl<'c> Subject<'c> {
         }
     }
 
+    /// The validation simulations and their exact posteriors.
+    pub fn validation(&self) -> (&Embedded, &[Posterior]) {
+        (self.validation, &self.validation_posteriors)
+    }
+
+    /// The simulations that make the novelty table.
+    pub fn held_out(&self) -> &Embedded {
+        self.held_out
+    }
+
     /// Compresses the corpus to `budget` bytes; `None` where not even a prototype a mechanism fits.
     ///
     /// A narrower embedding leaves room for more prototypes: the width is the one that agrees best with the exact posteriors of the
@@ -139,32 +169,38 @@ impl<'c> Subject<'c> {
     ) -> Option<Bank> {
         let widths = WIDTHS.into_iter().filter(|d| *d <= self.corpus.d);
         let banks = widths.filter_map(|d| {
-            let count = layout.prototypes(d, budget).min(self.corpus.len() / 2);
-            if count < self.num_mechanisms {
-                return None;
-            }
-            let bank = self.bank(d, count, Layout::novelty_entries(budget), selection, seed);
+            let bank = self.compress_to(d, layout, budget, selection, seed)?;
             let judged = agreement::judge(&bank, self.validation, &self.validation_posteriors);
             Some((judged.mechanism_tv + judged.theta_distance, bank))
         });
         banks.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, bank)| bank)
     }
 
-    /// A bank of `count` prototypes in the first `d` dimensions of the embedding.
-    pub fn bank(
+    /// The same in the first `d` dimensions of the embedding.
+    pub fn compress_to(
         &self,
         d: usize,
-        count: usize,
-        novelty_entries: usize,
+        layout: &Layout,
+        budget: usize,
         selection: Selection,
         seed: u64,
-    ) -> Bank {
+    ) -> Option<Bank> {
+        let count = layout.prototypes(d, budget).min(self.corpus.len() / 2);
+        let size = Size { d, count, novelty_entries: Layout::novelty_entries(budget) };
+        let enough = count >= self.num_mechanisms;
+        enough.then(|| self.bank(size, layout.codec, selection, seed))
+    }
+
+    /// A bank of a given size.
+    pub fn bank(&self, size: Size, codec: Codec, selection: Selection, seed: u64) -> Bank {
+        let Size { d, count, novelty_entries } = size;
         let vectors = self.corpus.leading(d);
         let rows = self.choose(&vectors, d, count, selection, seed);
         let prototypes: Vec<i16> = rows
             .iter()
             .flat_map(|&row| vectors[row * d..][..d].iter().map(|q| i16::from(on_grid(*q))))
             .collect();
+        let prototypes = codec.decoded(prototypes, d);
         let cells = CellMoments::new(self, &vectors, &prototypes, d);
         let observations: Vec<i16> =
             self.lessons.iter().flat_map(|&row| &vectors[row * d..][..d]).copied().collect();
@@ -402,10 +438,7 @@ impl Bank {
 
     /// Bytes of all sections.
     pub fn bytes(&self, layout: &Layout) -> usize {
-        let block = layout.d_hidden.next_multiple_of(4) * 4 + 32;
-        block * self.d.div_ceil(4)
-            + self.len() * layout.prototype_bytes(self.d)
-            + 4 * self.novelty.len()
+        layout.fixed_bytes(self.d, self.novelty.len()) + self.len() * layout.prototype_bytes(self.d)
     }
 
     /// Squared distance of an observation, at least `d` wide, to every prototype.

@@ -9,58 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use simground_runtime::{kernel, kernel_weight};
 
-/// A corpus in the bank's space.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Embedded {
-    /// Width of an embedding, a multiple of four.
-    pub d: usize,
-    /// `[n, d]`.
-    pub embedding: Vec<i16>,
-    /// Mechanism of each.
-    pub mechanism: Vec<u16>,
-    /// `[n, d_theta]`; NaN where the mechanism has no such parameter.
-    pub theta: Vec<f32>,
-    /// Weight of each; empty when all are one.
-    pub weight: Vec<f32>,
-}
-
-impl Embedded {
-    /// Number of simulations.
-    pub fn len(&self) -> usize {
-        self.mechanism.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.mechanism.is_empty()
-    }
-
-    /// The first `count` simulations, or all.
-    pub fn first(&self, count: usize) -> Embedded {
-        let count = count.min(self.len());
-        let d_theta = self.theta.len() / self.len().max(1);
-        Embedded {
-            d: self.d,
-            embedding: self.embedding[..count * self.d].to_vec(),
-            mechanism: self.mechanism[..count].to_vec(),
-            theta: self.theta[..count * d_theta].to_vec(),
-            weight: self.weight.iter().take(count).copied().collect(),
-        }
-    }
-
-    /// The first `d` dimensions of each embedding.
-    pub(crate) fn leading(&self, d: usize) -> Vec<i16> {
-        self.embedding.chunks_exact(self.d).flat_map(|row| &row[..d]).copied().collect()
-    }
-
-    pub(crate) fn row(&self, at: usize) -> &[i16] {
-        &self.embedding[at * self.d..][..self.d]
-    }
-
-    pub(crate) fn weight(&self, at: usize) -> f64 {
-        self.weight.get(at).map_or(1.0, |w| f64::from(*w))
-    }
-}
+use crate::bank::Embedded;
 
 /// Rows of the corpus that the device keeps, and what each stands for.
 #[derive(Debug, Clone, PartialEq)]
@@ -348,6 +297,7 @@ mod tests {
             mechanism: Vec::new(),
             theta: Vec::new(),
             weight: Vec::new(),
+            index: (0..60).collect(),
         };
         for at in 0..60_i16 {
             let place = (at / 10 - 3) * 30 + at % 10 - 5;

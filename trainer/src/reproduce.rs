@@ -3,6 +3,7 @@
 //! An experiment is a function from seeds to [`Findings`]: a table for people and programs, a summary, and pictures. It reports what it
 //! measured, lost comparisons included; nothing in it knows what the figures should be.
 
+mod bank_compression;
 mod consistency;
 mod figure;
 mod galton;
@@ -97,6 +98,7 @@ pub fn experiments() -> &'static [Experiment] {
         &[
             outbreak::EXPERIMENT,
             consistency::EXPERIMENT,
+            bank_compression::EXPERIMENT,
             score::SIS,
             score::GAUSSIAN,
             score::STUDENT_T,

@@ -2,12 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::exact::{Marginal, Posterior};
+use super::Embedded;
+use super::exact::{BINS, Marginal, Posterior};
 use super::{Answer, Bank};
-use crate::prototypes::Embedded;
 
 /// Parameters less present than this in the exact posterior are left out.
-const LEAST_PRESENT: f64 = 0.05;
+pub const LEAST_PRESENT: f64 = 0.05;
 
 /// Means over observations.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +51,23 @@ pub fn total_variation(p: &[f64], q: &[f64]) -> f64 {
     p.iter().zip(q).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0
 }
 
+/// 1-Wasserstein distance, the integral of the absolute difference of the distribution functions, of a marginal in equal parts of its range from
+/// the normal of a mean and standard deviation, clamped to that range.
+pub fn wasserstein(bins: &[f64; BINS], normal: &Marginal) -> f64 {
+    if normal.present <= 0.0 {
+        return 1.0;
+    }
+    let sd = normal.sd.max(1e-9);
+    let mut below = 0.0;
+    // At the range's ends both functions are equal: the normal is clamped.
+    let inner = bins[..BINS - 1].iter().zip(1..).map(|(bin, edge)| {
+        below += bin;
+        let z = (f64::from(edge) / BINS as f64 - normal.mean) / sd;
+        (below - 0.5 * (1.0 + libm::erf(z / std::f64::consts::SQRT_2))).abs()
+    });
+    inner.sum::<f64>() / BINS as f64
+}
+
 /// Position of the largest; the first of equals.
 fn most(p: &[f64]) -> usize {
     (0..p.len()).rev().max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0)
@@ -69,6 +86,16 @@ fn theta_distance(found: &[Marginal], exact: &[Marginal]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wasserstein_of_hand_values() {
+        // All mass in the third quarter's first part against a point in the middle of the first quarter's: 32 parts apart.
+        let mut bins = [0.0; BINS];
+        bins[40] = 1.0;
+        let point = Marginal { present: 1.0, mean: 8.5 / 64.0, sd: 0.0 };
+        assert!((wasserstein(&bins, &point) - 0.5).abs() < 1e-12);
+        assert_eq!(wasserstein(&bins, &Marginal { present: 0.0, ..point }), 1.0);
+    }
 
     #[test]
     fn by_hand() {

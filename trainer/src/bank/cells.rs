@@ -149,7 +149,7 @@ pub(super) fn nearest_centers(vectors: &[i16], centers: &[i16], d: usize) -> Vec
 
 /// Squared distance of two vectors whose differences fit `i16`, of a multiple of four coordinates.
 #[inline]
-pub(super) fn squared_distance(a: &[i16], b: &[i16]) -> u32 {
+pub fn squared_distance(a: &[i16], b: &[i16]) -> u32 {
     let (a, b) = (a.as_chunks::<4>().0, b.as_chunks::<4>().0);
     let mut lanes = [0_i32; 4];
     for (a, b) in a.iter().zip(b) {

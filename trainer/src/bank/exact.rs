@@ -9,8 +9,8 @@ use std::collections::BinaryHeap;
 
 use rayon::prelude::*;
 
+use super::Embedded;
 use super::cells::{Cells, squared_distance};
-use crate::prototypes::Embedded;
 
 /// Bins of a parameter's marginal posterior.
 pub const BINS: usize = 64;

@@ -10,12 +10,13 @@ use simground_runtime::artifact as format;
 use super::check::{check_corpus, check_memory, check_variation, ranges_of_theta};
 use super::{Options, PipelineError, ram_bytes};
 use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
+use crate::bank::Embedded;
 use crate::corpus::{Corpus, Schema};
 use crate::embedding;
 use crate::float_model::{FloatModel, hash};
 use crate::head::{Columns, Context, Head, HeadError};
 use crate::network::{Dense, FloatNetwork};
-use crate::prototypes::{self, Embedded};
+use crate::prototypes;
 use crate::quantization;
 use crate::simulator::Split;
 use crate::source::Source;
@@ -278,14 +279,16 @@ impl<'s> Plan<'s> {
         let count = self.simulations.min(BANK_SIMULATIONS);
         let corpus = self.source.simulations(Split::Train, 0..count);
         let corpus_hash = hash(&corpus.x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
-        let embedded = embed(&model, &corpus);
+        let embedded = Embedded::of(&model, &corpus);
         let wanted = self.study.bank.prototypes.min(corpus.len() / 2);
         let chosen = prototypes::choose(&embedded, self.mechanisms.len(), wanted, self.study.seed);
         let bandwidth =
             self.source.available(Split::Validation, BANDWIDTH_SIMULATIONS).min(self.validation);
-        let validation = embed(&model, &self.source.simulations(Split::Validation, 0..bandwidth));
+        let validation =
+            Embedded::of(&model, &self.source.simulations(Split::Validation, 0..bandwidth));
         let decay = prototypes::choose_decay(&embedded, &chosen, &validation);
-        let novelty = prototypes::novelty_table(&chosen, &embed(&model, held_out), NOVELTY_ENTRIES);
+        let novelty =
+            prototypes::novelty_table(&chosen, &Embedded::of(&model, held_out), NOVELTY_ENTRIES);
         let d_embed = self.study.bank.embedding.min(parts.network.embedding.d_output);
         let theta = chosen.rows.iter().flat_map(|&row| corpus.theta_row(row).iter().copied());
         let table = BankTable {
@@ -416,25 +419,6 @@ fn heads(
 }
 
 /// A corpus in the bank's space, by the integer runtime.
-fn embed(model: &Model<'_>, corpus: &Corpus) -> Embedded {
-    let scratch = || vec![0_u32; model.scratch_words()];
-    let rows: Vec<Vec<i16>> = corpus
-        .x
-        .par_chunks_exact(model.d_values())
-        .map_init(scratch, |scratch, window| {
-            let inference = model.infer(window, scratch).expect("windows of the model's width");
-            inference.embedding().to_vec()
-        })
-        .collect();
-    Embedded {
-        d: rows.first().map_or(4, Vec::len),
-        embedding: rows.concat(),
-        mechanism: corpus.mechanism.clone(),
-        theta: corpus.theta.clone(),
-        weight: corpus.weight.clone().unwrap_or_default(),
-    }
-}
-
 /// Real values of all heads' outputs for each window, one head behind the other.
 fn output_values(model: &Model<'_>, x: &[f32]) -> Vec<Vec<f32>> {
     let scratch = || vec![0_u32; model.scratch_words()];
