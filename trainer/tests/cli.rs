@@ -456,6 +456,24 @@ fn reproduce_lists_and_runs_experiments() {
     has_keys(row.unwrap(), &["value", "value_sd", "value_min", "value_max"]);
     let mae = document["summary"]["mae"].as_f64().unwrap();
     assert!(mae < document["summary"]["last_value_mae"].as_f64().unwrap(), "{document}");
+    let document = place.json("reproduce score-sis --quick --seeds 1");
+    let summary = &document["summary"];
+    has_keys(summary, &["data_equivalence", "time_ratio", "score_seconds"]);
+    assert!(summary["data_equivalence"].as_f64().unwrap() > 0.0, "{document}");
+    let rows = document["rows"].as_array().unwrap();
+    let figure = |method: &str, column: &str| {
+        rows.iter().rfind(|row| row["method"] == method).unwrap()[column].as_f64().unwrap()
+    };
+    for method in ["plain", "augmented"] {
+        assert!(figure(method, "bce") < figure("constant ratio", "bce"), "{document}");
+        assert!(figure(method, "bce") > figure("exact likelihood", "bce"), "{document}");
+    }
+    let document = place.json("reproduce galton --quick --seeds 1-2 --at-most 200");
+    let summary = &document["summary"];
+    let (plain, alices) = (&summary["plain_200"], &summary["alices_200"]);
+    assert!(alices.as_f64().unwrap() < 0.5 * plain.as_f64().unwrap(), "{document}");
+    assert!(summary.get("plain_1000").is_none(), "{document}");
+    place.fails("reproduce score-sis --at-most 10", &["the smallest training has 1000"]);
     place.fails("reproduce nothing", &["no experiment `nothing`", "outbreak"]);
     place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
 }

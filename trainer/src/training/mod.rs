@@ -16,6 +16,7 @@ mod model;
 mod optimizer;
 mod progress;
 mod random;
+pub mod ratio;
 mod spec;
 #[cfg(test)]
 mod tests;
