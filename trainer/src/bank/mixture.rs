@@ -8,6 +8,8 @@
 
 use rayon::prelude::*;
 
+use crate::head::softmax;
+
 /// Prototypes whose kernels an observation is fitted with: beyond the nearest these, kernels hardly count.
 const NEAREST: usize = 256;
 /// Observations in a step.
