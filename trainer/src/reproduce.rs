@@ -5,6 +5,7 @@
 
 mod consistency;
 mod figure;
+mod novelty;
 mod outbreak;
 mod spread;
 
@@ -89,5 +90,5 @@ pub struct ExperimentError(pub String);
 
 /// All experiments, in the order in which `--list` shows them.
 pub fn experiments() -> &'static [Experiment] {
-    const { &[outbreak::EXPERIMENT, consistency::EXPERIMENT] }
+    const { &[outbreak::EXPERIMENT, consistency::EXPERIMENT, novelty::EXPERIMENT] }
 }

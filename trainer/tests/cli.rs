@@ -453,6 +453,21 @@ fn reproduce_lists_and_runs_experiments() {
     has_keys(row.unwrap(), &["value", "value_sd", "value_min", "value_max"]);
     let mae = document["summary"]["mae"].as_f64().unwrap();
     assert!(mae < document["summary"]["last_value_mae"].as_f64().unwrap(), "{document}");
+    let document = place.json("reproduce novelty-power --quick --seeds 5,6");
+    let rows = document["rows"].as_array().unwrap();
+    let power = |fault: &str, level: f64| {
+        let row = rows.iter().find(|row| {
+            row["fault"] == fault
+                && row["method"] == "novelty on the device"
+                && (fault == "none" || row["level"] == level)
+        });
+        row.unwrap()["power"].as_f64().unwrap()
+    };
+    // P-values of simulations are uniform, small ones included; those of a broken sensor are not.
+    let uniform = &document["summary"]["novelty on the device: smallest p of Kolmogorov and Smirnov"];
+    assert!(uniform.as_f64().unwrap() > 1e-4, "{document}");
+    assert!((power("none", 0.0) - 0.05).abs() < 0.025, "{document}");
+    assert!(power("sensor fault: zeros", 16.0) > 0.5, "{document}");
     place.fails("reproduce nothing", &["no experiment `nothing`", "outbreak"]);
     place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
 }
