@@ -5,8 +5,9 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
-        "cargo::rustc-check-cfg=cfg(kernel, values(\"portable\", \"armv6m\", \"armv7m\", \"armv7em\", \"helium\"))"
+        "cargo::rustc-check-cfg=cfg(kernel, values(\"portable\", \"riscv\", \"armv6m\", \"armv7m\", \"armv7em\", \"helium\"))"
     );
+    println!("cargo::rustc-check-cfg=cfg(assembly)");
     println!("cargo::rustc-check-cfg=cfg(armv8m)");
     let target = env::var("TARGET").unwrap_or_default();
     // Armv8-M leaves the DSP extension and Helium to the chip, and the target's name does not tell.
@@ -15,7 +16,11 @@ fn main() {
     if target.starts_with("thumbv8m.") {
         println!("cargo::rustc-cfg=armv8m");
     }
-    println!("cargo::rustc-cfg=kernel=\"{}\"", kernel(&target, dsp, helium));
+    let kernel = kernel(&target, dsp, helium);
+    if !matches!(kernel, "portable" | "riscv") {
+        println!("cargo::rustc-cfg=assembly");
+    }
+    println!("cargo::rustc-cfg=kernel=\"{kernel}\"");
 }
 
 fn kernel(target: &str, dsp: bool, helium: bool) -> &'static str {
@@ -28,6 +33,8 @@ fn kernel(target: &str, dsp: bool, helium: bool) -> &'static str {
         "armv7m"
     } else if starts("thumbv6m-") || starts("thumbv8m.base-") {
         "armv6m"
+    } else if starts("riscv") {
+        "riscv"
     } else {
         "portable"
     }

@@ -18,9 +18,13 @@ use crate::checksum::Checksum;
 use crate::decode;
 use crate::dense::{DenseShape, first_unbounded_row, padded};
 use crate::error::{ArtifactError, Part};
+use crate::head;
 use crate::input::{AFFINE_BYTES, Affine};
 use crate::kernel::{self, Dense};
 use crate::network::ScratchPlan;
+
+pub use crate::head::gaussians::component_outputs;
+pub use crate::head::parameter::{Parameter, ParameterTransform};
 
 /// The first four bytes of every artifact.
 pub const MAGIC: [u8; 4] = *b"SGNN";
@@ -41,7 +45,9 @@ pub const MAX_HEADS: usize = 6;
 pub const MAX_MECHANISMS: usize = 16;
 /// Most quantile levels of a head.
 pub const MAX_LEVELS: usize = 16;
-/// Most parameters of a prototype.
+/// Most components of a mixture.
+pub const MAX_COMPONENTS: usize = 16;
+/// Most parameters of theta.
 pub const MAX_THETA: usize = 32;
 /// Widest layer, window or embedding.
 pub const MAX_WIDTH: u16 = 4096;
@@ -52,7 +58,7 @@ pub const EMBEDDING_LIMIT: i16 = 1023;
 
 /// Largest magnitude of an output's scale and of a parameter: `2^96`, so that a scale times any accumulator, and a mean
 /// of parameters, is finite.
-const FLOAT_LIMIT: f32 = 79_228_162_514_264_337_593_543_950_336.0;
+pub(crate) const FLOAT_LIMIT: f32 = 79_228_162_514_264_337_593_543_950_336.0;
 
 /// CRC-32 of a whole artifact, its own four bytes left out.
 ///
@@ -125,7 +131,7 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
         self.iter().nth(position)
     }
 
-    fn is_valid(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         decode::are_records(self.bytes, self.count, |bytes| {
             decode::take::<T>(bytes).map(|(_, rest)| rest)
         })
@@ -271,13 +277,32 @@ pub enum Head<'a> {
         /// Targets.
         targets: Records<'a, Target<'a>>,
     },
+    /// Posterior mean, a row a parameter.
+    Point {
+        /// Last layer.
+        layer: OutputLayer,
+        /// Parameters.
+        parameters: Records<'a, Parameter<'a>>,
+    },
+    /// Joint posterior as a mixture of Gaussians; [`component_outputs`] rows a component.
+    Mixture {
+        /// Last layer.
+        layer: OutputLayer,
+        /// Parameters.
+        parameters: Records<'a, Parameter<'a>>,
+        /// Components, 1 to [`MAX_COMPONENTS`].
+        components: u8,
+    },
 }
 
 impl Head<'_> {
     /// The last layer.
     pub fn layer(&self) -> &OutputLayer {
         match self {
-            Head::Categorical { layer } | Head::Quantiles { layer, .. } => layer,
+            Head::Categorical { layer }
+            | Head::Quantiles { layer, .. }
+            | Head::Point { layer, .. }
+            | Head::Mixture { layer, .. } => layer,
         }
     }
 }
@@ -654,34 +679,7 @@ impl<'a> Proof<'a> {
         hidden_max: u16,
         mechanisms: usize,
     ) -> Result<Dense<'a>, ArtifactError> {
-        let outputs = match head {
-            Head::Categorical { .. } => mechanisms,
-            Head::Quantiles { levels, targets, .. } => {
-                if !(levels.is_valid() && targets.is_valid()) {
-                    return Err(ArtifactError::Undecodable(part));
-                }
-                if levels.is_empty() || levels.len() > MAX_LEVELS || targets.is_empty() {
-                    return Err(ArtifactError::Shape(part));
-                }
-                let mut below = 0.0;
-                for level in levels.iter() {
-                    if !(level > below && level < 1.0) {
-                        return Err(ArtifactError::Value(part));
-                    }
-                    below = level;
-                }
-                let sound = targets.iter().all(|t| {
-                    t.center.is_finite()
-                        && t.spread.is_finite()
-                        && t.spread > 0.0
-                        && t.lower <= t.upper
-                });
-                if !sound {
-                    return Err(ArtifactError::Value(part));
-                }
-                levels.len().saturating_mul(targets.len())
-            }
-        };
+        let outputs = head::outputs(head, part, mechanisms)?;
         let layer = head.layer();
         if usize::from(layer.d_output) != outputs || layer.d_output > MAX_WIDTH {
             return Err(ArtifactError::Shape(part));

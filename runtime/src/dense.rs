@@ -55,15 +55,17 @@ pub fn row_bound(weights: impl Iterator<Item = i8>, x_max: u16) -> u64 {
 
 /// First row of a stream whose accumulator could leave its range, if any.
 pub(crate) fn first_unbounded_row(stream: &[u8], shape: DenseShape, x_max: u16) -> Option<u16> {
+    // `sum * x_max < SUM_LIMIT` without a product that could be large.
+    let limit = u32::try_from(kernel::SUM_LIMIT).unwrap_or(u32::MAX);
+    let most = limit.wrapping_sub(1).checked_div(x_max.into()).unwrap_or(u32::MAX);
     let mut row = 0_u16;
     for block in stream.chunks_exact(kernel::block_bytes(shape.padded_input())) {
         for (lane, sum) in kernel::block_magnitudes(block).into_iter().enumerate() {
-            let sum = u64::from(sum).saturating_mul(u64::from(x_max));
             let bias = kernel::block_bias(block, lane).unsigned_abs();
-            if sum >= kernel::SUM_LIMIT || bias > kernel::BIAS_LIMIT {
+            if sum > most || bias > kernel::BIAS_LIMIT {
                 return Some(row);
             }
-            row = row.saturating_add(1);
+            row = row.wrapping_add(1);
         }
     }
     None

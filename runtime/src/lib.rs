@@ -1,7 +1,7 @@
 //! Integer inference and back-to-simulation attribution for simulation-grounded neural networks.
 //!
 //! ```text
-//! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles
+//! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles, point, mixture
 //!          proves every bound          integers             +--> attribute: nearest simulations, novelty --Drift--> alarm
 //! ```
 //!
@@ -85,6 +85,8 @@ pub use attribution::{Attribution, Nearest, THETA_ABSENT, ThetaSummary, kernel_w
 pub use dense::{DenseShape, row_bound};
 pub use drift::Drift;
 pub use error::{ArtifactError, InputError, Part, SelfTestError};
+pub use head::gaussians::{Gaussian, Gaussians, LOG_PRECISION_RANGE, Outputs};
+pub use head::mixture::MixturePosterior;
 pub use head::quantiles::rearrange;
 pub use input::InputReport;
 pub use kernel::Ranked;

@@ -17,6 +17,16 @@ pub(crate) fn ln_1p(x: f32) -> f32 {
     libm::log1pf(x)
 }
 
+#[cfg(not(feature = "micromath"))]
+pub(crate) fn ln(x: f32) -> f32 {
+    libm::logf(x)
+}
+
+#[cfg(feature = "micromath")]
+pub(crate) fn ln(x: f32) -> f32 {
+    if x > 0.0 && x < f32::INFINITY { micromath::F32Ext::ln(x) } else { libm::logf(x) }
+}
+
 #[cfg(feature = "micromath")]
 pub(crate) fn exp(x: f32) -> f32 {
     // The bit tricks of micromath hold inside the range where the result is a normal number.
@@ -42,6 +52,63 @@ pub(crate) fn ln_1p(x: f32) -> f32 {
 /// `sqrt` is correctly rounded in hardware and in software alike.
 pub(crate) fn sqrt(x: f32) -> f32 {
     libm::sqrtf(x)
+}
+
+/// Nearest whole number, ties away from zero.
+pub(crate) fn round(x: f32) -> f32 {
+    libm::roundf(x)
+}
+
+/// The nearest value of `low..=high`; a NaN becomes `low`, and bounds that contradict each other `high`: nothing panics.
+pub(crate) fn within(x: f32, low: f32, high: f32) -> f32 {
+    x.max(low).min(high)
+}
+
+/// `ln sqrt(2 pi)`.
+pub(crate) const LN_SQRT_TAU: f32 = 0.918_938_5;
+
+/// Distribution function of the standard normal.
+pub(crate) fn normal_cdf(x: f32) -> f32 {
+    0.5 * libm::erfcf(-x * core::f32::consts::FRAC_1_SQRT_2)
+}
+
+/// Quantile of the standard normal at `p`: the inverse of [`normal_cdf`] to seven digits. Infinite at 0 and at 1.
+///
+/// Wichura 1988, algorithm AS 241, PPND7, <https://doi.org/10.2307/2347330>.
+pub(crate) fn normal_quantile(p: f32) -> f32 {
+    let q = p - 0.5;
+    let tail = if q < 0.0 { p } else { 1.0 - p };
+    quantile(q, tail)
+}
+
+/// The standard normal quantile at `(bits + 1/2) / 2^32`: a normal variate from 32 uniform bits, at most 6.4 in magnitude.
+pub(crate) fn normal_of_bits(bits: u32) -> f32 {
+    const STEP: f32 = 1.0 / 4_294_967_296.0;
+    // Both are formed from integers, so that the tails keep their digits.
+    let q = (float(bits.wrapping_sub(1 << 31).cast_signed()) + 0.5) * STEP;
+    let tail = (float_u64(u64::from(bits.min(!bits))) + 0.5) * STEP;
+    quantile(q, tail)
+}
+
+/// The quantile at `1/2 + q`; `tail` is the probability of the nearer tail.
+fn quantile(q: f32, tail: f32) -> f32 {
+    if q.abs() <= 0.425 {
+        let r = 0.180_625 - q * q;
+        let above = ((59.109_375 * r + 159.291_14) * r + 50.434_27) * r + 3.387_132_7;
+        let below = ((67.187_56 * r + 78.757_76) * r + 17.895_17) * r + 1.0;
+        return q * above / below;
+    }
+    let r = if tail > 0.0 { sqrt(-ln(tail)) } else { return f32::INFINITY.copysign(q) };
+    let magnitude = if r <= 5.0 {
+        let r = r - 1.6;
+        let above = ((0.170_238_21 * r + 1.306_728_5) * r + 2.756_815_4) * r + 1.423_437_3;
+        above / ((0.120_211_33 * r + 0.737_001_64) * r + 1.0)
+    } else {
+        let r = r - 5.0;
+        let above = ((0.017_337_204 * r + 0.428_682_94) * r + 3.081_226_4) * r + 6.657_905;
+        above / ((0.012_258_203 * r + 0.241_978_94) * r + 1.0)
+    };
+    if q < 0.0 { -magnitude } else { magnitude }
 }
 
 /// Nearest integer, ties away from zero, saturating; NaN gives 0.
@@ -78,6 +145,41 @@ pub(crate) fn float_u64(x: u64) -> f32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn quantiles_invert_the_distribution() {
+        for i in -350_i16..=350 {
+            let x = f32::from(i) / 100.0;
+            let error = normal_quantile(normal_cdf(x)) - x;
+            // Near 1 a probability has few digits left.
+            let grain = if x > 2.0 { 2e-2 } else { 1e-3 };
+            assert!(error.abs() < grain, "{x}: {error}");
+        }
+        assert!((normal_quantile(0.975) - 1.959_964).abs() < 1e-4);
+        assert!((normal_quantile(1e-9) + 5.997_807).abs() < 1e-4);
+        assert_eq!(normal_quantile(0.5), 0.0);
+        assert_eq!(
+            (normal_quantile(0.0), normal_quantile(1.0)),
+            (f32::NEG_INFINITY, f32::INFINITY)
+        );
+    }
+
+    #[test]
+    fn normals_of_bits_have_normal_moments() {
+        let (mut sum, mut squares, mut fourth) = (0.0, 0.0, 0.0);
+        let count = 1 << 16;
+        for i in 0..count {
+            let x = f64::from(normal_of_bits((i << 16) + (1 << 15)));
+            sum += x;
+            squares += x * x;
+            fourth += x * x * x * x;
+        }
+        let n = f64::from(count);
+        assert!((sum / n).abs() < 1e-6);
+        assert!((squares / n - 1.0).abs() < 1e-3 && (fourth / n - 3.0).abs() < 2e-2);
+        assert_eq!(normal_of_bits(0), -normal_of_bits(u32::MAX));
+        assert!((normal_of_bits(0) + 6.338).abs() < 0.01, "{}", normal_of_bits(0));
+    }
 
     fn check(x: f32) {
         assert_eq!(nearest_i32(x), libm::roundf(x) as i32, "{x:?}");

@@ -203,6 +203,13 @@ fn through<'s>(layers: &[Dense<'_>], from: &'s mut [u32], to: &'s mut [u32]) -> 
     from
 }
 
+impl<'m, 'a> Inference<'m, '_, 'a> {
+    /// The model that it comes from.
+    pub fn model(&self) -> &'m Model<'a> {
+        self.model
+    }
+}
+
 impl Inference<'_, '_, '_> {
     /// What the input transform met.
     pub fn input_report(&self) -> InputReport {

@@ -1,6 +1,9 @@
 //! Proof at boot that this device computes what the exporting host computed.
 
-use crate::artifact::{Model, SelfTest};
+use heapless::Vec;
+use rand_core::{Infallible, TryRng};
+
+use crate::artifact::{MAX_THETA, Model, SelfTest};
 use crate::checksum::Checksum;
 use crate::error::SelfTestError;
 use crate::input::InputReport;
@@ -106,6 +109,10 @@ impl Inference<'_, '_, '_> {
         for values in (0..).map_while(|target| self.quantiles(target)) {
             values.iter().for_each(|q| answers.update(&bits(*q)));
         }
+        (0..)
+            .map_while(|parameter| self.point(parameter))
+            .for_each(|mean| answers.update(&bits(mean)));
+        self.add_mixture(&mut |value| answers.update(&bits(value)));
     }
 
     #[inline(never)]
@@ -124,6 +131,48 @@ impl Inference<'_, '_, '_> {
             [theta.present, theta.mean, theta.sd].into_iter().for_each(&mut float);
         }
         float(attribution.novelty);
+    }
+}
+
+impl Inference<'_, '_, '_> {
+    /// Means, medians, the density at the means, and a sample.
+    fn add_mixture(&self, add: &mut impl FnMut(f32)) {
+        let Some(mixture) = self.mixture() else { return };
+        let d = mixture.parameters().len();
+        let mut theta: Vec<f32, MAX_THETA> =
+            crate::first_items((0..d).map_while(|parameter| mixture.mean(parameter)));
+        theta.iter().for_each(|mean| add(*mean));
+        (0..d).map_while(|parameter| mixture.quantile(parameter, 0.5)).for_each(&mut *add);
+        add(mixture.log_density(&theta));
+        mixture.sample(&mut Counter(0), &mut theta);
+        theta.iter().for_each(|value| add(*value));
+    }
+}
+
+/// A generator for the self-test alone: the mixed bits of a counter (SplitMix64; Steele, Lea and Flood 2014).
+struct Counter(u64);
+
+impl TryRng for Counter {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let bits = self.try_next_u64()?.wrapping_shr(32);
+        Ok(u32::try_from(bits).unwrap_or(0))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0.wrapping_shr(30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z.wrapping_shr(27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Ok(z ^ z.wrapping_shr(31))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for byte in bytes {
+            let [first, ..] = self.try_next_u32()?.to_le_bytes();
+            *byte = first;
+        }
+        Ok(())
     }
 }
 

@@ -5,8 +5,9 @@
 use serde::Serialize;
 use simground_runtime::artifact::{
     Bank, CRC_OFFSET, Channel, EMBEDDING_LIMIT, Head, Input, Layer, MAGIC, Manifest, Missing,
-    OutputLayer, PRELUDE_BYTES, Provenance, Records, SECTION_ALIGNMENT, Section, SelfTest, Target,
-    TargetTransform, Theta, Transform, VERSION, checksum,
+    OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance, Records,
+    SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta, Transform, VERSION,
+    checksum, component_outputs,
 };
 use simground_runtime::{DenseShape, Model, kernel};
 
@@ -64,6 +65,8 @@ pub struct Shape {
     pub mechanisms: u16,
     /// Targets of the quantile head, which has three levels; 0 for none.
     pub targets: u16,
+    /// Components of a mixture over the parameters of [`parameters`], beside their means; 0 for neither head.
+    pub components: u8,
     /// Values of the window that [`window_csv`] asks about lie below.
     pub window_limit: u32,
     /// Prototypes and width of their embedding.
@@ -79,6 +82,7 @@ pub const A: Shape = Shape {
     trunk: &[64, 64, 16],
     mechanisms: 4,
     targets: 0,
+    components: 0,
     window_limit: 300,
     bank: None,
 };
@@ -103,9 +107,25 @@ pub const SMALL: Shape = Shape {
     trunk: &[22, 17],
     mechanisms: 3,
     targets: 3,
+    components: 0,
     window_limit: 300,
     bank: Some((30, 6)),
 };
+/// The heads that answer theta, in few bytes.
+pub const JOINT: Shape = Shape {
+    name: "joint",
+    d_values: 6,
+    transform: Transform::Identity,
+    missing: Missing::Refuse,
+    trunk: &[12],
+    mechanisms: 1,
+    targets: 0,
+    components: 2,
+    window_limit: 300,
+    bank: None,
+};
+/// Every golden artifact that is built here.
+pub const GOLDEN: [Shape; 2] = [SMALL, JOINT];
 
 /// The artifact of a shape; always the same bytes.
 pub fn build(shape: &Shape) -> Vec<u8> {
@@ -200,13 +220,25 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     let targets: Vec<_> = names.iter().map(|name| target(name)).collect();
     let targets = records(&targets);
     let mut heads = Vec::new();
-    let layer = output(&mut tensors, shape.mechanisms);
-    heads.push(Head::Categorical { layer });
+    if shape.mechanisms > 1 {
+        let layer = output(&mut tensors, shape.mechanisms);
+        heads.push(Head::Categorical { layer });
+    }
     if shape.targets > 0 {
         let layer = output(&mut tensors, 3 * shape.targets);
         let levels = Records::new(3, &levels);
         let targets = Records::new(shape.targets, &targets);
         heads.push(Head::Quantiles { layer, levels, targets });
+    }
+    let theta = records(&parameters());
+    if shape.components > 0 {
+        let d = parameters().len();
+        let parameters = Records::new(d as u16, &theta);
+        let layer = output(&mut tensors, d as u16);
+        heads.push(Head::Point { layer, parameters });
+        let rows = usize::from(shape.components) * component_outputs(d);
+        let layer = output(&mut tensors, rows as u16);
+        heads.push(Head::Mixture { layer, parameters, components: shape.components });
     }
     let (layers, head_count) = (records(&trunk), heads.len() as u16);
     let heads = records(&heads);
@@ -290,6 +322,37 @@ fn target(name: &str) -> Target<'_> {
         lower: 0.0,
         upper: f32::INFINITY,
     }
+}
+
+/// One parameter of each kind of support.
+pub fn parameters() -> [Parameter<'static>; 4] {
+    let real = Parameter {
+        name: "shift",
+        unit: "",
+        transform: ParameterTransform::Identity,
+        integer: false,
+        low: f32::NEG_INFINITY,
+        high: f32::INFINITY,
+        center: -2.0,
+        spread: 3.0,
+    };
+    let log = ParameterTransform::Log;
+    let probit = ParameterTransform::Probit;
+    [
+        real,
+        Parameter { name: "rate", unit: "1/day", transform: log, low: 0.25, center: 0.5, ..real },
+        Parameter { name: "depth", unit: "m", transform: log, high: 7.0, spread: 0.5, ..real },
+        Parameter {
+            name: "count",
+            transform: probit,
+            integer: true,
+            low: 1.0,
+            high: 9.0,
+            center: 0.25,
+            spread: 0.75,
+            ..real
+        },
+    ]
 }
 
 /// The bytes of a list of records.

@@ -15,6 +15,8 @@ fn the_host_answers_as_recorded() {
 
 #[test]
 fn the_builder_repeats() {
-    let path = golden::folder().join("small.sgnn");
-    assert!(builder::build(&builder::SMALL) == std::fs::read(path).expect("small.sgnn"));
+    for shape in builder::GOLDEN {
+        let path = golden::folder().join(format!("{}.sgnn", shape.name));
+        assert!(builder::build(&shape) == std::fs::read(path).expect("golden"), "{}", shape.name);
+    }
 }

@@ -1,15 +1,21 @@
 //! Bytes that no exporter wrote: each is an error or a model that stays in bounds, never a panic.
 
-use simground_record::record;
+use simground_record::{Generator, record};
 use simground_runtime::artifact::{
-    CRC_OFFSET, Head, Layer, Manifest, OutputLayer, PRELUDE_BYTES, Records, Section, Target, Theta,
+    CRC_OFFSET, Head, Layer, Manifest, OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform,
+    Records, Section, Target, Theta,
 };
 use simground_runtime::{ArtifactError, Model, Part};
-use simground_tests::builder::{Random, assemble, records, repair};
+use simground_tests::builder::{self, Random, assemble, records, repair};
 use simground_tests::{golden, stress};
 
 fn golden() -> Vec<u8> {
     std::fs::read(golden::folder().join("small.sgnn")).expect("small.sgnn")
+}
+
+/// The golden artifact whose heads answer theta.
+fn joint() -> Vec<u8> {
+    std::fs::read(golden::folder().join("joint.sgnn")).expect("joint.sgnn")
 }
 
 /// Runs everything that a model offers, over exactly the scratch that it asks for.
@@ -24,6 +30,17 @@ fn exercise(model: &Model<'_>) {
         if let Some(posterior) = inference.mechanism_posterior() {
             let total: f32 = posterior.iter().sum();
             assert!((total - 1.0).abs() < 1e-3, "{posterior:?}");
+        }
+        if let Some(mixture) = inference.mixture() {
+            let mut theta = vec![f32::NAN; mixture.parameters().len()];
+            mixture.sample(&mut Generator(7), &mut theta);
+            for (at, parameter) in mixture.parameters().iter().enumerate() {
+                let inside = |value: f32| parameter.low <= value && value <= parameter.high;
+                let answers = [Some(theta[at]), mixture.mean(at), mixture.quantile(at, 0.9)];
+                assert!(answers.into_iter().flatten().all(inside), "{parameter:?} {answers:?}");
+            }
+            mixture.log_density(&theta);
+            mixture.covariance(0, theta.len());
         }
         if let Some(attribution) = inference.attribute::<3>() {
             assert!(attribution.novelty > 0.0 && attribution.novelty <= 1.0);
@@ -118,7 +135,15 @@ fn unknown_versions_and_flags_are_named() {
 
 #[test]
 fn every_bit_with_the_checksum_repaired_stays_in_bounds() {
-    let mut bytes = golden();
+    every_bit(golden());
+}
+
+#[test]
+fn every_bit_of_the_heads_of_theta_stays_in_bounds() {
+    every_bit(joint());
+}
+
+fn every_bit(mut bytes: Vec<u8>) {
     let (mut accepted, mut refused) = (0, 0);
     for at in (0..bytes.len()).filter(|at| !(CRC_OFFSET..CRC_OFFSET + 4).contains(at)) {
         for bit in 0..8 {
@@ -137,16 +162,17 @@ fn every_bit_with_the_checksum_repaired_stays_in_bounds() {
 
 #[test]
 fn every_value_of_every_manifest_byte_stays_in_bounds() {
-    let original = golden();
-    let manifest_len = u32::from_le_bytes(original[12..16].try_into().expect("four bytes"));
-    let mut bytes = original.clone();
-    for at in 8..PRELUDE_BYTES + manifest_len as usize {
-        for value in 0..=u8::MAX {
-            bytes[at] = value;
-            repair(&mut bytes);
-            let _ = outcome(&bytes);
+    for original in [golden(), joint()] {
+        let manifest_len = u32::from_le_bytes(original[12..16].try_into().expect("four bytes"));
+        let mut bytes = original.clone();
+        for at in 8..PRELUDE_BYTES + manifest_len as usize {
+            for value in 0..=u8::MAX {
+                bytes[at] = value;
+                repair(&mut bytes);
+                let _ = outcome(&bytes);
+            }
+            bytes[at] = original[at];
         }
-        bytes[at] = original[at];
     }
 }
 
@@ -186,7 +212,15 @@ fn check(
     change: impl FnOnce(&mut Manifest<'static>, &mut Vec<u8>),
     expected: Result<(), ArtifactError>,
 ) {
-    let bytes: &'static [u8] = golden().leak();
+    check_in(golden(), change, expected);
+}
+
+fn check_in(
+    bytes: Vec<u8>,
+    change: impl FnOnce(&mut Manifest<'static>, &mut Vec<u8>),
+    expected: Result<(), ArtifactError>,
+) {
+    let bytes: &'static [u8] = bytes.leak();
     let mut manifest = Model::from_bytes(bytes).expect("golden").manifest().clone();
     let start = u32::from_le_bytes(bytes[16..20].try_into().expect("four bytes")) as usize;
     let mut tensors = bytes[start..].to_vec();
@@ -248,8 +282,42 @@ fn bank(
 
 fn head_layer<'h>(head: &'h mut Head<'static>) -> &'h mut OutputLayer {
     match head {
-        Head::Categorical { layer } | Head::Quantiles { layer, .. } => layer,
+        Head::Categorical { layer }
+        | Head::Quantiles { layer, .. }
+        | Head::Point { layer, .. }
+        | Head::Mixture { layer, .. } => layer,
     }
+}
+
+/// A change of one parameter of the mixture.
+fn parameter(
+    position: usize,
+    change: impl FnOnce(&mut Parameter<'static>),
+    expected: Result<(), ArtifactError>,
+) {
+    let change = |m: &mut Manifest<'static>, _: &mut Vec<u8>| {
+        m.heads = with(&m.heads, 1, |head| {
+            if let Head::Mixture { parameters, .. } = head {
+                *parameters = with(parameters, position, change);
+            }
+        });
+    };
+    check_in(joint(), change, expected);
+}
+
+/// A change of the mixture's number of components or of its list of parameters.
+fn mixture(
+    change: impl FnOnce(&mut u8, &mut Records<'static, Parameter<'static>>),
+    expected: Result<(), ArtifactError>,
+) {
+    let change = |m: &mut Manifest<'static>, _: &mut Vec<u8>| {
+        m.heads = with(&m.heads, 1, |head| {
+            if let Head::Mixture { parameters, components, .. } = head {
+                change(components, parameters);
+            }
+        });
+    };
+    check_in(joint(), change, expected);
 }
 
 const fn value(part: Part) -> Result<(), ArtifactError> {
@@ -433,6 +501,41 @@ fn numbers_outside_their_range() {
     target(|t| t.lower = f32::NAN, value(Part::Head(1)));
     target(|t| (t.lower, t.upper) = (1.0, 0.0), value(Part::Head(1)));
     target(|t| (t.center, t.spread) = (f32::MAX, f32::MAX), Ok(()));
+}
+
+#[test]
+fn parameters_that_no_answer_can_have() {
+    let wrong = || value(Part::Head(1));
+    check_in(joint(), |_, _| (), Ok(()));
+    for (position, _) in [(); 4].iter().enumerate() {
+        parameter(position, |p| p.spread = 0.0, wrong());
+        parameter(position, |p| p.spread = f32::NAN, wrong());
+        parameter(position, |p| p.center = f32::INFINITY, wrong());
+        parameter(position, |p| p.center = 1e30, wrong());
+        parameter(position, |p| (p.low, p.high) = (2.0, 1.0), wrong());
+        parameter(position, |p| p.low = f32::NAN, wrong());
+    }
+    // A transform and a support that do not fit each other.
+    parameter(0, |p| p.transform = ParameterTransform::Log, wrong());
+    parameter(0, |p| p.transform = ParameterTransform::Probit, wrong());
+    parameter(1, |p| p.high = 9.0, wrong());
+    parameter(1, |p| p.low = f32::NEG_INFINITY, wrong());
+    parameter(3, |p| p.high = f32::INFINITY, wrong());
+    parameter(0, |p| (p.low, p.high) = (1.0, 1.0), wrong());
+    parameter(3, |p| (p.low, p.high) = (1.0, 1.0), Ok(()));
+    parameter(0, |p| (p.low, p.high) = (-3.0, 3.0), Ok(()));
+    mixture(|components, _| *components = 0, shape(Part::Head(1)));
+    mixture(|components, _| *components = 17, shape(Part::Head(1)));
+    mixture(|components, _| *components = 1, shape(Part::Head(1)));
+    mixture(|_, parameters| *parameters = list(&[]), shape(Part::Head(1)));
+    mixture(
+        |_, parameters| *parameters = list(&[parameters.at(0).expect("a parameter"); 33]),
+        shape(Part::Head(1)),
+    );
+    mixture(
+        |_, parameters| *parameters = Records::new(5, records(&builder::parameters()).leak()),
+        Err(ArtifactError::Undecodable(Part::Head(1))),
+    );
 }
 
 #[test]

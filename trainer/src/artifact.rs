@@ -1,12 +1,17 @@
 //! The write side of the artifact. Types, limits and layout constants come from the runtime, which reads it.
 
-use serde::Serialize;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
 use simground_runtime::artifact as format;
-use simground_runtime::artifact::{Head, Layer, Manifest, OutputLayer, Records, Section};
+use simground_runtime::artifact::{Layer, Manifest, OutputLayer, Records, Section};
 use simground_runtime::{ArtifactError, Model, THETA_ABSENT};
 
+use crate::head::Head;
 use crate::quantization::{Ending, IntegerLayer, IntegerNetwork};
-use crate::standardization::{InputScaling, TargetScaling, Z_MAX};
+use crate::records::Encoded;
+use crate::standardization::{InputScaling, Z_MAX};
 
 /// Everything that goes into an artifact.
 #[derive(Debug, Clone)]
@@ -22,7 +27,7 @@ pub struct Parts<'p> {
     /// The integers.
     pub network: &'p IntegerNetwork,
     /// What each head of the network answers.
-    pub heads: &'p [HeadAnswer],
+    pub heads: &'p [Head],
     /// Names of the mechanisms.
     pub mechanisms: &'p [String],
     /// Prototypes.
@@ -31,20 +36,6 @@ pub struct Parts<'p> {
     pub self_test: &'p [Vec<f32>],
     /// Where it comes from.
     pub provenance: &'p Provenance,
-}
-
-/// What a head answers.
-#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
-pub enum HeadAnswer {
-    /// Posterior over mechanisms.
-    Categorical,
-    /// Marginal quantiles, rows target-major.
-    Quantiles {
-        /// Levels, ascending.
-        levels: Vec<f32>,
-        /// Targets.
-        targets: Vec<TargetScaling>,
-    },
 }
 
 /// A parameter and the range of its codes.
@@ -151,28 +142,6 @@ impl Tensors {
     }
 }
 
-/// Encoded records and their count.
-struct Encoded {
-    count: u16,
-    bytes: Vec<u8>,
-}
-
-impl Encoded {
-    fn new<T: Serialize>(records: impl IntoIterator<Item = T>) -> Encoded {
-        let mut encoded = Encoded { count: 0, bytes: Vec::new() };
-        for record in records {
-            encoded.count += 1;
-            let bytes = postcard::to_stdvec(&record).expect("plain records always encode");
-            encoded.bytes.extend(bytes);
-        }
-        encoded
-    }
-
-    fn records<'e, T: serde::Deserialize<'e>>(&'e self) -> Records<'e, T> {
-        Records::new(self.count, &self.bytes)
-    }
-}
-
 /// Writes an artifact and has the runtime prove it, self-test included.
 ///
 /// # Errors
@@ -226,17 +195,9 @@ fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
     let mut tensors = Tensors::default();
     let network = parts.network;
     let trunk = Encoded::new(network.trunk.iter().map(|layer| hidden_layer(layer, &mut tensors)));
-    let encoded: Vec<(Encoded, Encoded)> = parts.heads.iter().map(encode_answer).collect();
-    let layers = network.heads.iter().zip(parts.heads).zip(&encoded);
-    let heads = Encoded::new(layers.map(|((layer, answer), (levels, targets))| {
+    let heads = Encoded::join(network.heads.iter().zip(parts.heads).map(|(layer, head)| {
         let stream = tensors.push(layer.stream());
-        let layer = OutputLayer { d_output: layer.d_output as u16, stream };
-        match answer {
-            HeadAnswer::Categorical => Head::Categorical { layer },
-            HeadAnswer::Quantiles { .. } => {
-                Head::Quantiles { layer, levels: levels.records(), targets: targets.records() }
-            }
-        }
+        head.record(OutputLayer { d_output: layer.d_output as u16, stream })
     }));
     let theta = Encoded::new(parts.bank.parameters.iter().map(|p| format::Theta {
         name: &p.name,
@@ -335,25 +296,6 @@ fn hidden_layer(layer: &IntegerLayer, tensors: &mut Tensors) -> Layer {
     }
 }
 
-fn encode_answer(answer: &HeadAnswer) -> (Encoded, Encoded) {
-    match answer {
-        HeadAnswer::Categorical => (Encoded::new([0_u8; 0]), Encoded::new([0_u8; 0])),
-        HeadAnswer::Quantiles { levels, targets } => {
-            let targets = targets.iter().map(|t| format::Target {
-                name: &t.name,
-                series: &t.series,
-                unit: "",
-                transform: t.transform,
-                center: t.center,
-                spread: t.spread,
-                lower: t.lower,
-                upper: t.upper,
-            });
-            (Encoded::new(levels), Encoded::new(targets))
-        }
-    }
-}
-
 fn bank<'e>(
     table: &BankTable,
     embedding: &IntegerLayer,
@@ -402,13 +344,22 @@ pub fn theta_code(value: f32, range: &ThetaRange) -> u16 {
 /// # Errors
 ///
 /// The system's reason, with the path.
-pub fn replace_file(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let named = |error: std::io::Error| {
-        std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-    };
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_file_by(path, |file| file.write_all(bytes))
+}
+
+/// As [`replace_file`], for contents that are written piece by piece.
+///
+/// # Errors
+///
+/// The system's reason, or that of `write`, with the path.
+pub fn replace_file_by(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let folder = folder.unwrap_or(std::path::Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
@@ -416,8 +367,8 @@ pub fn replace_file(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()>
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).map_err(named)?;
-    file.write_all(bytes).map_err(named)?;
+    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new("."))).map_err(named)?;
+    write(file.as_file_mut()).map_err(named)?;
     file.as_file().sync_all().map_err(named)?;
     file.persist(path).map_err(|error| named(error.error))?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Arguments, one stage, an exit code. What is computed is computed by the library.
 
+mod compare;
 mod evaluate;
 mod explain;
 mod files;
@@ -56,7 +57,7 @@ enum Command {
     /// Simulate one simulation again from its index, and verify it against the bank.
     #[command(after_help = EXIT_CODES)]
     Replay(replay::Arguments),
-    /// Judge an artifact: metrics, baselines, calibration, float against integer.
+    /// Judge an artifact: metrics, baselines, calibration, float against integer; or compare posterior samples.
     #[command(after_help = EXIT_CODES)]
     Evaluate(evaluate::Arguments),
     /// Write one self-contained page about an artifact.

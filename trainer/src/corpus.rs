@@ -2,7 +2,10 @@
 //!
 //! Whoever holds a [`Corpus`] holds consistent widths, finite numbers wherever they must be, and names for everything.
 
-mod parquet;
+mod description;
+mod error;
+mod reader;
+mod record;
 mod shard;
 
 use std::ops::Range;
@@ -10,10 +13,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use parquet::{CorpusError, Reader, simulation_seed};
+pub(crate) use description::names as entry_names;
+pub use error::CorpusError;
+pub use reader::{Reader, simulation_seed};
 pub use shard::{ShardError, ShardOutcome, shard_range, write_shard};
 
-use crate::study::Study;
+use crate::study::{DeclaredParameter, Study};
 
 /// Names, units and supports of everything in a corpus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,7 +139,19 @@ impl Corpus {
     /// # Errors
     /// [`CorpusError`] names file, row and column.
     pub fn read(path: impl AsRef<std::path::Path>) -> Result<Corpus, CorpusError> {
-        let reader = Reader::open(path)?;
+        Corpus::read_declared(path, &[])
+    }
+
+    /// Reads a corpus and holds theta to the supports that a study declares.
+    ///
+    /// # Errors
+    /// [`CorpusError`] names file, row and column.
+    pub fn read_declared(
+        path: impl AsRef<std::path::Path>,
+        parameters: &[DeclaredParameter],
+    ) -> Result<Corpus, CorpusError> {
+        let mut reader = Reader::open(path)?;
+        reader.declare(parameters)?;
         let mut corpus = Corpus::empty(Arc::clone(reader.schema()));
         for part in reader {
             corpus.append(part?);

@@ -7,15 +7,15 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::artifact::HeadAnswer;
 use crate::corpus::Schema;
 use crate::evaluation::Answer;
+use crate::head::Head;
 use crate::network::{Dense, FloatNetwork};
 use crate::source::CorpusOrigin;
 use crate::standardization::InputScaling;
 
 /// First bytes of a float model.
-const MAGIC: &[u8; 8] = b"SGFLOAT3";
+const MAGIC: &[u8; 8] = b"SGFLOAT4";
 
 /// Scaling, weights and study of a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct FloatModel {
     /// Input transform.
     pub input: InputScaling,
     /// What each head answers.
-    pub heads: Vec<HeadAnswer>,
+    pub heads: Vec<Head>,
     /// Weights, posterior calibration folded into the heads.
     pub network: FloatNetwork,
     /// From the last hidden layer to grid units of the bank.
@@ -120,18 +120,8 @@ impl FloatModel {
 
     fn answer_row(&self, outputs: &[Vec<f32>], row: usize) -> Answer {
         let mut answer = Answer::default();
-        for ((layer, answers), values) in self.network.heads.iter().zip(&self.heads).zip(outputs) {
-            let values = &values[row * layer.d_output..][..layer.d_output];
-            match answers {
-                HeadAnswer::Categorical => answer.mechanism = softmax(values),
-                HeadAnswer::Quantiles { levels, targets } => {
-                    for (z, target) in values.chunks_exact(levels.len()).zip(targets) {
-                        let mut z = z.to_vec();
-                        simground_runtime::rearrange(&mut z);
-                        answer.quantiles.push(z.into_iter().map(|z| target.from_z(z)).collect());
-                    }
-                }
-            }
+        for ((layer, head), values) in self.network.heads.iter().zip(&self.heads).zip(outputs) {
+            head.answer(&values[row * layer.d_output..][..layer.d_output], &mut answer);
         }
         answer
     }
@@ -140,12 +130,4 @@ impl FloatModel {
 /// SHA-256.
 pub fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
-}
-
-/// Probabilities from logits.
-pub fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f32> = logits.iter().map(|l| libm::expf(l - largest)).collect();
-    let sum: f32 = exponentials.iter().sum();
-    exponentials.into_iter().map(|e| e / sum).collect()
 }

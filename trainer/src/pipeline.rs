@@ -7,6 +7,7 @@
 //! Test         the figures that are printed, and nothing else
 //! ```
 
+mod check;
 mod plan;
 
 use std::path::PathBuf;

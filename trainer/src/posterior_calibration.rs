@@ -4,8 +4,6 @@
 //! (Guo et al. 2017, <https://arxiv.org/abs/1706.04599>, section 4.2), each row of a `quantiles` head is shifted by a split-conformal
 //! offset (Romano, Patterson and Candes 2019, <https://arxiv.org/abs/1905.03222>, one-sided for each level).
 
-use crate::network::Dense;
-
 /// Temperature that minimizes the negative log likelihood of `logits`, `[n, k]`, by golden-section search on its logarithm.
 ///
 /// The negative log likelihood is convex in the inverse temperature, hence unimodal in the logarithm.
@@ -20,22 +18,31 @@ pub fn temperature(logits: &[f32], mechanism: &[u16], k: usize) -> f32 {
         })
         .sum::<f64>()
     };
+    golden_section(loss, -3.0, 3.0, 40).exp() as f32
+}
+
+/// The minimum of a unimodal function on `low..high`, after this many steps of golden-section search.
+pub fn golden_section(
+    function: impl Fn(f64) -> f64,
+    mut low: f64,
+    mut high: f64,
+    steps: usize,
+) -> f64 {
     let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
-    let (mut low, mut high) = (-3.0_f64, 3.0_f64);
     let (mut a, mut b) = (high - golden * (high - low), low + golden * (high - low));
-    let (mut loss_a, mut loss_b) = (loss(a), loss(b));
-    for _ in 0..40 {
-        if loss_a < loss_b {
-            (high, b, loss_b) = (b, a, loss_a);
+    let (mut at_a, mut at_b) = (function(a), function(b));
+    for _ in 0..steps {
+        if at_a < at_b {
+            (high, b, at_b) = (b, a, at_a);
             a = high - golden * (high - low);
-            loss_a = loss(a);
+            at_a = function(a);
         } else {
-            (low, a, loss_a) = (a, b, loss_b);
+            (low, a, at_a) = (a, b, at_b);
             b = low + golden * (high - low);
-            loss_b = loss(b);
+            at_b = function(b);
         }
     }
-    ((low + high) / 2.0).exp() as f32
+    (low + high) / 2.0
 }
 
 /// Offset that makes `level` of the held-out `residuals` (truth minus predicted quantile) fall at or below it.
@@ -51,16 +58,6 @@ pub fn conformal_offset(residuals: &mut [f32], level: f32) -> f32 {
         _ => rank.round(),
     };
     residuals[(rank as usize).clamp(1, residuals.len()) - 1]
-}
-
-/// Divides a head's outputs by a temperature.
-pub fn fold_temperature(head: &mut Dense, temperature: f32) {
-    head.weight.iter_mut().chain(&mut head.bias).for_each(|value| *value /= temperature);
-}
-
-/// Shifts a head's outputs.
-pub fn fold_offsets(head: &mut Dense, offsets: &[f32]) {
-    head.bias.iter_mut().zip(offsets).for_each(|(bias, offset)| *bias += offset);
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 
 mod consistency;
 mod figure;
+mod galton;
 mod novelty;
 mod outbreak;
+mod score;
 mod spread;
 
 use serde::Serialize;
@@ -38,6 +40,8 @@ pub struct Settings {
     pub seeds: Vec<u64>,
     /// A small version that shows that the experiment runs: its figures are not the published ones.
     pub quick: bool,
+    /// Trainings on more simulations are left out, where an experiment has several sizes.
+    pub at_most: u64,
 }
 
 /// What an experiment found.
@@ -90,5 +94,15 @@ pub struct ExperimentError(pub String);
 
 /// All experiments, in the order in which `--list` shows them.
 pub fn experiments() -> &'static [Experiment] {
-    const { &[outbreak::EXPERIMENT, consistency::EXPERIMENT, novelty::EXPERIMENT] }
+    const {
+        &[
+            outbreak::EXPERIMENT,
+            consistency::EXPERIMENT,
+            novelty::EXPERIMENT,
+            score::SIS,
+            score::GAUSSIAN,
+            score::STUDENT_T,
+            galton::EXPERIMENT,
+        ]
+    }
 }

@@ -121,7 +121,7 @@ fn transformed(x: f32, transform: Transform) -> f32 {
 }
 
 /// Mean and standard deviation; a standard deviation of 1 for constant or absent values.
-fn moments(values: impl Iterator<Item = f32>) -> (f64, f64) {
+pub(crate) fn moments(values: impl Iterator<Item = f32>) -> (f64, f64) {
     let (mut n, mut mean, mut squares) = (0.0, 0.0, 0.0);
     for value in values.map(f64::from).filter(|value| value.is_finite()) {
         n += 1.0;

@@ -384,7 +384,10 @@ fn simulate_leaves_complete_shards_alone() {
     assert_eq!((&first["written"], &first["num_simulations"]), (&true.into(), &25.into()));
     assert_eq!(place.json(shard)["written"], false);
     place.fails("simulate tiny.toml --out corpus --count 100 --shard 4/4", &["0 to N - 1"]);
-    place.fails("simulate tiny.toml --out corpus --count 99 --shard 0/4", &["simground_count"]);
+    place.fails(
+        "simulate tiny.toml --out corpus --count 99 --shard 0/4",
+        &["the number of simulations"],
+    );
 }
 
 #[test]
@@ -453,6 +456,32 @@ fn reproduce_lists_and_runs_experiments() {
     has_keys(row.unwrap(), &["value", "value_sd", "value_min", "value_max"]);
     let mae = document["summary"]["mae"].as_f64().unwrap();
     assert!(mae < document["summary"]["last_value_mae"].as_f64().unwrap(), "{document}");
+    let document = place.json("reproduce score-sis --quick --seeds 1");
+    let summary = &document["summary"];
+    has_keys(summary, &["data_equivalence", "time_ratio", "score_seconds"]);
+    assert!(summary["data_equivalence"].as_f64().unwrap() > 0.0, "{document}");
+    let rows = document["rows"].as_array().unwrap();
+    let figure = |method: &str, column: &str| {
+        rows.iter().rfind(|row| row["method"] == method).unwrap()[column].as_f64().unwrap()
+    };
+    for method in ["plain", "augmented"] {
+        assert!(figure(method, "bce") < figure("constant ratio", "bce"), "{document}");
+        assert!(figure(method, "bce") > figure("exact likelihood", "bce"), "{document}");
+    }
+    let document = place.json("reproduce galton --quick --seeds 1-2 --at-most 200");
+    let summary = &document["summary"];
+    let (plain, alices) = (&summary["plain_200"], &summary["alices_200"]);
+    assert!(alices.as_f64().unwrap() < 0.5 * plain.as_f64().unwrap(), "{document}");
+    assert!(summary.get("plain_1000").is_none(), "{document}");
+    place.fails("reproduce score-sis --at-most 10", &["the smallest training has 1000"]);
+    place.fails("reproduce nothing", &["no experiment `nothing`", "outbreak"]);
+    place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
+}
+
+/// Uniform on simulations, and not on what the study does not know.
+#[test]
+fn reproduce_measures_the_power_of_novelty() {
+    let place = Place::new();
     let document = place.json("reproduce novelty-power --quick --seeds 5,6");
     let rows = document["rows"].as_array().unwrap();
     let power = |fault: &str, level: f64| {
@@ -464,12 +493,11 @@ fn reproduce_lists_and_runs_experiments() {
         row.unwrap()["power"].as_f64().unwrap()
     };
     // P-values of simulations are uniform, small ones included; those of a broken sensor are not.
-    let uniform = &document["summary"]["novelty on the device: smallest p of Kolmogorov and Smirnov"];
+    let uniform =
+        &document["summary"]["novelty on the device: smallest p of Kolmogorov and Smirnov"];
     assert!(uniform.as_f64().unwrap() > 1e-4, "{document}");
     assert!((power("none", 0.0) - 0.05).abs() < 0.025, "{document}");
     assert!(power("sensor fault: zeros", 16.0) > 0.5, "{document}");
-    place.fails("reproduce nothing", &["no experiment `nothing`", "outbreak"]);
-    place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
 }
 
 /// A mechanism with an exact likelihood: simulated with scores, trained from the stored corpus and replayed.
@@ -555,7 +583,7 @@ fn bad_inputs_are_errors() {
     check("a,b\n1,2\n", &["bad.csv:1: 2 columns", "20 values"]);
     check(&format!("{good}1,2,3\n"), &["bad.csv:4: 3 columns where the header has 20"]);
     check(&good.replace("\n6,", "\nsix,"), &["bad.csv:3: column `day_1`: `six` is not a number"]);
-    check(&good.replace("\n6,", "\n-6,"), &["bad.csv:3: column `day_1`: `-6` is negative"]);
+    check(&good.replace("\n6,", "\n-6,"), &["bad.csv:3: column `day_1`: -6 is negative"]);
     check(&good.replace("\n6,", "\ninf,"), &["bad.csv:3: column `day_1`: `inf` is not finite"]);
     check(&good.replace("day_2,", "day_1,"), &["bad.csv:2: two columns are named `day_1`"]);
     place.fails("predict tiny.sgnn --input absent.csv", &["absent.csv"]);
@@ -709,4 +737,89 @@ fn help_names_the_exit_codes() {
         let help = place.text(&format!("{command} --help"));
         assert!(help.contains("Exit codes: 0 done, 1 a gate failed, 2 an error."), "{command}");
     }
+}
+
+/// A file that pyarrow wrote; `tests/data/pyarrow/make.py` says how.
+fn pyarrow(name: &str) -> String {
+    format!("{}/tests/data/pyarrow/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn windows_come_from_parquet_too() {
+    let place = Place::trained();
+    let from_csv = place.json("predict tiny.sgnn --input data.csv");
+    for name in ["windows.parquet", "windows-backward.parquet"] {
+        let found = place.json(&format!("predict tiny.sgnn --input {}", pyarrow(name)));
+        assert_eq!(found, from_csv, "{name}");
+    }
+    let explained =
+        place.json(&format!("explain tiny.sgnn --input {}", pyarrow("windows.parquet")));
+    assert_eq!(explained["explanations"].as_array().unwrap().len(), 2);
+    place.fails(
+        &format!("predict tiny.sgnn --input {}", pyarrow("windows-plain.parquet")),
+        &["windows-plain.parquet: column `x` has 19 values a row where the model takes 20"],
+    );
+    place.fails(
+        &format!("predict tiny.sgnn --input {}", pyarrow("samples.parquet")),
+        &["samples.parquet: column `x` is missing; the file has b, a"],
+    );
+}
+
+#[test]
+fn columns_of_another_order_are_found_by_name() {
+    let place = Place::trained();
+    let text = String::from_utf8(place.bytes("data.csv")).unwrap();
+    let backward = text.lines().map(|line| {
+        let cells: Vec<&str> = line.split(',').rev().collect();
+        cells.join(",") + "\n"
+    });
+    place.write("backward.csv", backward.collect::<String>());
+    let found = place.json("predict tiny.sgnn --input backward.csv");
+    assert_eq!(found, place.json("predict tiny.sgnn --input data.csv"));
+    place.write("other.csv", text.replace("day_", "count_"));
+    let output = place.run("predict tiny.sgnn --input other.csv --json");
+    let message = stderr(&output);
+    assert!(message.contains("note: other.csv: columns are taken by position"), "{message}");
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), found);
+}
+
+#[test]
+fn samples_are_compared_with_samples() {
+    let place = Place::new();
+    let compared = |samples: &str, reference: &str| {
+        place.json(&format!(
+            "evaluate {} --against {} --seed 3",
+            pyarrow(samples),
+            pyarrow(reference)
+        ))
+    };
+    let apart = compared("samples.parquet", "reference.parquet");
+    has_keys(&apart, &["c2st", "c2st_folds", "mmd", "mmd_bandwidth", "sliced_wasserstein"]);
+    assert_eq!(apart["parameters"], serde_json::json!(["a", "b"]));
+    let numbers = ["num_samples", "num_reference_samples", "num_compared", "seed"];
+    assert_eq!(numbers.map(|key| apart[key].as_u64().unwrap()), [400, 500, 400, 3]);
+    // A shift of one standard deviation: Phi(1/2), three standard errors of 800 rows and what 640 rows cannot teach.
+    let c2st = apart["c2st"].as_f64().unwrap();
+    assert!((c2st - 0.691).abs() < 0.08, "{c2st}");
+    assert!((apart["sliced_wasserstein"].as_f64().unwrap() - 0.5_f64.sqrt()).abs() < 0.15);
+    let same = compared("reference-theta.parquet", "reference.parquet");
+    assert!(same["sliced_wasserstein"].as_f64().unwrap() < 1e-6);
+    assert!(same["mmd"].as_f64().unwrap() < 0.0, "{same}");
+    let text = place.text(&format!("evaluate {0} --against {0}", pyarrow("samples.parquet")));
+    assert!(text.contains("c2st") && text.contains("400 samples of each file"), "{text}");
+
+    let against = |file: &str| format!("evaluate {} --against {file}", pyarrow("samples.parquet"));
+    place.fails(&against("tiny.toml"), &["tiny.toml: not a readable Parquet file"]);
+    place.fails(&against("none.parquet"), &["none.parquet: No such file"]);
+    place.fails(
+        &against(&pyarrow("windows.parquet")),
+        &["windows.parquet: column `x` holds FixedSizeList", "write a number a row"],
+    );
+    place.fails(
+        &format!("evaluate {}", pyarrow("samples.parquet")),
+        &[
+            "samples.parquet: a Parquet file, not an artifact",
+            "hint: `--against REFERENCE.parquet`",
+        ],
+    );
 }

@@ -36,8 +36,8 @@ pub fn boards(name: Option<&str>) -> Result<Vec<Board>> {
 /// Writes the golden artifact `name`, its window and what must come of it.
 pub fn bless(name: &str) -> Result<()> {
     let path = golden::folder().join(format!("{name}.sgnn"));
-    if name == builder::SMALL.name {
-        golden::write(&builder::SMALL, golden::folder())?;
+    if let Some(shape) = builder::GOLDEN.iter().find(|shape| shape.name == name) {
+        golden::write(shape, golden::folder())?;
     } else {
         // Everything else is trained: the trainer's example writes NAME.sgnn, and NAME.csv with a window.
         let arguments =

@@ -1,6 +1,7 @@
 //! Self-test, one real answer with its attribution, logged through defmt.
 
-use simground_record::NEAREST;
+use simground_record::{Generator, NEAREST};
+use simground_runtime::artifact::MAX_THETA;
 use simground_runtime::{Inference, Model};
 
 use crate::linked::{LINKED, Linked, Memory};
@@ -68,6 +69,17 @@ fn log(name: &str, inference: &mut Inference<'_, '_, '_>) {
             quantiles.as_slice()
         );
         target += 1;
+    }
+    for parameter in 0.. {
+        let Some(mean) = inference.point(parameter) else { break };
+        defmt::info!("{=str}: posterior mean of parameter {=usize}: {=f32}", name, parameter, mean);
+    }
+    if let Some(mixture) = inference.mixture() {
+        let mut theta = [0.0; MAX_THETA];
+        let theta = &mut theta[..mixture.parameters().len().min(MAX_THETA)];
+        mixture.sample(&mut Generator(1), theta);
+        defmt::info!("{=str}: a sample of theta {}", name, theta);
+        defmt::info!("{=str}: its log density {=f32}", name, mixture.log_density(theta));
     }
     if let Some(attribution) = inference.attribute::<NEAREST>() {
         for nearest in &attribution.nearest {

@@ -2,8 +2,9 @@
 
 use core::hint::black_box;
 
-use simground_record::NEAREST;
+use simground_record::{Generator, NEAREST};
 use simground_runtime::Model;
+use simground_runtime::artifact::MAX_THETA;
 
 use crate::linked::{LINKED, Memory};
 
@@ -54,5 +55,28 @@ pub fn explain(memory: &mut Memory) {
             black_box(inference.quantiles(black_box(0)));
             black_box(inference.attribute::<NEAREST>());
         }
+    }
+}
+
+/// Everything that the heads say of theta.
+pub fn theta(memory: &mut Memory) {
+    for linked in LINKED {
+        let Ok(model) = Model::from_bytes(black_box(linked.bytes)) else {
+            continue;
+        };
+        let Some((x, scratch)) = memory.load(linked, model.d_values()) else {
+            continue;
+        };
+        let Ok(inference) = model.infer(black_box(x), black_box(scratch)) else {
+            continue;
+        };
+        black_box(inference.point(black_box(0)));
+        let Some(mixture) = inference.mixture() else { continue };
+        let mut theta = [0.0; MAX_THETA];
+        mixture.sample(&mut Generator(1), black_box(&mut theta));
+        black_box(mixture.log_density(&theta));
+        black_box(mixture.mean(black_box(0)));
+        black_box(mixture.quantile(black_box(0), black_box(0.5)));
+        black_box(mixture.covariance(black_box(0), black_box(1)));
     }
 }

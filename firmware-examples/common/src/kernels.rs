@@ -2,7 +2,7 @@
 //!
 //! The sums are exact modulo `2^32`, so even operands that no artifact may hold must give equal bits.
 
-use simground_runtime::kernel::{self, Search, portable};
+use simground_runtime::kernel::{self, portable};
 
 /// Comparisons of each kind.
 const ROUNDS: u32 = 600;
@@ -170,14 +170,18 @@ fn bank(operands: &mut Operands, random: &mut Random) -> Result<(), &'static str
     let odd = random.below(16);
     let start = if odd == 1 { 1 } else { 0 };
     let tail = if odd == 2 { 3 } else { 0 };
+    // In one round of four, values so small that many vectors are equally near.
+    if odd >= 12 {
+        operands.stream.0.iter_mut().for_each(|byte| *byte &= 1);
+    }
     let vectors = &operands.stream.0[start..];
     let vectors = &vectors[..(count * width + tail).min(vectors.len())];
     let limit = random.one_of([kernel::QUERY_LIMIT, 128, 20]);
     for q in operands.x.0.as_flattened_mut() {
-        *q = if odd < 8 {
-            (random.below(2 * limit as usize + 1) as i16) - limit
-        } else {
-            random.one_of([limit, -limit, 0])
+        *q = match odd {
+            0..8 => (random.below(2 * limit as usize + 1) as i16) - limit,
+            8..12 => random.one_of([limit, -limit, 0]),
+            _ => random.one_of([0, 1]),
         };
     }
     let query = &operands.x.0.as_flattened()[..width];
@@ -191,23 +195,11 @@ fn bank(operands: &mut Operands, random: &mut Random) -> Result<(), &'static str
         return Err("squared_distances differs");
     }
 
-    if portable::nearest::<5>(vectors, query) != kernel::nearest::<5>(vectors, query)
-        || portable::nearest::<1>(vectors, query) != kernel::nearest::<1>(vectors, query)
+    if portable::nearest::<1>(vectors, query) != kernel::nearest::<1>(vectors, query)
+        || portable::nearest::<5>(vectors, query) != kernel::nearest::<5>(vectors, query)
+        || portable::nearest::<40>(vectors, query) != kernel::nearest::<40>(vectors, query)
     {
         return Err("nearest differs");
     }
-    let mut definition = portable::Search::new(vectors, query);
-    let mut search = Search::new(vectors, query);
-    let mut limit = u32::MAX;
-    loop {
-        let (expected, found) = (definition.next_below(limit), search.next_below(limit));
-        if expected != found {
-            return Err("Search differs");
-        }
-        let Some((_, distance)) = found else {
-            return Ok(());
-        };
-        // Equal to a distance, just above it, or far above: the limit of a real search only falls.
-        limit = random.one_of([distance, distance + 1, distance * 2, u32::MAX]);
-    }
+    Ok(())
 }

@@ -6,10 +6,14 @@
 
 pub mod sensor;
 
+use rand_core::{Infallible, TryRng};
+use simground_runtime::artifact::MAX_THETA;
 use simground_runtime::{Inference, Model};
 
 /// Prototypes asked for in every attribution.
 pub const NEAREST: usize = 5;
+/// Samples drawn from every joint posterior.
+const SAMPLES: usize = 3;
 /// Stands for an answer that the model does not give.
 pub const ABSENT: u32 = u32::MAX;
 /// Stands for an input that `infer` refused.
@@ -46,7 +50,36 @@ fn record_inference(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut
             break;
         }
     }
+    record_theta(inference, sink);
     record_attribution(inference, sink);
+}
+
+/// Posterior means, and everything that a joint posterior says; without such heads not a word.
+fn record_theta(inference: &Inference<'_, '_, '_>, sink: &mut impl FnMut(u32)) {
+    for parameter in 0.. {
+        let Some(mean) = inference.point(parameter) else { break };
+        sink(bits(mean));
+    }
+    let Some(mixture) = inference.mixture() else { return };
+    record_floats(Some(mixture.weights()), sink);
+    let mut theta = [0.0; MAX_THETA];
+    let d = mixture.parameters().len();
+    let theta = &mut theta[..d.min(MAX_THETA)];
+    for (at, value) in theta.iter_mut().enumerate() {
+        *value = mixture.mean(at).unwrap_or(f32::NAN);
+        sink(bits(*value));
+        for level in [0.05, 0.5, 0.95] {
+            sink(bits(mixture.quantile(at, level).unwrap_or(f32::NAN)));
+        }
+        sink(bits(mixture.covariance(at, 0)));
+    }
+    sink(bits(mixture.log_density(theta)));
+    let mut generator = Generator(1);
+    for _ in 0..SAMPLES {
+        mixture.sample(&mut generator, theta);
+        record_floats(Some(theta), sink);
+        sink(bits(mixture.log_density(theta)));
+    }
 }
 
 fn record_attribution(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut(u32)) {
@@ -87,4 +120,30 @@ fn record_floats(values: Option<&[f32]>, sink: &mut impl FnMut(u32)) {
 /// A float's bits; every NaN counts as the same, because which NaN an operation makes is not fixed.
 fn bits(value: f32) -> u32 {
     if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() }
+}
+
+/// A small generator that is the same on every machine (SplitMix64; Steele, Lea and Flood 2014).
+#[derive(Debug, Clone)]
+pub struct Generator(pub u64);
+
+impl TryRng for Generator {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.try_next_u64().map(|bits| (bits >> 32) as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Ok(z ^ (z >> 31))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for byte in bytes {
+            *byte = self.try_next_u64()? as u8;
+        }
+        Ok(())
+    }
 }

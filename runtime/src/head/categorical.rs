@@ -27,7 +27,7 @@ impl Inference<'_, '_, '_> {
 }
 
 /// Probabilities from logits, in place. Subtracting the largest keeps every exponential at or below 1.
-fn softmax(logits: &mut [f32]) {
+pub(crate) fn softmax(logits: &mut [f32]) {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for logit in logits.iter_mut() {

@@ -1,8 +1,15 @@
 //! One file a posterior head: integers in, the answer in physical units out.
 
 pub mod categorical;
+pub mod gaussians;
+pub mod mixture;
+pub mod parameter;
+pub mod point;
 pub mod quantiles;
 
+use self::gaussians::Outputs;
+use crate::artifact::Head;
+use crate::error::{ArtifactError, Part};
 use crate::kernel::Dense;
 use crate::math;
 use crate::network::Inference;
@@ -14,6 +21,44 @@ impl Inference<'_, '_, '_> {
     pub fn output_values(&self) -> impl Iterator<Item = f32> + '_ {
         let heads = (0..self.model.layers.heads.len()).filter_map(|position| self.head(position));
         heads.flat_map(|(layer, outputs)| output_values(layer, outputs, 0))
+    }
+}
+
+/// A head's real outputs: its accumulators, scaled when they are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadOutputs<'i> {
+    layer: &'i Dense<'i>,
+    accumulators: &'i [i32],
+}
+
+impl Outputs for HeadOutputs<'_> {
+    fn value(&self, row: usize) -> f32 {
+        let acc = self.accumulators.get(row).copied().unwrap_or(0);
+        math::float(acc) * self.layer.scale(row)
+    }
+}
+
+impl Inference<'_, '_, '_> {
+    /// The real outputs of one head.
+    pub(crate) fn head_outputs(&self, position: usize) -> Option<HeadOutputs<'_>> {
+        let (layer, accumulators) = self.head(position)?;
+        Some(HeadOutputs { layer, accumulators })
+    }
+}
+
+/// Proves what is peculiar to a head, and tells how many outputs it must have.
+pub(crate) fn outputs(
+    head: &Head<'_>,
+    part: Part,
+    mechanisms: usize,
+) -> Result<usize, ArtifactError> {
+    match head {
+        Head::Categorical { .. } => Ok(mechanisms),
+        Head::Quantiles { levels, targets, .. } => quantiles::outputs(levels, targets, part),
+        Head::Point { parameters, .. } => parameter::prove(parameters, part),
+        Head::Mixture { parameters, components, .. } => {
+            mixture::outputs(parameters, *components, part)
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use heapless::Vec;
 
 use super::output_values;
-use crate::artifact::{Head, MAX_LEVELS, Target, TargetTransform};
+use crate::artifact::{Head, MAX_LEVELS, Records, Target, TargetTransform};
+use crate::error::{ArtifactError, Part};
 use crate::math;
 use crate::network::Inference;
 
@@ -31,6 +32,35 @@ impl Inference<'_, '_, '_> {
             return Some(z);
         }
         None
+    }
+}
+
+/// Proves what is peculiar to this head; the outputs it must have.
+pub(crate) fn outputs(
+    levels: &Records<'_, f32>,
+    targets: &Records<'_, Target<'_>>,
+    part: Part,
+) -> Result<usize, ArtifactError> {
+    if !(levels.is_valid() && targets.is_valid()) {
+        return Err(ArtifactError::Undecodable(part));
+    }
+    if levels.is_empty() || levels.len() > MAX_LEVELS || targets.is_empty() {
+        return Err(ArtifactError::Shape(part));
+    }
+    let mut below = 0.0;
+    for level in levels.iter() {
+        if !(level > below && level < 1.0) {
+            return Err(ArtifactError::Value(part));
+        }
+        below = level;
+    }
+    let sound = targets.iter().all(|t| {
+        t.center.is_finite() && t.spread.is_finite() && t.spread > 0.0 && t.lower <= t.upper
+    });
+    if sound {
+        Ok(levels.len().saturating_mul(targets.len()))
+    } else {
+        Err(ArtifactError::Value(part))
     }
 }
 

@@ -6,7 +6,6 @@
 use core::arch::naked_asm;
 
 use super::Whole;
-pub use super::portable::{Search, nearest, squared_distances};
 
 /// Multiplies the inputs in r2 and r3 with two rows' word in `$word`, which it destroys; r6 is spare.
 macro_rules! two_rows {
@@ -175,6 +174,8 @@ macro_rules! zeros {
         "movs r2, #0\n mov r8, r2\n mov r9, r2\n mov r10, r2\n mov r11, r2\n"
     };
 }
+
+pub(super) mod bank;
 
 /// See [`portable::dense`](super::portable::dense).
 pub(super) fn dense_whole(whole: &Whole<'_>, low: i16, high: i16) {

@@ -6,7 +6,8 @@
 use core::arch::naked_asm;
 
 use super::Whole;
-pub use super::portable::{Search, nearest, squared_distances};
+
+pub(super) mod bank;
 
 /// Multiplies the inputs in r11 and r12 with two rows' word in `$word`, which it destroys; lr is spare.
 macro_rules! two_rows {

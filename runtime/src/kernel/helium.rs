@@ -11,8 +11,7 @@ use core::arch::naked_asm;
 
 use heapless::Vec;
 
-pub use super::armv7em::Search;
-use super::{Ranked, Ranking, Whole, armv7em};
+use super::{Ranked, Ranking, Whole, bank};
 
 /// Multiplies the inputs in q0 with a block's words of eight inputs in q1 and q2.
 macro_rules! products {
@@ -228,7 +227,7 @@ macro_rules! vector {
 /// See [`portable::squared_distances`](super::portable::squared_distances).
 pub fn squared_distances(vectors: &[u8], query: &[i16], out: &mut [u32]) {
     if query.len() != WIDTH {
-        return armv7em::squared_distances(vectors, query, out);
+        return bank::squared_distances(vectors, query, out);
     }
     let vectors = vectors.as_chunks::<WIDTH>().0;
     let count = vectors.len().min(out.len());
@@ -262,15 +261,15 @@ unsafe extern "C" fn distances(vectors: *const u8, query: *const i16, count: usi
 /// See [`portable::nearest`](super::portable::nearest).
 pub fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
     let whole = vectors.as_chunks::<WIDTH>().0;
-    if K == 0 || query.len() != WIDTH || whole.is_empty() {
-        return armv7em::nearest(vectors, query);
+    if query.len() != WIDTH || whole.is_empty() {
+        return bank::nearest(vectors, query);
     }
+    let first = whole.as_ptr().cast();
     let mut ranking = Ranking::<K>::new();
-    let first = whole.as_ptr();
-    let before = (&raw mut ranking).cast::<Ranked>();
-    // SAFETY: the vectors are whole, and one or more; so is the query. A `Ranking` is one entry that is nearer than any
-    // vector, then `K` in order, at least one.
-    unsafe { rank(first.cast(), whole.len(), query.as_ptr(), before.add(K)) };
+    if let Some(last) = ranking.last() {
+        // SAFETY: the vectors are whole, and one or more; so is the query. A `Last` is what the routine asks.
+        unsafe { rank(first, whole.len(), query.as_ptr(), last.pointer()) }
+    }
     for place in ranking.taken() {
         // The routine names a vector by the address behind it.
         let passed = (place.prototype as usize).wrapping_sub(first.addr());

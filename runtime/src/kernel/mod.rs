@@ -11,7 +11,7 @@
 //! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
 
 use crate::dense::{DenseShape, padded};
-#[cfg(not(kernel = "portable"))]
+#[cfg(assembly)]
 use core::marker::PhantomData;
 
 #[cfg(kernel = "armv6m")]
@@ -33,6 +33,8 @@ mod armv7em;
     reason = "routines in assembly, whose safe functions check what they rely on"
 )]
 mod armv7m;
+#[cfg(assembly)]
+mod bank;
 #[cfg(kernel = "helium")]
 #[expect(
     unsafe_code,
@@ -41,23 +43,30 @@ mod armv7m;
 mod helium;
 pub mod portable;
 mod ranking;
+#[cfg(any(kernel = "riscv", test))]
+mod riscv;
 
 #[cfg(kernel = "armv6m")]
-use armv6m as core_specific;
+use armv6m as dense_routines;
 #[cfg(kernel = "armv7em")]
-use armv7em as core_specific;
+use armv7em as dense_routines;
 #[cfg(kernel = "armv7m")]
-use armv7m as core_specific;
+use armv7m as dense_routines;
 #[cfg(kernel = "helium")]
-use helium as core_specific;
-#[cfg(kernel = "portable")]
-use portable as core_specific;
+use helium as dense_routines;
 
-pub use core_specific::{Search, nearest, squared_distances};
+#[cfg(all(assembly, not(kernel = "helium")))]
+pub use bank::{nearest, squared_distances};
+#[cfg(kernel = "helium")]
+pub use helium::{nearest, squared_distances};
 #[cfg(kernel = "portable")]
 pub use portable::{dense, dense_accumulators};
+#[cfg(not(assembly))]
+pub use portable::{nearest, squared_distances};
 pub use ranking::Ranked;
 pub(crate) use ranking::Ranking;
+#[cfg(kernel = "riscv")]
+pub use riscv::{dense, dense_accumulators};
 
 /// Rows in a block.
 pub const BLOCK_ROWS: usize = 4;
@@ -82,17 +91,17 @@ pub fn block_bytes(padded_input: usize) -> usize {
     padded_input.saturating_mul(BLOCK_ROWS).saturating_add(BLOCK_TAIL)
 }
 
-/// Sums of the magnitudes of each row's weights.
+/// Sums of the magnitudes of each row's weights: below `2^21`, because no layer has `2^14` inputs.
 pub(crate) fn block_magnitudes(block: &[u8]) -> [u32; BLOCK_ROWS] {
     let weights = block.len().saturating_sub(BLOCK_TAIL);
     let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0_u32; BLOCK_ROWS];
     for [a0, a1, a2, a3, b0, b1, b2, b3] in block.get(..weights).unwrap_or(&[]).as_chunks::<8>().0 {
         for (half_01, half_23) in [([*a0, *a1], [*b0, *b1]), ([*a2, *a3], [*b2, *b3])] {
             let ((w0, w1), (w2, w3)) = (portable::unpack(half_01), portable::unpack(half_23));
-            sum_0 = sum_0.saturating_add(w0.unsigned_abs().into());
-            sum_1 = sum_1.saturating_add(w1.unsigned_abs().into());
-            sum_2 = sum_2.saturating_add(w2.unsigned_abs().into());
-            sum_3 = sum_3.saturating_add(w3.unsigned_abs().into());
+            sum_0 = sum_0.wrapping_add(w0.unsigned_abs().into());
+            sum_1 = sum_1.wrapping_add(w1.unsigned_abs().into());
+            sum_2 = sum_2.wrapping_add(w2.unsigned_abs().into());
+            sum_3 = sum_3.wrapping_add(w3.unsigned_abs().into());
         }
     }
     [sum_0, sum_1, sum_2, sum_3]
@@ -166,29 +175,29 @@ impl<'a> Dense<'a> {
 
     /// [`dense`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
     pub(crate) fn run(&self, x: &[u32], out: &mut [u32]) {
-        #[cfg(not(kernel = "portable"))]
+        #[cfg(assembly)]
         if let Some(whole) = Whole::of(self, x, out, self.places().wrapping_shr(1)) {
-            core_specific::dense_whole(&whole, self.low, self.high);
+            dense_routines::dense_whole(&whole, self.low, self.high);
         }
-        #[cfg(kernel = "portable")]
+        #[cfg(not(assembly))]
         if let (Some(x), Some(out)) = (self.halves(x), halves_mut(out).get_mut(..self.places())) {
-            portable::dense(self.stream, x, self.low, self.high, out);
+            dense(self.stream, x, self.low, self.high, out);
         }
     }
 
     /// [`dense_accumulators`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
     pub(crate) fn accumulate(&self, x: &[u32], out: &mut [i32]) {
-        #[cfg(not(kernel = "portable"))]
+        #[cfg(assembly)]
         if let Some(whole) = Whole::of(self, x, out, self.places()) {
-            core_specific::accumulate_whole(&whole);
+            dense_routines::accumulate_whole(&whole);
         }
-        #[cfg(kernel = "portable")]
+        #[cfg(not(assembly))]
         if let (Some(x), Some(out)) = (self.halves(x), out.get_mut(..self.places())) {
-            portable::dense_accumulators(self.stream, x, out);
+            dense_accumulators(self.stream, x, out);
         }
     }
 
-    #[cfg(kernel = "portable")]
+    #[cfg(not(assembly))]
     fn halves<'x>(&self, x: &'x [u32]) -> Option<&'x [i16]> {
         halves(x).get(..usize::from(self.inputs))
     }
@@ -208,7 +217,7 @@ pub(crate) fn halves_mut(words: &mut [u32]) -> &mut [i16] {
 ///
 /// Every pointer is aligned to four bytes. From `x` to `x_end` lie four inputs or a multiple of four; from `out` to
 /// `out_end` the outputs of one block or more, in a slice that is borrowed alone; the stream has a block for each.
-#[cfg(not(kernel = "portable"))]
+#[cfg(assembly)]
 struct Whole<'a> {
     stream: *const u8,
     x: *const i16,
@@ -218,7 +227,7 @@ struct Whole<'a> {
     borrow: PhantomData<&'a mut [u32]>,
 }
 
-#[cfg(not(kernel = "portable"))]
+#[cfg(assembly)]
 impl<'a> Whole<'a> {
     /// The operands of a layer whose outputs take `words` elements of `out`, each of four bytes.
     #[inline]
@@ -263,19 +272,19 @@ impl<'a> Whole<'a> {
 }
 
 /// See [`portable::dense`].
-#[cfg(not(kernel = "portable"))]
+#[cfg(assembly)]
 pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
     match Whole::new(stream, x, out) {
-        Some(whole) => core_specific::dense_whole(&whole, low, high),
+        Some(whole) => dense_routines::dense_whole(&whole, low, high),
         None => portable::dense(stream, x, low, high, out),
     }
 }
 
 /// See [`portable::dense_accumulators`].
-#[cfg(not(kernel = "portable"))]
+#[cfg(assembly)]
 pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
     match Whole::new(stream, x, out) {
-        Some(whole) => core_specific::accumulate_whole(&whole),
+        Some(whole) => dense_routines::accumulate_whole(&whole),
         None => portable::dense_accumulators(stream, x, out),
     }
 }
@@ -329,8 +338,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_layer_equals_plain_sums((weights, x, tails) in layer(), a: i16, b: i16) {
-            let bytes = stream(&weights, &tails);
+        fn a_layer_equals_plain_sums(
+            (weights, x, tails) in layer(),
+            a: i16,
+            b: i16,
+            start in 0_usize..4,
+        ) {
+            let mut bytes = std::vec![0; start];
+            bytes.extend(stream(&weights, &tails));
+            let bytes = &bytes[start..];
             let sums: Vec<i64> = weights
                 .iter()
                 .zip(&tails)
@@ -339,9 +355,11 @@ mod tests {
                     i64::from(*bias) + products.sum::<i64>()
                 })
                 .collect();
-            let mut accumulators = std::vec![0; sums.len()];
-            dense_accumulators(&bytes, &x, &mut accumulators);
-            prop_assert_eq!(accumulators.into_iter().map(i64::from).collect::<Vec<_>>(), sums.clone());
+            for kernel in [portable::dense_accumulators, riscv::dense_accumulators] {
+                let mut found = std::vec![0; sums.len()];
+                kernel(bytes, &x, &mut found);
+                prop_assert_eq!(found.into_iter().map(i64::from).collect::<Vec<_>>(), sums.clone());
+            }
 
             let (low, high) = (a.min(b), a.max(b));
             let expected: Vec<i16> = sums
@@ -352,35 +370,40 @@ mod tests {
                     place((product + (1 << 31)).div_euclid(1 << 32), low, high)
                 })
                 .collect();
-            let mut out = std::vec![0; sums.len()];
-            dense(&bytes, &x, low, high, &mut out);
-            prop_assert_eq!(out, expected);
+            for kernel in [portable::dense, riscv::dense] {
+                let mut found = std::vec![0; sums.len()];
+                kernel(bytes, &x, low, high, &mut found);
+                prop_assert_eq!(&found, &expected);
+            }
         }
 
         #[test]
-        fn a_search_equals_a_filter(
-            vectors in prop::collection::vec(any::<u8>(), 0..400),
-            query in prop::collection::vec(-QUERY_LIMIT..=QUERY_LIMIT, 1_usize..5),
-            limit in prop_oneof![any::<u32>(), 0_u32..5_000_000],
+        fn a_search_equals_a_stable_sort(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 4..700),
+                prop::collection::vec(0_u8..2, 4..700), // many are equally near
+            ],
+            start in 0_usize..4,
+            query in prop_oneof![
+                prop::collection::vec(-QUERY_LIMIT..=QUERY_LIMIT, 20),
+                prop::collection::vec(-1_i16..=1, 20),
+                prop::collection::vec(prop_oneof![Just(-QUERY_LIMIT), Just(QUERY_LIMIT)], 20),
+            ],
+            quads in prop_oneof![1_usize..=5, Just(4)],
         ) {
-            let query: Vec<i16> = query.iter().flat_map(|q| [*q; 4]).collect();
+            let (vectors, query) = (&bytes[start..], &query[..4 * quads]);
             let distance = |vector: &[u8]| {
                 let square = |(p, q): (&u8, &i16)| (i64::from(*q) - i64::from(p.cast_signed())).pow(2);
-                vector.iter().zip(&query).map(square).sum::<i64>() as u32
+                vector.iter().zip(query).map(square).sum::<i64>() as u32
             };
             let plain: Vec<u32> = vectors.chunks_exact(query.len()).map(distance).collect();
             let mut distances = std::vec![0; plain.len()];
-            squared_distances(&vectors, &query, &mut distances);
+            squared_distances(vectors, query, &mut distances);
             prop_assert_eq!(&distances, &plain);
-
-            let near = (0_u32..).zip(plain).filter(|(_, distance)| *distance < limit);
-            let mut search = Search::new(&vectors, &query);
-            let found: Vec<_> = std::iter::from_fn(|| search.next_below(limit)).collect();
-            prop_assert_eq!(found, near.collect::<Vec<_>>());
 
             let mut order: Vec<_> = (0_u32..).zip(distances).collect();
             order.sort_by_key(|(_, distance)| *distance);
-            let ranked = nearest::<3>(&vectors, &query);
+            let ranked = nearest::<3>(vectors, query);
             let ranked: Vec<_> = ranked.iter().map(|r| (r.prototype, r.squared_distance)).collect();
             prop_assert_eq!(ranked, order.into_iter().take(3).collect::<Vec<_>>());
         }

@@ -88,55 +88,69 @@ pub fn squared_distances(vectors: &[u8], query: &[i16], out: &mut [u32]) {
     }
 }
 
-/// A walk through the bank that stops only at vectors nearer than a limit.
-///
-/// A caller who keeps the nearest few passes the farthest of them as the limit. Most vectors are given up before their end,
-/// because their first values alone put them beyond it.
-#[derive(Debug)]
-pub struct Search<'a> {
-    pub(super) rest: &'a [u8],
-    pub(super) query: &'a [i16],
-    pub(super) position: u32,
-}
-
-impl<'a> Search<'a> {
-    /// Stands before the first vector.
-    ///
-    /// # Shapes
-    ///
-    /// `query`: `d`, a multiple of four, magnitudes at most [`QUERY_LIMIT`](super::QUERY_LIMIT). `vectors`: `[count, d]` of `i8`.
-    #[inline]
-    pub fn new(vectors: &'a [u8], query: &'a [i16]) -> Self {
-        Search { rest: vectors, query, position: 0 }
-    }
-
-    /// The next vector whose squared distance is less than `limit`: its position in the bank and its squared distance.
-    pub fn next_below(&mut self, limit: u32) -> Option<(u32, u32)> {
-        while let Some((vector, rest)) = self.rest.split_at_checked(self.query.len().max(1)) {
-            self.rest = rest;
-            let position = self.position;
-            self.position = position.wrapping_add(1);
-            let quarters = vector.as_chunks::<4>().0.iter().zip(self.query.as_chunks::<4>().0);
-            let distance = quarters.into_iter().try_fold(0, |sum, (values, query)| {
-                let sum = partial_distance(sum, values, query);
-                (sum < limit).then_some(sum)
-            });
-            if let Some(distance) = distance {
-                return Some((position, distance));
-            }
-        }
-        None
-    }
-}
-
 /// The `K` nearest vectors in order; of equally near ones the first in the bank.
 ///
 /// # Shapes
 ///
-/// As for [`Search::new`].
+/// `query`: `d`, a multiple of four, magnitudes at most [`QUERY_LIMIT`](super::QUERY_LIMIT). `vectors`: `[count, d]` of `i8`.
 pub fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
-    let mut search = Search::new(vectors, query);
-    Ranking::of_walk(|limit| search.next_below(limit))
+    // A query of a known width can stay in registers.
+    if !cfg!(assembly)
+        && let Ok(query) = query.try_into()
+    {
+        let vectors = vectors.as_chunks::<16>().0.iter();
+        return ranked(vectors, |vector, limit| sixteen_below(vector, query, limit));
+    }
+    let vectors = vectors.chunks_exact(query.len().max(1));
+    ranked(vectors, |vector, limit| any_below(vector, query, limit))
+}
+
+/// Ranks vectors by `below`, which gives the squared distance of one when it is less than a limit.
+#[inline]
+fn ranked<V, const K: usize>(
+    vectors: impl Iterator<Item = V>,
+    below: impl Fn(V, u32) -> Option<u32>,
+) -> Vec<Ranked, K> {
+    let mut ranking = Ranking::<K>::new();
+    for (prototype, vector) in (0..).zip(vectors) {
+        if let Some(squared_distance) = below(vector, ranking.limit()) {
+            ranking.insert(Ranked { prototype, squared_distance });
+        }
+    }
+    ranking.finish()
+}
+
+/// The squared distance when it is less than `limit`: most vectors are given up before their end, because their first
+/// values alone put them beyond it.
+#[inline]
+fn any_below(vector: &[u8], query: &[i16], limit: u32) -> Option<u32> {
+    let mut sum = 0;
+    for (values, query) in vector.as_chunks::<4>().0.iter().zip(query.as_chunks::<4>().0) {
+        sum = partial_distance(sum, values, query);
+        if sum >= limit {
+            return None;
+        }
+    }
+    (sum < limit).then_some(sum)
+}
+
+/// The same for the width that embeddings usually have.
+#[inline]
+fn sixteen_below(vector: &[u8; 16], query: &[i16; 16], limit: u32) -> Option<u32> {
+    let (values, more_values) = vector.split_first_chunk::<4>()?;
+    let (first, more) = query.split_first_chunk::<4>()?;
+    let (next_values, last_values) = more_values.split_first_chunk::<8>()?;
+    let (next, last) = more.split_first_chunk::<8>()?;
+    let sum = partial_distance(0, values, first);
+    if sum >= limit {
+        return None;
+    }
+    let sum = partial_distance(sum, next_values, next);
+    if sum >= limit {
+        return None;
+    }
+    let sum = partial_distance(sum, last_values, last);
+    (sum < limit).then_some(sum)
 }
 
 #[inline]

@@ -1,5 +1,8 @@
 //! The nearest few of a bank, in order.
 
+#[cfg(assembly)]
+use core::marker::PhantomData;
+
 use heapless::Vec;
 
 /// A prototype and how far it is.
@@ -51,22 +54,37 @@ impl<const K: usize> Ranking<K> {
         *hole = newcomer;
     }
 
-    /// The nearest of a walk: `next` finds the next vector that is nearer than a limit, and its squared distance.
-    pub(super) fn of_walk(mut next: impl FnMut(u32) -> Option<(u32, u32)>) -> Vec<Ranked, K> {
-        let mut ranking = Self::new();
-        while let Some((prototype, squared_distance)) = next(ranking.limit()) {
-            ranking.insert(Ranked { prototype, squared_distance });
-        }
-        ranking.finish()
+    /// The places as a routine in assembly fills them; `None` where there are none.
+    #[cfg(assembly)]
+    pub(super) fn last(&mut self) -> Option<Last<'_>> {
+        let before = (&raw mut *self).cast::<Ranked>();
+        (K > 0).then(|| Last { place: before.wrapping_add(K), borrow: PhantomData })
     }
 
     /// The places that are taken.
-    #[cfg(any(kernel = "armv7em", kernel = "helium"))]
+    #[cfg(assembly)]
     pub(super) fn taken(&mut self) -> impl Iterator<Item = &mut Ranked> {
         self.places.iter_mut().filter(|place| **place != FREE)
     }
 
     pub(crate) fn finish(self) -> Vec<Ranked, K> {
         crate::first_items(self.places.into_iter().filter(|place| *place != FREE))
+    }
+}
+
+/// The last of a ranking's places as a routine in assembly takes it. Before it lie the others in order of distance, and
+/// before those an entry at distance 0; all of them are borrowed alone.
+///
+/// A routine inserts every vector that is nearer than the last place, and names it by the address behind it.
+#[cfg(assembly)]
+pub(super) struct Last<'r> {
+    place: *mut Ranked,
+    borrow: PhantomData<&'r mut Ranked>,
+}
+
+#[cfg(assembly)]
+impl Last<'_> {
+    pub(super) fn pointer(&self) -> *mut Ranked {
+        self.place
     }
 }

@@ -6,28 +6,40 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use serde::Serialize;
 use simground_runtime::Model;
+use simground_trainer::comparison::LEAST_SAMPLES;
 use simground_trainer::corpus::Corpus;
 use simground_trainer::evaluation::{Calibration, Metrics};
 use simground_trainer::float_model::FloatModel;
+use simground_trainer::parquet_file;
 use simground_trainer::pipeline::{self, Evaluation, TEST_SIMULATIONS};
 use simground_trainer::simulator::Split;
 use simground_trainer::source::CorpusOrigin;
+use simground_trainer::study::Study;
 
 use super::output::{say, significant, table};
-use super::{Output, Verdict, files, making};
+use super::{Output, Verdict, compare, files, making};
 
 /// What the user says.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The artifact; the float model must lie beside it.
+    /// The artifact; the float model must lie beside it. With `--against`, samples in Parquet.
+    #[arg(value_name = "FILE")]
     artifact: PathBuf,
+    /// Compare two sets of samples instead: a column for each parameter, or one column `theta` of lists. Prints c2st (accuracy of
+    /// a classifier that tells the sets apart; 0.5 is best), mmd (squared, unbiased; 0 is best) and sliced_wasserstein.
+    #[arg(long, value_name = "REFERENCE.parquet", conflicts_with_all = ["corpus", "count", "gate"])]
+    against: Option<PathBuf>,
+    /// With `--against`: compare this many samples of each file at most, drawn by the seed.
+    #[arg(long, value_name = "N", requires = "against", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(LEAST_SAMPLES as u64..=1 << 24))]
+    samples: u64,
     /// Judge on stored simulations: a Parquet file or a folder of them.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["count", "seed"])]
     corpus: Option<PathBuf>,
     /// Judge on this many fresh simulations of the artifact's study.
     #[arg(long, default_value_t = TEST_SIMULATIONS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
     count: u64,
-    /// Seed of the fresh simulations, instead of the artifact's; either way none that trained it.
+    /// Seed of the fresh simulations, instead of the artifact's; either way none that trained it. With `--against`, seed of the
+    /// comparison, 1 by default.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     /// Leave with 1 where a stated probability is not true: intervals of 90 % that cover less than 87 % or more than 93 %, a
@@ -83,13 +95,24 @@ impl Judgement {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
+    if let Some(reference) = &arguments.against {
+        let wanted = arguments.samples as usize;
+        let seed = arguments.seed.unwrap_or(1);
+        return compare::run(&arguments.artifact, reference, wanted, seed, output);
+    }
     let path = &arguments.artifact;
+    if parquet_file::has_magic(path) {
+        bail!(
+            "{}: a Parquet file, not an artifact\nhint: `--against REFERENCE.parquet` compares samples",
+            path.display()
+        );
+    }
     let bytes = files::read_artifact(path)?;
     let model = files::model(&bytes, path)?;
     let float_model = files::float_model(&model, path)?;
     let seed = arguments.seed.unwrap_or(model.manifest().provenance.seed);
     let (corpus, seed) = match &arguments.corpus {
-        Some(dir) => (stored(dir)?, None),
+        Some(dir) => (stored(dir, &files::study_of(&float_model)?)?, None),
         None => (simulated(&float_model, path, seed, arguments.count)?, Some(seed)),
     };
     let evaluation = pipeline::evaluate(&model, &float_model, &corpus);
@@ -150,9 +173,9 @@ fn warn_of_training_rows(model: &Model<'_>, float_model: &FloatModel, corpus: &C
     }
 }
 
-/// A stored corpus.
-pub fn stored(dir: &Path) -> anyhow::Result<Corpus> {
-    let corpus = Corpus::read(dir)?;
+/// A stored corpus, held to the supports that the study declares.
+pub fn stored(dir: &Path, study: &Study) -> anyhow::Result<Corpus> {
+    let corpus = Corpus::read_declared(dir, &study.parameters)?;
     if corpus.is_empty() {
         bail!("{}: the corpus has no simulation", dir.display());
     }

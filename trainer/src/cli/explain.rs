@@ -8,7 +8,7 @@ use simground_runtime::Model;
 use simground_trainer::artifact::replace_file;
 use simground_trainer::contrast::{self, Contrast};
 use simground_trainer::explanation::{self, Explanation, MAX_NEAREST, NearSimulation};
-use simground_trainer::input_table::{Expectation, InputTable};
+use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
 use simground_trainer::picture::ExplanationPicture;
 use simground_trainer::replay::Replayer;
@@ -28,8 +28,8 @@ const SEPARATING: usize = 5;
 pub struct Arguments {
     /// The artifact.
     artifact: PathBuf,
-    /// Windows in CSV, as for `predict`.
-    #[arg(long, value_name = "DATA.csv")]
+    /// Windows in CSV or Parquet, as for `predict`.
+    #[arg(long, value_name = "DATA")]
     input: PathBuf,
     /// Explain one window alone: number R, from 0.
     #[arg(long, value_name = "R")]
@@ -81,7 +81,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let path = &arguments.artifact;
     let bytes = files::read_artifact(path)?;
     let model = files::model(&bytes, path)?;
-    let input = InputTable::read(&arguments.input, &Expectation::of(&model))?;
+    let input = files::windows(&arguments.input, &model, path)?;
     let rows = rows(arguments, &input)?;
     let manifest = model.manifest();
     check_contrast(arguments, &model)?;
@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         };
         let clamped = explanation::clamped(&model, window);
         let clamped: Vec<String> = clamped.iter().map(|at| input.columns[*at].clone()).collect();
-        warn_of_clamped(&arguments.input, input.lines[row], &clamped);
+        warn_of_clamped(&input.place(row), &clamped);
         let x = window.to_vec();
         explanations.push(Row { row, x, clamped, explanation, contrast: None });
     }

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use simground_runtime::Model;
 use simground_trainer::float_model::FloatModel;
+use simground_trainer::input_table::{Expectation, InputTable};
 use simground_trainer::picture::Frame;
 use simground_trainer::replay::Replayer;
 use simground_trainer::source::CorpusOrigin;
 use simground_trainer::study::Study;
+
+use super::output::say;
 
 /// Bytes of an artifact, to be proved by [`model`].
 pub fn read_artifact(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -23,6 +26,16 @@ pub fn model<'b>(bytes: &'b [u8], path: &Path) -> anyhow::Result<Model<'b>> {
 /// The float model that belongs to an artifact.
 pub fn float_model(model: &Model<'_>, path: &Path) -> anyhow::Result<FloatModel> {
     Ok(FloatModel::read_beside(path, model.manifest().provenance.float_hash)?)
+}
+
+/// Windows for a model; the names of their values are known where the float model lies beside the artifact.
+pub fn windows(input: &Path, model: &Model<'_>, artifact: &Path) -> anyhow::Result<InputTable> {
+    let names = float_model(model, artifact).ok().map(|float| float.schema.x_names);
+    let table = InputTable::read(input, &Expectation::of(model, names))?;
+    if let Some(note) = &table.note {
+        say(&format!("note: {}: {note}", input.display()));
+    }
+    Ok(table)
 }
 
 /// The study inside a float model.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use simground_runtime::artifact::{Head, Missing, Transform};
+use simground_runtime::artifact::{Missing, Transform};
 use simground_runtime::{DenseShape, Model};
+use simground_trainer::head::{Description, describe};
 use simground_trainer::named::Named;
 use simground_trainer::pipeline::ram_bytes;
 
@@ -28,7 +29,7 @@ struct Inspection {
     multiply_accumulates: usize,
     window: Window,
     layers: Vec<LayerInfo>,
-    heads: Vec<HeadInfo>,
+    heads: Vec<Description>,
     mechanisms: Vec<String>,
     bank: Option<BankInfo>,
     self_test_vectors: u16,
@@ -57,16 +58,6 @@ struct LayerInfo {
     q_max: Option<i16>,
     bytes: u32,
     multiply_accumulates: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct HeadInfo {
-    kind: &'static str,
-    d_output: u16,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    levels: Vec<f32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    targets: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,7 +113,7 @@ fn inspection(model: &Model<'_>, flash_bytes: usize) -> Inspection {
             + bank_multiply_accumulates(model),
         window: window(model),
         layers,
-        heads: manifest.heads.iter().map(|record| head(&record)).collect(),
+        heads: manifest.heads.iter().map(|record| describe(&record)).collect(),
         mechanisms: manifest.mechanisms.iter().map(str::to_owned).collect(),
         bank: bank(model),
         self_test_vectors: manifest.self_test.vectors,
@@ -207,21 +198,6 @@ fn window(model: &Model<'_>) -> Window {
     }
 }
 
-fn head(head: &Head<'_>) -> HeadInfo {
-    let d_output = head.layer().d_output;
-    match head {
-        Head::Categorical { .. } => {
-            HeadInfo { kind: "categorical", d_output, levels: Vec::new(), targets: Vec::new() }
-        }
-        Head::Quantiles { levels, targets, .. } => HeadInfo {
-            kind: "quantiles",
-            d_output,
-            levels: levels.iter().collect(),
-            targets: targets.iter().map(|target| target.name.to_owned()).collect(),
-        },
-    }
-}
-
 fn bank(model: &Model<'_>) -> Option<BankInfo> {
     let bank = model.manifest().bank.as_ref()?;
     let sections = [
@@ -252,6 +228,24 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn head_text(head: &Description) -> String {
+    if !head.levels.is_empty() {
+        let levels: Vec<String> = head.levels.iter().map(f32::to_string).collect();
+        return format!("{} at levels {}", head.targets.join(", "), levels.join(", "));
+    }
+    let supports = head.parameters.iter().map(|parameter| {
+        let end = |end: Option<f32>, none: &str| end.map_or(none.to_owned(), |end| end.to_string());
+        let (low, high) = (end(parameter.low, "-inf"), end(parameter.high, "inf"));
+        format!("{} ({low} to {high})", parameter.name)
+    });
+    let supports = supports.collect::<Vec<_>>().join(", ");
+    match (head.components, supports.is_empty()) {
+        (Some(components), _) => format!("{components} components over {supports}"),
+        (None, false) => supports,
+        (None, true) => format!("{} outputs", head.d_output),
+    }
+}
+
 fn inspection_text(inspection: &Inspection) -> String {
     let window = &inspection.window;
     let mut facts = vec![
@@ -271,11 +265,7 @@ fn inspection_text(inspection: &Inspection) -> String {
         ("mechanisms", inspection.mechanisms.join(", ")),
     ];
     for head in &inspection.heads {
-        let levels: Vec<String> = head.levels.iter().map(f32::to_string).collect();
-        let answer = match head.levels.is_empty() {
-            true => format!("{} outputs", head.d_output),
-            false => format!("{} at levels {}", head.targets.join(", "), levels.join(", ")),
-        };
+        let answer = head_text(head);
         facts.push((head.kind, answer));
     }
     let bank = inspection.bank.as_ref();

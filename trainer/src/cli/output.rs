@@ -1,6 +1,6 @@
 //! Data to stdout, talk to stderr, and a reader that has left is no error.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
 use serde::Serialize;
 
@@ -18,10 +18,16 @@ impl Output {
         document: &T,
         text: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        let printed =
-            if self.json { serde_json::to_string_pretty(document)? + "\n" } else { text(document) };
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(printed.as_bytes()).and_then(|()| stdout.flush());
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        // Written as it is made: a document with many samples never lies in memory as a whole.
+        let written = if self.json {
+            serde_json::to_writer_pretty(&mut stdout, document)
+                .map_err(io::Error::from)
+                .and_then(|()| stdout.write_all(b"\n"))
+        } else {
+            stdout.write_all(text(document).as_bytes())
+        };
+        let written = written.and_then(|()| stdout.flush());
         match written {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 anyhow::bail!("stdout: {error}")

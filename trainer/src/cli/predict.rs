@@ -1,67 +1,73 @@
-//! `simground predict`: answers to windows in a CSV file, by the integer runtime.
+//! `simground predict`: answers to windows in a file, by the integer runtime.
 
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use simground_runtime::Model;
-use simground_runtime::artifact::Head;
+use anyhow::bail;
+use rand_chacha::ChaCha8Rng;
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+use simground_runtime::artifact::{Head, Manifest};
+use simground_runtime::{Inference, MixturePosterior, Model};
 use simground_trainer::explanation::{self, novelty_words};
-use simground_trainer::input_table::{Expectation, InputTable};
+use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
+use simground_trainer::samples::{ROW, generator, write_samples};
 
 use super::output::{say, significant, table};
 use super::{Output, Verdict, files};
+
+/// Levels at which the marginals of a joint posterior are told.
+const MARGINAL_LEVELS: [f32; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 
 /// What the user says.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The artifact.
     artifact: PathBuf,
-    /// Windows in CSV: a header with a name per column, one window a row, time-major; an empty cell, NA or NaN is a missing
-    /// value.
-    #[arg(long, value_name = "DATA.csv")]
+    /// Windows, one a row, time-major. CSV: a header with a name per column, matched by name where the header has the names of
+    /// the corpus; an empty cell, NA or NaN is a missing value. Parquet: a column `x` of lists.
+    #[arg(long, value_name = "DATA")]
     input: PathBuf,
-}
-
-#[derive(Debug, Serialize)]
-struct Document {
-    model: String,
-    predictions: Vec<Prediction>,
-}
-
-#[derive(Debug, Serialize)]
-struct Prediction {
-    row: usize,
-    #[serde(skip_serializing_if = "Named::is_empty")]
-    mechanism: Named<f32>,
-    #[serde(skip_serializing_if = "Named::is_empty")]
-    quantiles: Named<Named<f32>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    novelty: Option<f32>,
-    missing: u16,
-    clamped: u16,
+    /// Draw this many samples of theta for each window from the joint posterior; with `--json` into the document, with `--out`
+    /// into a file.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    samples: Option<u64>,
+    /// Seed of the samples: the same seed draws the same samples, on every machine.
+    #[arg(long, value_name = "S", default_value_t = 1, requires = "samples")]
+    seed: u64,
+    /// Write the samples as Parquet: a float32 column for each parameter, and `row` if there are several windows.
+    #[arg(long, value_name = "FILE.parquet", requires = "samples")]
+    out: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let bytes = files::read_artifact(&arguments.artifact)?;
     let model = files::model(&bytes, &arguments.artifact)?;
-    let input = InputTable::read(&arguments.input, &Expectation::of(&model))?;
+    if arguments.samples.is_some() {
+        check_samples(arguments, &model, output)?;
+    }
+    let input = files::windows(&arguments.input, &model, &arguments.artifact)?;
+    if let (Some(out), Some(count)) = (&arguments.out, arguments.samples) {
+        write(out, &model, &input, count, arguments.seed)?;
+    }
     let document = Document {
-        model: model.manifest().name.to_owned(),
-        predictions: predictions(&model, &input),
+        model: &model,
+        input: &input,
+        samples: arguments.samples.filter(|_| arguments.out.is_none()).unwrap_or(0),
+        seed: arguments.seed,
     };
     output.print(&document, document_text)?;
-    for (window, line) in input.windows().zip(&input.lines) {
+    for (row, window) in input.windows().enumerate() {
         let clamped = explanation::clamped(&model, window);
         let names: Vec<String> = clamped.iter().map(|at| input.columns[*at].clone()).collect();
-        warn_of_clamped(&arguments.input, *line, &names);
+        warn_of_clamped(&input.place(row), &names);
     }
     Ok(Verdict::Passed)
 }
 
 /// Warns of values that no simulation came near to, by the names of their columns.
-pub fn warn_of_clamped(input: &std::path::Path, line: u64, clamped: &[String]) {
+pub fn warn_of_clamped(place: &str, clamped: &[String]) {
     /// Names in one warning.
     const NAMED: usize = 8;
     if clamped.is_empty() {
@@ -69,16 +75,118 @@ pub fn warn_of_clamped(input: &std::path::Path, line: u64, clamped: &[String]) {
     }
     let more = if clamped.len() > NAMED { ", ..." } else { "" };
     say(&format!(
-        "warning: {}:{line}: {} values lie outside the range of the simulations and were clamped: {}{more}",
-        input.display(),
+        "warning: {place}: {} values lie outside the range of the simulations and were clamped: {}{more}",
         clamped.len(),
         clamped[..clamped.len().min(NAMED)].join(", "),
     ));
 }
 
-fn predictions(model: &Model<'_>, input: &InputTable) -> Vec<Prediction> {
-    let manifest = model.manifest();
-    let mut targets: Vec<(String, Vec<String>)> = Vec::new();
+/// Refuses samples of a model that has none to give, or that nobody would see.
+fn check_samples(arguments: &Arguments, model: &Model<'_>, output: Output) -> anyhow::Result<()> {
+    if joint(model.manifest()).is_none() {
+        bail!(
+            "{}: has no joint posterior to draw samples from\nhint: add a [[head]] of kind `mixture` to its study",
+            arguments.artifact.display()
+        );
+    }
+    match &arguments.out {
+        None if !output.json => {
+            bail!("--samples: say where they go\nhint: `--out FILE.parquet`, or `--json`")
+        }
+        Some(out) if out.is_dir() => {
+            bail!("{}: is a folder\nhint: name a file, such as `samples.parquet`", out.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names of the joint posterior's parameters.
+fn joint(manifest: &Manifest<'_>) -> Option<Vec<String>> {
+    manifest.heads.iter().find_map(|head| {
+        let Head::Mixture { parameters, .. } = head else { return None };
+        Some(parameters.iter().map(|parameter| parameter.name.to_owned()).collect())
+    })
+}
+
+fn write(
+    out: &Path,
+    model: &Model<'_>,
+    input: &InputTable,
+    count: u64,
+    seed: u64,
+) -> anyhow::Result<()> {
+    let names = joint(model.manifest()).unwrap_or_default();
+    let windows: Vec<&[f32]> = input.windows().collect();
+    if windows.len() > 1 && names.iter().any(|name| name == ROW) {
+        bail!(
+            "{}: a parameter is named `{ROW}`, like the column that tells the windows apart\nhint: ask about one window at a time",
+            out.display()
+        );
+    }
+    let mut scratch = vec![0; model.scratch_words()];
+    let mut current: Option<(usize, ChaCha8Rng)> = None;
+    write_samples(out, &names, windows.len(), count, |row, samples| {
+        let inference =
+            model.infer(windows[row], &mut scratch).expect("the table has the model's width");
+        let Some(mixture) = inference.mixture() else { return };
+        // The second part of a window's samples goes on where the first ended.
+        let fresh = current.take().filter(|(of, _)| *of == row);
+        let (_, rng) = current.insert(fresh.unwrap_or_else(|| (row, generator(seed, row))));
+        samples.chunks_exact_mut(names.len()).for_each(|theta| mixture.sample(rng, theta));
+    })?;
+    Ok(())
+}
+
+/// Answers, made one after the other while they are printed.
+struct Document<'d> {
+    model: &'d Model<'d>,
+    input: &'d InputTable,
+    /// Samples of each window.
+    samples: u64,
+    seed: u64,
+}
+
+impl Document<'_> {
+    /// Hands the answers to `take`, in order, until it fails.
+    fn each<E>(&self, mut take: impl FnMut(&Prediction<'_, '_>) -> Result<(), E>) -> Result<(), E> {
+        let targets = targets(self.model.manifest());
+        let mut scratch = vec![0; self.model.scratch_words()];
+        for (row, window) in self.input.windows().enumerate() {
+            let mut inference =
+                self.model.infer(window, &mut scratch).expect("the table has the model's width");
+            let novelty = inference.attribute::<1>().map(|attribution| attribution.novelty);
+            let prediction = Prediction::new(row, &inference, &targets, novelty, self);
+            take(&prediction)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut document = serializer.serialize_struct("Document", 2)?;
+        document.serialize_field("model", self.model.manifest().name)?;
+        document.serialize_field("predictions", &Predictions(self))?;
+        document.end()
+    }
+}
+
+struct Predictions<'d>(&'d Document<'d>);
+
+impl Serialize for Predictions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        self.0.each(|prediction| list.serialize_element(prediction))?;
+        list.end()
+    }
+}
+
+/// Names of the quantile heads' targets, each with its levels.
+type Targets = Vec<(String, Vec<String>)>;
+
+fn targets(manifest: &Manifest<'_>) -> Targets {
+    let mut targets = Targets::new();
     for head in manifest.heads.iter() {
         if let Head::Quantiles { levels, targets: answered, .. } = head {
             // The shortest decimal that is this number: 0.05, not 0.05000000074505806.
@@ -86,58 +194,162 @@ fn predictions(model: &Model<'_>, input: &InputTable) -> Vec<Prediction> {
             targets.extend(answered.iter().map(|t| (t.name.to_owned(), levels.clone())));
         }
     }
-    let mut scratch = vec![0; model.scratch_words()];
-    let mut predict = |(row, window): (usize, &[f32])| {
-        let mut inference =
-            model.infer(window, &mut scratch).expect("the table has the model's width");
+    targets
+}
+
+/// The answer to one window.
+#[derive(serde::Serialize)]
+struct Prediction<'i, 'a> {
+    row: usize,
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    mechanism: Named<f32>,
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    quantiles: Named<Named<f32>>,
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    mean: Named<f32>,
+    /// Quantiles of the joint posterior's marginals.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    marginals: Named<Named<f32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<Samples<'i, 'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    novelty: Option<f32>,
+    missing: u16,
+    clamped: u16,
+}
+
+impl<'i, 'a> Prediction<'i, 'a> {
+    fn new(
+        row: usize,
+        inference: &'i Inference<'_, '_, 'a>,
+        targets: &Targets,
+        novelty: Option<f32>,
+        document: &Document<'_>,
+    ) -> Self {
+        let manifest = inference.model().manifest();
         let report = inference.input_report();
-        let mechanism = inference.mechanism_posterior();
         let names = manifest.mechanisms.iter().map(str::to_owned);
+        let mechanism = inference.mechanism_posterior();
         let quantiles = targets.iter().enumerate().filter_map(|(at, (name, levels))| {
             let values = inference.quantiles(at)?;
             Some((name.clone(), levels.iter().cloned().zip(values).collect()))
         });
-        let quantiles: Named<Named<f32>> = quantiles.collect();
+        let mixture = inference.mixture();
+        let marginals = mixture.iter().flat_map(|mixture| {
+            mixture.parameters().iter().enumerate().map(|(at, parameter)| {
+                let quantile = |level: f32| Some((level.to_string(), mixture.quantile(at, level)?));
+                let quantiles = MARGINAL_LEVELS.into_iter().filter_map(quantile).collect();
+                (parameter.name.to_owned(), quantiles)
+            })
+        });
         Prediction {
             row,
             mechanism: mechanism.map_or_else(Named::default, |p| names.zip(p).collect()),
-            quantiles,
-            novelty: inference.attribute::<1>().map(|attribution| attribution.novelty),
+            quantiles: quantiles.collect(),
+            mean: means(inference, mixture.as_ref()),
+            marginals: marginals.collect(),
+            novelty,
             missing: report.missing,
             clamped: report.clamped,
-        }
-    };
-    input.windows().enumerate().map(&mut predict).collect()
-}
-
-fn document_text(document: &Document) -> String {
-    let mut text = String::new();
-    for prediction in &document.predictions {
-        text += &format!("row {}\n", prediction.row);
-        if !prediction.mechanism.is_empty() {
-            text += &format!("  mechanism  {}\n", probabilities(&prediction.mechanism));
-        }
-        let mut rows: Vec<Vec<String>> = Vec::new();
-        let mut header: Vec<&str> = Vec::new();
-        for (target, quantiles) in prediction.quantiles.iter() {
-            let levels: Vec<&str> = quantiles.iter().map(|(level, _)| level.as_str()).collect();
-            if levels != header {
-                let titles = levels.iter().map(|level| (*level).to_owned());
-                rows.push([String::new()].into_iter().chain(titles).collect());
-                header = levels;
-            }
-            let values = quantiles.iter().map(|(_, q)| significant(f64::from(*q), 4));
-            rows.push([target.clone()].into_iter().chain(values).collect());
-        }
-        text += &super::output::indented(&table(&rows));
-        if let Some(novelty) = prediction.novelty {
-            text += &format!("  novelty    {novelty:.3}: {}\n", novelty_words(novelty));
-        }
-        if prediction.missing > 0 {
-            text += &format!("  missing    {} values\n", prediction.missing);
+            samples: mixture.filter(|_| document.samples > 0).map(|mixture| Samples {
+                mixture,
+                count: document.samples,
+                generator: RefCell::new(generator(document.seed, row)),
+            }),
         }
     }
+}
+
+/// Posterior means: of the `point` head where there is one, which learned nothing else, then of the joint posterior.
+fn means(
+    inference: &Inference<'_, '_, '_>,
+    mixture: Option<&MixturePosterior<'_, '_>>,
+) -> Named<f32> {
+    let mut means: Vec<(String, f32)> = Vec::new();
+    for head in inference.model().manifest().heads.iter() {
+        if let Head::Point { parameters, .. } = head {
+            let named = parameters.iter().enumerate();
+            means.extend(
+                named.filter_map(|(at, p)| Some((p.name.to_owned(), inference.point(at)?))),
+            );
+        }
+    }
+    if let Some(mixture) = mixture {
+        for (at, parameter) in mixture.parameters().iter().enumerate() {
+            if !means.iter().any(|(name, _)| name == parameter.name) {
+                means.extend(mixture.mean(at).map(|mean| (parameter.name.to_owned(), mean)));
+            }
+        }
+    }
+    means.into_iter().collect()
+}
+
+/// Samples that are drawn while they are written.
+struct Samples<'i, 'a> {
+    mixture: MixturePosterior<'i, 'a>,
+    count: u64,
+    generator: RefCell<ChaCha8Rng>,
+}
+
+impl Serialize for Samples<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut theta = vec![0.0; self.mixture.parameters().len()];
+        let mut list = serializer.serialize_seq(usize::try_from(self.count).ok())?;
+        for _ in 0..self.count {
+            self.mixture.sample(&mut *self.generator.borrow_mut(), &mut theta);
+            list.serialize_element(&theta)?;
+        }
+        list.end()
+    }
+}
+
+fn document_text(document: &Document<'_>) -> String {
+    let mut text = String::new();
+    let _ = document.each(|prediction| {
+        text += &prediction_text(prediction);
+        Ok::<(), std::convert::Infallible>(())
+    });
     text
+}
+
+fn prediction_text(prediction: &Prediction<'_, '_>) -> String {
+    let mut text = format!("row {}\n", prediction.row);
+    if !prediction.mechanism.is_empty() {
+        text += &format!("  mechanism  {}\n", probabilities(&prediction.mechanism));
+    }
+    for quantiles in [&prediction.quantiles, &prediction.marginals] {
+        text += &super::output::indented(&table(&quantile_rows(quantiles)));
+    }
+    if !prediction.mean.is_empty() {
+        let mean =
+            |(name, mean): &(String, f32)| format!("{name} {}", significant(f64::from(*mean), 4));
+        let means: Vec<String> = prediction.mean.iter().map(mean).collect();
+        text += &format!("  mean       {}\n", means.join(", "));
+    }
+    if let Some(novelty) = prediction.novelty {
+        text += &format!("  novelty    {novelty:.3}: {}\n", novelty_words(novelty));
+    }
+    if prediction.missing > 0 {
+        text += &format!("  missing    {} values\n", prediction.missing);
+    }
+    text
+}
+
+/// A row for each target; a row of levels above the first, and wherever the levels change.
+fn quantile_rows(named: &Named<Named<f32>>) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut header: Vec<&str> = Vec::new();
+    for (target, quantiles) in named.iter() {
+        let levels: Vec<&str> = quantiles.iter().map(|(level, _)| level.as_str()).collect();
+        if levels != header {
+            let titles = levels.iter().map(|level| (*level).to_owned());
+            rows.push([String::new()].into_iter().chain(titles).collect());
+            header = levels;
+        }
+        let values = quantiles.iter().map(|(_, q)| significant(f64::from(*q), 4));
+        rows.push([target.clone()].into_iter().chain(values).collect());
+    }
+    rows
 }
 
 /// `SIR 2 %, SEIR 91 %`.

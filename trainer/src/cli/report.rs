@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let study = files::study_of(&float_model)?;
     let seed = arguments.seed.unwrap_or(model.manifest().provenance.seed);
     let corpus = match &arguments.corpus {
-        Some(dir) => evaluate::stored(dir)?,
+        Some(dir) => evaluate::stored(dir, &study)?,
         None => evaluate::simulated(&float_model, path, seed, arguments.count)?,
     };
     let evaluation = pipeline::evaluate(&model, &float_model, &corpus);

@@ -30,7 +30,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let files = Files::new(&arguments.out)?;
     let source = match &arguments.corpus {
         Some(dir) => {
-            let corpus = evaluate::stored(dir)?;
+            let corpus = evaluate::stored(dir, &study)?;
             Source::stored(corpus, study.seed, corpus::simulation_seed(dir)?)
         }
         None => simulated(&study)?,

@@ -11,10 +11,11 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
-use super::parquet::{
-    SCHEMA_KEY, SEED_KEY, arrow_schema, builder, files, metadata_value, record_batch,
-};
+use super::description::SCHEMA_KEY;
+use super::reader::{SEED_KEY, files};
+use super::record::{arrow_schema, record_batch};
 use super::{CorpusError, Schema};
+use crate::parquet_file::ParquetFile;
 use crate::simulator::{SIMULATOR_VERSION, Split};
 use crate::study::Study;
 
@@ -151,7 +152,7 @@ fn write(
     seed: u64,
     indices: Range<u64>,
     path: &Path,
-    identity: &[(&'static str, String)],
+    identity: &[Fact],
     shard: u32,
     progress: &mut impl FnMut(u64),
 ) -> Result<(), ShardError> {
@@ -161,7 +162,7 @@ fn write(
     let names = |names: Vec<&str>| serde_json::to_string(&names).expect("strings");
     let mut metadata: Vec<KeyValue> = identity
         .iter()
-        .map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone()))
+        .map(|fact| KeyValue::new(fact.key.to_owned(), fact.value.clone()))
         .collect();
     metadata.extend([
         KeyValue::new("simground_shard".to_owned(), shard.to_string()),
@@ -207,41 +208,49 @@ fn write(
     file.sync_all().map_err(io)
 }
 
-/// Everything that must agree among the shards of one corpus.
-fn identity(
-    study: &Study,
-    seed: u64,
-    count: u64,
-    shards: u32,
-    schema: &Schema,
-) -> Vec<(&'static str, String)> {
+/// What must agree among the shards of one corpus.
+struct Fact {
+    /// Its key in the file's metadata.
+    key: &'static str,
+    /// What it is, in words.
+    what: &'static str,
+    value: String,
+}
+
+fn identity(study: &Study, seed: u64, count: u64, shards: u32, schema: &Schema) -> Vec<Fact> {
     let hash: String = study.simulator_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    let fact = |key, what, value| Fact { key, what, value };
+    let schema = serde_json::to_string(schema).expect("plain fields");
     vec![
-        ("simground_study", study.name.clone()),
-        ("simground_simulator_version", SIMULATOR_VERSION.to_string()),
-        ("simground_simulator_hash", hash),
-        (SEED_KEY, seed.to_string()),
-        ("simground_count", count.to_string()),
-        ("simground_shards", shards.to_string()),
-        (SCHEMA_KEY, serde_json::to_string(schema).expect("plain fields")),
+        fact("simground_study", "the study's name", study.name.clone()),
+        fact(
+            "simground_simulator_version",
+            "the simulator's version",
+            SIMULATOR_VERSION.to_string(),
+        ),
+        fact("simground_simulator_hash", "the hash of the study's simulator", hash),
+        fact(SEED_KEY, "the seed", seed.to_string()),
+        fact("simground_count", "the number of simulations", count.to_string()),
+        fact("simground_shards", "the number of shards", shards.to_string()),
+        fact(SCHEMA_KEY, "the description of the columns", schema),
     ]
 }
 
-fn check_directory(dir: &Path, identity: &[(&'static str, String)]) -> Result<(), ShardError> {
+fn check_directory(dir: &Path, identity: &[Fact]) -> Result<(), ShardError> {
     let existing = match files(dir) {
         Err(CorpusError::NoFiles { .. }) => return Ok(()),
         other => other?,
     };
     for path in existing {
-        let builder = builder(&path)?;
-        for (key, expected) in identity {
-            let found = metadata_value(&builder, key);
-            if found != Some(expected) {
+        let file = ParquetFile::open(&path).map_err(CorpusError::from)?;
+        for Fact { key, what, value } in identity {
+            let found = file.metadata_value(key);
+            if found != Some(value) {
                 return Err(ShardError::Foreign {
                     path,
-                    what: key,
-                    found: found.unwrap_or("absent").to_owned(),
-                    expected: expected.clone(),
+                    what,
+                    found: found.unwrap_or("not said").to_owned(),
+                    expected: value.clone(),
                 });
             }
         }

@@ -7,19 +7,20 @@ use rayon::prelude::*;
 use simground_runtime::Model;
 use simground_runtime::artifact as format;
 
+use super::check::{check_corpus, check_memory, check_variation, ranges_of_theta};
 use super::{Options, PipelineError, ram_bytes};
-use crate::artifact::{self, BankTable, HeadAnswer, Parts, Provenance, ThetaRange, WriteError};
+use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
 use crate::corpus::{Corpus, Schema};
 use crate::embedding;
 use crate::float_model::{FloatModel, hash};
+use crate::head::{Columns, Context, Head, HeadError};
 use crate::network::{Dense, FloatNetwork};
-use crate::posterior_calibration as calibration;
 use crate::prototypes::{self, Embedded};
 use crate::quantization;
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
-use crate::study::{Head, Missing, Study};
+use crate::study::Study;
 use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer};
 
 /// Training simulations from which scalings are estimated.
@@ -28,16 +29,10 @@ const SCALING_SIMULATIONS: u64 = 16_384;
 const BANK_SIMULATIONS: u64 = 65_536;
 /// Held-out simulations that choose the kernel's bandwidth.
 const BANDWIDTH_SIMULATIONS: u64 = 2_048;
-/// Memory for the pool of training simulations.
-const POOL_BYTES: u64 = 8 << 30;
 /// Entries of the novelty table: p-values in steps of 1/256.
 const NOVELTY_ENTRIES: usize = 255;
 /// Self-test vectors.
 const SELF_TEST_VECTORS: usize = 3;
-/// A mean pinball loss in standard deviations is a tenth to a twentieth of a cross-entropy in nats: this weighs the heads alike.
-const QUANTILES_LOSS_SHARE: f32 = 20.0;
-/// Largest magnitude of a parameter or a target: a little below the format's `2^96`.
-const LARGEST: f32 = 7.9e28;
 /// Bytes kept free for what is known only after training: lengths in the manifest and figures.
 const MANIFEST_RESERVE: usize = 1_024;
 
@@ -47,8 +42,8 @@ pub(super) struct Plan<'s> {
     pub(super) source: &'s Source,
     schema: Arc<Schema>,
     pub(super) input: InputScaling,
-    targets: Arc<[TargetScaling]>,
-    heads: Vec<HeadAnswer>,
+    heads: Vec<Head>,
+    columns: Arc<Columns>,
     specs: Vec<HeadSpec>,
     mechanisms: Vec<String>,
     channels: Vec<(String, String)>,
@@ -73,33 +68,19 @@ impl<'s> Plan<'s> {
                 "{simulations} training, {validation} validation and {calibration} calibration simulations are too few: a corpus needs 128 rows at least"
             )));
         }
-        check_memory(simulations, 2 * schema.d_x() + schema.d_target())?;
         let sample = source.simulations(Split::Train, 0..simulations.min(SCALING_SIMULATIONS));
         let input = InputScaling::fit(&sample, study.input);
-        let targets: Arc<[TargetScaling]> = TargetScaling::fit(&sample).into();
         let mechanisms = if schema.mechanisms.is_empty() {
             vec![study.name.clone()]
         } else {
             schema.mechanisms.clone()
         };
-        let mut heads = Vec::new();
-        let mut specs = Vec::new();
-        for head in &study.heads {
-            let (answer, spec) = head_plan(head, &schema, &targets, mechanisms.len())?;
-            if spec.d_output() > usize::from(format::MAX_WIDTH) {
-                return Err(PipelineError::Study(format!(
-                    "a head has {} outputs, targets times levels; an artifact holds at most {}\nhint: answer fewer targets or levels",
-                    spec.d_output(),
-                    format::MAX_WIDTH
-                )));
-            }
-            heads.push(answer);
-            specs.push(spec);
-        }
-        check_variation(&sample, &heads)?;
+        check_variation(&sample)?;
+        let d_hidden = study.network.hidden.last().copied().unwrap_or(input.d_input());
+        let (heads, columns, specs) = heads(study, &sample, d_hidden)?;
+        check_memory(simulations, 2 * schema.d_x() + columns.len())?;
         let parameters = ranges_of_theta(&schema, &sample)?;
         // As in `embedding::fit`: an embedding is no wider than the layer that it is read from.
-        let d_hidden = study.network.hidden.last().copied().unwrap_or(input.d_input());
         let d_embed = study.bank.embedding.min(d_hidden);
         let placeholder = BankTable {
             vectors: vec![0; d_embed],
@@ -126,8 +107,8 @@ impl<'s> Plan<'s> {
             source,
             schema,
             input,
-            targets,
             heads,
+            columns: Arc::new(columns),
             specs,
             mechanisms,
             channels: vec![(channel.into(), String::new())],
@@ -221,7 +202,7 @@ impl<'s> Plan<'s> {
         let source = TrainingExamples {
             source: self.source.clone(),
             input: self.input.clone(),
-            targets: Arc::clone(&self.targets),
+            columns: Arc::clone(&self.columns),
             fingerprint: u64::from_le_bytes(fingerprint[..8].try_into().unwrap_or_default()),
         };
         let held_out = self.source.simulations(Split::Validation, 0..self.validation);
@@ -246,13 +227,12 @@ impl<'s> Plan<'s> {
             pool_start,
             fresh_per_step,
             simulation_threads: options.threads,
-            step_threads: 1,
             backend: options.backend,
             checkpoint: options.checkpoint.clone(),
             resume: options.resume,
             checkpoint_every: 10 * training.validate_every,
         };
-        let validation = examples(&held_out, &self.input, &self.targets);
+        let validation = examples(&held_out, &self.input, &self.columns);
         Ok(training::fit(&config, source, &validation, observer)?)
     }
 
@@ -278,35 +258,11 @@ impl<'s> Plan<'s> {
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
         let outputs = output_values(&model, &held_out.x);
         let mut first = 0;
-        for (head, answer) in network.heads.iter_mut().zip(&self.heads) {
-            let rows = outputs.iter().map(|row| &row[first..first + head.d_output]);
-            match answer {
-                HeadAnswer::Categorical => {
-                    let logits: Vec<f32> = rows.flatten().copied().collect();
-                    let temperature =
-                        calibration::temperature(&logits, &held_out.mechanism, head.d_output);
-                    calibration::fold_temperature(head, temperature);
-                }
-                HeadAnswer::Quantiles { levels, targets } => {
-                    let rows: Vec<&[f32]> = rows.collect();
-                    let mut offsets = Vec::with_capacity(head.d_output);
-                    for (at, target) in targets.iter().enumerate() {
-                        let column = self.schema.targets.iter().position(|t| t.name == target.name);
-                        let column = column.expect("targets come from the schema");
-                        for (position, level) in levels.iter().enumerate() {
-                            let output = at * levels.len() + position;
-                            let residual = |(row, q): (usize, &&[f32])| {
-                                target.to_z(held_out.target_row(row)[column]) - q[output]
-                            };
-                            let mut residuals: Vec<f32> =
-                                rows.iter().enumerate().map(residual).collect();
-                            offsets.push(calibration::conformal_offset(&mut residuals, *level));
-                        }
-                    }
-                    calibration::fold_offsets(head, &offsets);
-                }
-            }
-            first += head.d_output;
+        for (layer, head) in network.heads.iter_mut().zip(&self.heads) {
+            let own = first..first + layer.d_output;
+            let rows: Vec<&[f32]> = outputs.iter().map(|row| &row[own.clone()]).collect();
+            head.calibrate(layer, &rows, held_out);
+            first = own.end;
         }
         Ok(())
     }
@@ -407,13 +363,13 @@ impl<'s> Plan<'s> {
 struct TrainingExamples {
     source: Source,
     input: InputScaling,
-    targets: Arc<[TargetScaling]>,
+    columns: Arc<Columns>,
     fingerprint: u64,
 }
 
 impl ExampleSource for TrainingExamples {
     fn examples(&mut self, indices: Range<u64>) -> Examples {
-        examples(&self.source.simulations(Split::Train, indices), &self.input, &self.targets)
+        examples(&self.source.simulations(Split::Train, indices), &self.input, &self.columns)
     }
 
     fn fingerprint(&self) -> u64 {
@@ -422,158 +378,41 @@ impl ExampleSource for TrainingExamples {
 }
 
 /// Standardizes a corpus.
-fn examples(corpus: &Corpus, input: &InputScaling, targets: &[TargetScaling]) -> Examples {
-    let rows = corpus.target.chunks_exact(targets.len().max(1));
-    let standardized = rows.flat_map(|row| row.iter().zip(targets).map(|(y, t)| t.to_z(*y)));
+fn examples(corpus: &Corpus, input: &InputScaling, columns: &Columns) -> Examples {
     Examples {
         inputs: input.apply_rows(&corpus.x),
-        targets: standardized.collect(),
+        targets: columns.standardize(corpus),
         mechanism: corpus.mechanism.clone(),
         weight: corpus.weight.clone().unwrap_or_default(),
     }
 }
 
-fn head_plan(
-    head: &Head,
-    schema: &Schema,
-    scalings: &[TargetScaling],
-    mechanisms: usize,
-) -> Result<(HeadAnswer, HeadSpec), PipelineError> {
-    match head {
-        Head::Categorical if schema.mechanisms.len() < 2 => Err(PipelineError::Study(
-            "a `categorical` head needs a corpus with two mechanisms or more\nhint: remove this head".into(),
-        )),
-        Head::Categorical => {
-            let spec = HeadSpec::Categorical { d_output: mechanisms, loss_share: 1.0 };
-            Ok((HeadAnswer::Categorical, spec))
-        }
-        Head::Quantiles { targets, levels } => {
-            let mut columns = Vec::new();
-            let mut weights = Vec::new();
-            for name in targets {
-                let found = schema.target_indices(name);
-                if found.is_empty() {
-                    let known: Vec<&str> = schema.target_groups();
-                    return Err(PipelineError::Study(format!(
-                        "the corpus has no target `{name}`; it has {}",
-                        known.join(", ")
-                    )));
-                }
-                // Each name the study lists counts alike, however many steps it stands for.
-                weights.extend(std::iter::repeat_n(1.0 / found.len() as f32, found.len()));
-                columns.extend(found);
-            }
-            let levels: Vec<f32> = levels.iter().map(|level| *level as f32).collect();
-            let answered = columns.iter().map(|&at| scalings[at].clone()).collect();
-            let spec = HeadSpec::Quantiles {
-                targets: columns,
-                levels: levels.clone(),
-                target_weights: weights,
-                loss_share: QUANTILES_LOSS_SHARE,
-            };
-            Ok((HeadAnswer::Quantiles { levels, targets: answered }, spec))
-        }
-    }
-}
-
-/// Refuses what the format cannot hold, or the study does not allow, before anything is computed from it.
-fn check_corpus(study: &Study, source: &Source) -> Result<(), PipelineError> {
-    let schema = source.schema();
-    let inputs = schema.d_x() * if study.input.missing == Missing::Allow { 2 } else { 1 };
-    let indicators = if study.input.missing == Missing::Allow {
-        "the window, with its indicators of missing values,"
-    } else {
-        "the window"
-    };
-    for (what, found, limit, hint) in [
-        ("theta", schema.d_theta(), format::MAX_THETA, "store fewer parameters in the corpus"),
-        ("the corpus", schema.mechanisms.len(), format::MAX_MECHANISMS, "merge some of them"),
-        (indicators, inputs, usize::from(format::MAX_WIDTH), "shorten the window"),
-    ] {
-        if found > limit {
-            let of = if what == "the corpus" { "mechanisms" } else { "values" };
+/// Resolves the study's heads, with what they learn.
+fn heads(
+    study: &Study,
+    sample: &Corpus,
+    d_hidden: usize,
+) -> Result<(Vec<Head>, Columns, Vec<HeadSpec>), PipelineError> {
+    let targets = TargetScaling::fit(sample);
+    let flash_bytes = study.budget.flash_kib * 1024;
+    let context = Context { sample, targets: &targets, d_hidden, flash_bytes };
+    let named = |error: HeadError| PipelineError::Study(error.to_string());
+    let new = |head| Head::new(head, context).map_err(named);
+    let heads: Vec<Head> = study.heads.iter().map(new).collect::<Result<_, _>>()?;
+    for (head, asked) in heads.iter().zip(&study.heads) {
+        if head.d_output() > usize::from(format::MAX_WIDTH) {
             return Err(PipelineError::Study(format!(
-                "{what} has {found} {of}; an artifact holds at most {limit}\nhint: {hint}"
+                "the `{}` head has {} outputs; an artifact holds at most {}\nhint: answer fewer targets, levels, parameters or components",
+                asked.kind(),
+                head.d_output(),
+                format::MAX_WIDTH
             )));
         }
     }
-    let Source::Stored { corpus, .. } = source else { return Ok(()) };
-    let missing = corpus.x.iter().position(|x| x.is_nan());
-    if let (Missing::Refuse, Some(at)) = (study.input.missing, missing) {
-        return Err(PipelineError::Study(format!(
-            "row {} of the corpus, column `x`: `{}` is missing, but the study refuses missing values\nhint: set `missing = \"allow\"` under [input]",
-            at / schema.d_x(),
-            schema.x_names[at % schema.d_x()],
-        )));
-    }
-    Ok(())
-}
-
-/// Refuses a pool of training simulations that would not fit memory; `width` is the most values that one of them has.
-fn check_memory(simulations: u64, width: usize) -> Result<(), PipelineError> {
-    let fit = POOL_BYTES / (4 * width as u64);
-    if simulations <= fit {
-        return Ok(());
-    }
-    Err(PipelineError::Study(format!(
-        "{simulations} training simulations do not fit {} GiB of memory\nhint: `[training] simulations = {fit}` would",
-        POOL_BYTES >> 30
-    )))
-}
-
-/// Refuses a corpus that teaches nothing: inputs that are all constant, or an answer that is.
-fn check_variation(sample: &Corpus, heads: &[HeadAnswer]) -> Result<(), PipelineError> {
-    let constant = |values: &[f32], d: usize, at: usize| {
-        let mut column = values.iter().skip(at).step_by(d).filter(|value| !value.is_nan());
-        let first = column.next();
-        column.all(|value| Some(value) == first)
-    };
-    let d_x = sample.schema.d_x();
-    if (0..d_x).all(|at| constant(&sample.x, d_x, at)) {
-        return Err(PipelineError::Study(
-            "`x` is the same in all training simulations, or missing; there is nothing to learn from".into(),
-        ));
-    }
-    for head in heads {
-        let HeadAnswer::Quantiles { targets, .. } = head else { continue };
-        for target in targets {
-            let column = sample.schema.targets.iter().position(|t| t.name == target.name);
-            let column = column.expect("targets come from the schema");
-            let mut values = sample.target.iter().skip(column).step_by(sample.schema.d_target());
-            if let Some(value) = values.find(|value| value.abs() > LARGEST) {
-                return Err(PipelineError::Study(format!(
-                    "target `{}` reaches {value:e}; an artifact holds magnitudes up to {LARGEST:e}\nhint: store it in another unit, or its logarithm",
-                    target.name
-                )));
-            }
-            if constant(&sample.target, sample.schema.d_target(), column) {
-                return Err(PipelineError::Study(format!(
-                    "target `{}` is {} in all training simulations; there is nothing to learn\nhint: remove `{}` from the `targets` of the head, or widen what decides it",
-                    target.name, sample.target[column], target.series
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Code ranges of the parameters: the prior's bounds, or what a sample spans where they are unknown.
-fn ranges_of_theta(schema: &Schema, sample: &Corpus) -> Result<Vec<ThetaRange>, PipelineError> {
-    let d = schema.d_theta();
-    let range = |(at, parameter): (usize, &crate::corpus::Parameter)| {
-        let values = || sample.theta.iter().skip(at).step_by(d).copied().filter(|v| v.is_finite());
-        let low = parameter.lower.unwrap_or_else(|| values().fold(f32::INFINITY, f32::min));
-        let high = parameter.upper.unwrap_or_else(|| values().fold(f32::NEG_INFINITY, f32::max));
-        let (low, high) = if low <= high { (low, high) } else { (0.0, 0.0) };
-        if low < -LARGEST || high > LARGEST {
-            return Err(PipelineError::Study(format!(
-                "parameter `{}` of theta spans {low:e} to {high:e}; an artifact holds magnitudes up to {LARGEST:e}\nhint: store it in another unit, or its logarithm",
-                parameter.name
-            )));
-        }
-        Ok(ThetaRange { name: parameter.name.clone(), unit: parameter.unit.clone(), low, high })
-    };
-    schema.theta.iter().enumerate().map(range).collect()
+    let mut columns = Columns::default();
+    let specs = heads.iter().map(|head| head.spec(sample, &mut columns)).collect();
+    columns.check(sample).map_err(named)?;
+    Ok((heads, columns, specs))
 }
 
 /// A corpus in the bank's space, by the integer runtime.
@@ -605,36 +444,4 @@ fn output_values(model: &Model<'_>, x: &[f32]) -> Vec<Vec<f32>> {
             inference.output_values().collect()
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::corpus::Parameter;
-
-    #[test]
-    fn a_parameter_beyond_the_format_is_named() {
-        let unbounded = |name: &str| Parameter {
-            name: name.into(),
-            unit: String::new(),
-            lower: None,
-            upper: None,
-            integer: false,
-        };
-        let schema = Schema {
-            x_names: vec!["x".into()],
-            theta: vec![unbounded("mass"), unbounded("charge")],
-            targets: Vec::new(),
-            mechanisms: Vec::new(),
-        };
-        let mut sample = Corpus::empty(Arc::new(schema.clone()));
-        sample.theta = vec![1.0, -1e28, 2.0, 1e28];
-        assert_eq!(ranges_of_theta(&schema, &sample).unwrap()[1].high, 1e28);
-        sample.theta = vec![1.0, -3e38, 2.0, 3e38];
-        let message = ranges_of_theta(&schema, &sample).unwrap_err().to_string();
-        assert!(
-            message.starts_with("parameter `charge` of theta spans -3e38 to 3e38"),
-            "{message}"
-        );
-    }
 }

@@ -5,9 +5,9 @@ use simground_runtime::artifact::{Head, Missing};
 
 use super::plots::{Band, Curve, MODEL, OTHERS, Plot, TRUTH};
 use super::{Subject, significant};
-use crate::artifact::HeadAnswer;
 use crate::evaluation::{self, Answer, LevelCoverage, Metrics};
 use crate::explanation::{self, Explanation};
+use crate::head;
 use crate::pipeline::{QUANTIZATION_TOLERANCE, ram_bytes};
 use crate::replay::{ReplayError, Replayer, short_hash};
 use crate::source::{CorpusOrigin, select};
@@ -76,6 +76,13 @@ pub fn answers(subject: &Subject<'_>) -> Markup {
                         Head::Quantiles { levels, targets, .. } => li {
                             "quantiles " (levels.iter().map(|l| l.to_string()).collect::<Vec<_>>().join(", "))
                             " of " (series(&targets.iter().map(|t| t.series.to_owned()).collect::<Vec<_>>()))
+                        },
+                        Head::Point { .. } => li {
+                            "the posterior mean of " (head::describe(&head).parameter_names())
+                        },
+                        Head::Mixture { components, .. } => li {
+                            "the joint posterior of " (head::describe(&head).parameter_names())
+                            " as a mixture of " (components) " Gaussians: density, moments, quantiles, samples"
                         },
                     }
                 }
@@ -173,6 +180,13 @@ pub fn calibration(subject: &Subject<'_>) -> Markup {
         dots: true,
     };
     let colors = || [MODEL].into_iter().chain(OTHERS).cycle();
+    let joint = Plot {
+        x_label: "level of the region",
+        y_label: "share of truths inside".into(),
+        range: unit.clone(),
+        curves: vec![diagonal.clone(), covered(&calibration.theta, MODEL)],
+        ..Plot::default()
+    };
     let mut curves = vec![diagonal];
     curves.extend(calibration.quantiles.values().zip(colors()).map(|(l, c)| covered(l, c)));
     let coverage = Plot {
@@ -202,6 +216,12 @@ pub fn calibration(subject: &Subject<'_>) -> Markup {
                         }
                     }
                 }
+                @if !calibration.theta.is_empty() {
+                    figure {
+                        (joint.draw("Coverage of the joint posterior's highest-density regions against the diagonal"))
+                        figcaption { "Joint posterior: the share of truths inside the highest-density region of each level." }
+                    }
+                }
             }
         }
     }
@@ -220,10 +240,10 @@ pub fn forecasts(subject: &Subject<'_>) -> Markup {
     let mut levels: Vec<f32> = Vec::new();
     let mut position = 0;
     for head in &subject.float_model.heads {
-        let HeadAnswer::Quantiles { levels: own, targets } = head else { continue };
-        for target in targets {
-            if target.series == name && (levels.is_empty() || levels == *own) {
-                levels.clone_from(own);
+        let head::Head::Quantiles(head) = head else { continue };
+        for target in &head.targets {
+            if target.series == name && (levels.is_empty() || levels == head.levels) {
+                levels.clone_from(&head.levels);
                 steps.push(position);
             }
             position += 1;

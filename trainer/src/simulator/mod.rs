@@ -16,7 +16,7 @@ mod kind;
 mod mechanism;
 mod observation;
 mod random_field;
-mod sampling;
+pub(crate) mod sampling;
 mod seair;
 mod seir;
 mod sir;

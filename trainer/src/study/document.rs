@@ -173,6 +173,13 @@ impl<'d, 'a> Section<'d, 'a> {
         ))
     }
 
+    /// Every value that was not asked for, in the order of the text: for a section whose keys are names of the user's.
+    pub(super) fn take_rest(&mut self) -> Vec<Entry<'d, 'a>> {
+        let mut rest = std::mem::take(&mut self.entries);
+        rest.sort_by_key(|entry| entry.key_span.start);
+        rest
+    }
+
     /// Refuses whatever was not asked for.
     pub(super) fn finish(mut self) -> Result<(), StudyError> {
         self.entries.sort_by_key(|entry| entry.key_span.start);
@@ -251,6 +258,12 @@ impl<'d, 'a> Entry<'d, 'a> {
             Some(text) => Ok(text),
             None => Err(self.wrong_type("a text in double quotes")),
         }
+    }
+
+    /// A text, perhaps empty.
+    pub(super) fn any_text(&self) -> Result<&'d str, StudyError> {
+        let text = self.value.get_ref().as_str();
+        text.ok_or_else(|| self.wrong_type("a text in double quotes"))
     }
 
     /// One of a few words.

@@ -30,6 +30,8 @@ pub struct Study {
     pub network: Network,
     /// The answers, in order.
     pub heads: Vec<Head>,
+    /// What the study says of the parameters of a foreign corpus.
+    pub parameters: Vec<DeclaredParameter>,
     /// The simulations that the device keeps.
     pub bank: Bank,
     /// What the artifact may cost.
@@ -192,6 +194,43 @@ pub enum Head {
         /// Probability levels: strictly increasing, symmetric around 1/2.
         levels: Vec<f64>,
     },
+    /// Posterior mean of theta.
+    Point {
+        /// Entries of theta; by default all that every mechanism has.
+        parameters: Option<Vec<String>>,
+    },
+    /// Joint posterior of theta as a mixture of Gaussians.
+    Mixture {
+        /// Entries of theta; by default all that every mechanism has.
+        parameters: Option<Vec<String>>,
+        /// Number of components, unless it is left to the budget.
+        components: Option<usize>,
+    },
+}
+
+impl Head {
+    /// The word of the study.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Head::Categorical => "categorical",
+            Head::Quantiles { .. } => "quantiles",
+            Head::Point { .. } => "point",
+            Head::Mixture { .. } => "mixture",
+        }
+    }
+}
+
+/// Support and unit of one parameter of a foreign corpus.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeclaredParameter {
+    /// Its name among the corpus's `theta_names`.
+    pub name: String,
+    /// Lower end of its support, if it has one.
+    pub low: Option<f32>,
+    /// Upper end of its support, if it has one.
+    pub high: Option<f32>,
+    /// Unit; empty when unknown.
+    pub unit: String,
 }
 
 /// The simulations that the device keeps.

@@ -1,14 +1,12 @@
 //! From TOML to a checked [`Study`].
 
-use simground_runtime::artifact::MAX_LEVELS;
-
-use super::document::{Document, Entry, Section, nearest, quoted};
+use super::document::{Document, Entry, Section};
 use super::{
-    Bank, Budget, Epidemic, Head, Input, MechanismPrior, Missing, Network, Observation, Prior,
+    Bank, Budget, Epidemic, Input, MechanismPrior, Missing, Network, Observation, Prior,
     ReportingDelay, Series, Simulation, Study, StudyError, Training, Transform,
 };
 use crate::simulator::{
-    CASES, HEAD_START, MISSING_FRACTION, MechanismKind, OVERDISPERSION, ParameterSpec, R0,
+    HEAD_START, MISSING_FRACTION, MechanismKind, OVERDISPERSION, ParameterSpec,
     REPORTING_DELAY_MEAN, REPORTING_FRACTION, Structure, WEEKEND_FACTOR,
 };
 
@@ -36,7 +34,8 @@ pub(super) fn study(text: &str, file: &str) -> Result<Study> {
     };
     let simulation = simulation(&document, parts, input.missing)?;
     let network = network(root.take("network"))?;
-    let heads = heads(&mut root, simulation.as_ref())?;
+    let heads = heads::heads(&mut root, simulation.as_ref())?;
+    let parameters = heads::parameters(root.take("parameters"), simulation.as_ref())?;
     let bank = bank(root.take("bank"))?;
     let budget = budget(root.take("budget"))?;
     let training = training(root.take("training"))?;
@@ -48,6 +47,7 @@ pub(super) fn study(text: &str, file: &str) -> Result<Study> {
         simulation,
         network,
         heads,
+        parameters,
         bank,
         budget,
         training,
@@ -514,151 +514,6 @@ fn network(entry: Option<Entry>) -> Result<Network> {
     Ok(network)
 }
 
-fn heads(root: &mut Section, simulation: Option<&Simulation>) -> Result<Vec<Head>> {
-    let entry = root.require("head", "[{ kind = \"categorical\" }]")?;
-    let mut heads: Vec<Head> = Vec::new();
-    for item in entry.items()? {
-        let mut section = item.section("[[head]]")?;
-        section.span = item.value.span();
-        let kind = section.require("kind", "\"quantiles\"")?;
-        let word = kind.choice(&["categorical", "quantiles"])?;
-        section.name = format!("[[head]] {word}");
-        let head = match word {
-            "categorical" => {
-                if simulation.is_some_and(|s| s.mechanisms.len() < 2) {
-                    let message = "`categorical` chooses among mechanisms, and there is one; remove the head or add a mechanism";
-                    return Err(kind.error(message, None));
-                }
-                Head::Categorical
-            }
-            _ => Head::Quantiles {
-                targets: targets(&mut section, simulation)?,
-                levels: levels(&mut section)?,
-            },
-        };
-        if heads.iter().any(|other| std::mem::discriminant(other) == std::mem::discriminant(&head))
-        {
-            let hint = "one head takes several targets".to_owned();
-            return Err(kind.error(format!("two heads are `{word}`; keep one"), Some(hint)));
-        }
-        section.finish()?;
-        heads.push(head);
-    }
-    if heads.is_empty() {
-        return Err(entry.error("no head at all; the network needs an answer to give", None));
-    }
-    Ok(heads)
-}
-
-fn targets(section: &mut Section, simulation: Option<&Simulation>) -> Result<Vec<String>> {
-    let entry = section.require("targets", "[\"R0\"]")?;
-    let mut targets: Vec<String> = Vec::new();
-    for item in entry.items()? {
-        let name = item.text()?;
-        if let Some(simulation) = simulation {
-            check_target(&item, name, simulation)?;
-        }
-        if targets.iter().any(|other| other == name) {
-            return Err(item.error(format!("target `{name}` appears twice; keep one"), None));
-        }
-        targets.push(name.to_owned());
-    }
-    if targets.is_empty() {
-        return Err(entry.error("`targets` is empty; name at least one", None));
-    }
-    Ok(targets)
-}
-
-fn check_target(item: &Entry, name: &str, simulation: &Simulation) -> Result<()> {
-    let epidemic = simulation.epidemic.as_ref();
-    let has_forecast = epidemic.is_some_and(|epidemic| epidemic.forecast_steps > 0);
-    if name == CASES && epidemic.is_some() && !has_forecast {
-        let hint = "add [forecast] with `steps = 14`".to_owned();
-        return Err(item
-            .error("target `cases` is the forecast, and the study has none; add one", Some(hint)));
-    }
-    // Every mechanism must have it: a quantile of something absent has no meaning.
-    let mut shared: Vec<&str> = Vec::new();
-    if let Some(epidemic) = epidemic {
-        shared.push(R0);
-        shared.extend(has_forecast.then_some(CASES));
-        let observation = &epidemic.observation;
-        let effects = [
-            (HEAD_START, observation.head_start.is_some()),
-            (REPORTING_FRACTION, observation.reporting_fraction.is_some()),
-            (REPORTING_DELAY_MEAN, observation.reporting_delay.is_some()),
-            (WEEKEND_FACTOR, observation.weekend_factor.is_some()),
-            (OVERDISPERSION, observation.overdispersion.is_some()),
-            (MISSING_FRACTION, observation.missing_fraction.is_some()),
-        ];
-        shared.extend(effects.iter().filter(|(_, used)| *used).map(|(spec, _)| spec.name));
-    }
-    let of_mechanisms = simulation.mechanisms.iter().flat_map(|m| m.kind.parameters());
-    let mut known: Vec<&str> =
-        shared.iter().copied().chain(of_mechanisms.map(|spec| spec.name)).collect();
-    known.sort();
-    known.dedup();
-    if !known.contains(&name) {
-        let hint = nearest(name, &known).map(|near| format!("is `{near}` meant?"));
-        return Err(
-            item.error(format!("unknown target `{name}`; write one of {}", quoted(&known)), hint)
-        );
-    }
-    if !shared.contains(&name) {
-        let without = (simulation.mechanisms.iter())
-            .find(|mechanism| mechanism.kind.parameters().iter().all(|spec| spec.name != name));
-        if let Some(mechanism) = without {
-            let message = format!(
-                "target `{name}` is not a parameter of mechanism `{}`; choose one that every mechanism has",
-                mechanism.name
-            );
-            return Err(item.error(message, None));
-        }
-    }
-    Ok(())
-}
-
-fn levels(section: &mut Section) -> Result<Vec<f64>> {
-    let entry = section.require("levels", "[0.05, 0.25, 0.5, 0.75, 0.95]")?;
-    let items = entry.items()?;
-    if items.len() > MAX_LEVELS {
-        let message =
-            format!("`levels` has {}; an artifact holds at most {MAX_LEVELS}", items.len());
-        return Err(entry.error(message, None));
-    }
-    let mut levels: Vec<f64> = Vec::new();
-    for item in &items {
-        let level = item.number()?;
-        if level <= 0.0 || level >= 1.0 {
-            return Err(item.error(
-                format!("level {level} is no probability; levels lie strictly between 0 and 1"),
-                None,
-            ));
-        }
-        if levels.last().is_some_and(|last| *last >= level) {
-            return Err(item.error(
-                format!("level {level} does not increase; write levels in increasing order"),
-                None,
-            ));
-        }
-        levels.push(level);
-    }
-    if levels.is_empty() {
-        return Err(entry.error("`levels` is empty; write at least one", None));
-    }
-    for (item, level) in items.iter().zip(&levels) {
-        let mirror = 1.0 - level;
-        if !levels.iter().any(|other| (other - mirror).abs() < 1e-9) {
-            let mirror = (mirror * 1e9).round() / 1e9;
-            let message = format!(
-                "level {level} has no counterpart; levels are symmetric around 0.5, so add {mirror}"
-            );
-            return Err(item.error(message, None));
-        }
-    }
-    Ok(levels)
-}
-
 fn bank(entry: Option<Entry>) -> Result<Bank> {
     let mut bank = Bank { prototypes: 256, embedding: 16, neighbors: 5 };
     let Some(entry) = entry else { return Ok(bank) };
@@ -745,5 +600,6 @@ fn training(entry: Option<Entry>) -> Result<Training> {
     Ok(t)
 }
 
+mod heads;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! Fits the network to simulations; the only folder that names burn.
 //!
+//! On the CPU a dense stack and its gradient are one operation of our own ([`Stack`]) that skips what a ReLU made zero; each training first
+//! compares it with burn's gradient. Other devices compute with burn's tensors.
+//!
 //! The caller hands over standardized examples by index ([`ExampleSource`]) and gets a plain [`FloatNetwork`]. A producer thread
 //! simulates ahead while one thread optimizes: AdamW, a cosine schedule with warmup, clipped gradients, early stopping on held-out
 //! examples, the best weights kept.
@@ -11,13 +14,19 @@
 mod checkpoint;
 mod examples;
 mod fit;
+mod graph;
 mod loss;
 mod model;
 mod optimizer;
 mod progress;
 mod random;
+pub mod ratio;
+mod spec;
+mod stack;
 #[cfg(test)]
 mod tests;
+mod tiles;
+mod vectors;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,37 +35,17 @@ use serde::{Deserialize, Serialize};
 
 pub use examples::{ExampleSource, Examples};
 pub use fit::fit;
+pub use optimizer::{AdamW, Update};
 pub use progress::{Observer, Progress, ProgressObserver, Silent};
+pub use spec::HeadSpec;
+pub use stack::Stack;
 
 use crate::network::FloatNetwork;
 
-/// What a head answers and how it is scored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum HeadSpec {
-    /// Posterior over mechanisms, by cross-entropy; the outputs are logits.
-    Categorical {
-        /// Number of mechanisms.
-        d_output: usize,
-        /// Weight of this head's loss in the total.
-        loss_share: f32,
-    },
-    /// Marginal quantiles, by pinball loss; output `target_position * levels.len() + level`, in units of the standardized targets.
-    Quantiles {
-        /// Columns of [`Examples::targets`], in the order of the outputs.
-        targets: Vec<usize>,
-        /// Probabilities, strictly increasing, inside `(0, 1)`.
-        levels: Vec<f32>,
-        /// Relative weight of each target.
-        target_weights: Vec<f32>,
-        /// Weight of this head's loss (a mean over targets and levels) in the total.
-        loss_share: f32,
-    },
-}
-
-/// Which of burn's CPU backends computes.
+/// What computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backend {
-    /// burn-flex.
+    /// The CPU: [`Stack`], with burn-flex to check it.
     #[default]
     Flex,
     /// burn-ndarray, deprecated by burn; needs the feature `ndarray`.
@@ -98,8 +87,6 @@ pub struct FitConfig {
     pub fresh_per_step: u64,
     /// Threads that simulate; 0 for one per core. No influence on the result.
     pub simulation_threads: usize,
-    /// Threads inside one step; more than one pays only for layers beyond about 256 units.
-    pub step_threads: usize,
     /// Which backend computes.
     pub backend: Backend,
     /// File that holds the state of the training; written beside and renamed, so it is whole at any moment.
@@ -188,6 +175,14 @@ pub enum TrainingError {
         /// Of this step.
         learning_rate: f64,
     },
+    /// The gradient is not the one that burn computes: this processor runs a path that is wrong.
+    #[error(
+        "the gradient differs from that of burn by {difference:.1e} of its norm\nhint: please report this processor; `--backend ndarray` (a build with `--features ndarray`) computes in another way"
+    )]
+    Gradient {
+        /// Norm of the difference over the norm.
+        difference: f64,
+    },
     /// A checkpoint that cannot be resumed from.
     #[error("checkpoint {}: {message}", path.display())]
     Checkpoint {
@@ -215,42 +210,6 @@ pub enum TrainingError {
     ThreadPool(#[from] rayon::ThreadPoolBuildError),
 }
 
-impl HeadSpec {
-    /// Number of outputs.
-    pub fn d_output(&self) -> usize {
-        match self {
-            HeadSpec::Categorical { d_output, .. } => *d_output,
-            HeadSpec::Quantiles { targets, levels, .. } => targets.len() * levels.len(),
-        }
-    }
-
-    /// Weight of this head's loss in the total.
-    pub fn loss_share(&self) -> f32 {
-        match self {
-            HeadSpec::Categorical { loss_share, .. } | HeadSpec::Quantiles { loss_share, .. } => {
-                *loss_share
-            }
-        }
-    }
-
-    /// Outputs that resemble the prior: equal logits, quantiles of a standard normal.
-    fn initial_bias(&self) -> Vec<f32> {
-        match self {
-            HeadSpec::Categorical { d_output, .. } => vec![0.0; *d_output],
-            HeadSpec::Quantiles { targets, levels, .. } => targets
-                .iter()
-                .flat_map(|_| levels.iter().map(|&level| logistic_quantile(level)))
-                .collect(),
-        }
-    }
-}
-
-/// Quantile of a logistic distribution scaled to resemble the standard normal: within 0.15 of it for levels in 0.02..0.98, which is
-/// all that a start needs.
-fn logistic_quantile(level: f32) -> f32 {
-    (level / (1.0 - level)).ln() / 1.702
-}
-
 impl FitConfig {
     /// Sound settings for compact networks; change the public fields from here.
     pub fn new(d_input: usize, hidden: Vec<usize>, heads: Vec<HeadSpec>) -> FitConfig {
@@ -271,7 +230,6 @@ impl FitConfig {
             pool_start: 8_192,
             fresh_per_step: 64,
             simulation_threads: 0,
-            step_threads: 1,
             backend: Backend::Flex,
             checkpoint: None,
             resume: false,
@@ -286,7 +244,7 @@ impl FitConfig {
         }
         let span = self.steps.saturating_sub(self.warmup).max(1);
         let done = (step - self.warmup) as f64 / span as f64;
-        self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
+        self.learning_rate * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done.min(1.0)))
     }
 
     /// Simulations that step `step`, counted from 0, draws from.
@@ -310,7 +268,6 @@ impl FitConfig {
             ("patience", self.patience),
             ("simulations", self.simulations),
             ("pool_start", self.pool_start),
-            ("step_threads", self.step_threads as u64),
             ("checkpoint_every", self.checkpoint_every),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
@@ -340,41 +297,5 @@ impl FitConfig {
         }
         let mut heads = self.heads.iter().enumerate();
         heads.find_map(|(i, head)| Some(format!("head {i}: {}", head.problem(d_target)?)))
-    }
-}
-
-impl HeadSpec {
-    fn problem(&self, d_target: usize) -> Option<String> {
-        let share = self.loss_share();
-        if !(share >= 0.0 && share.is_finite()) {
-            return Some(format!("`loss_share` is {share}"));
-        }
-        let (targets, levels, weights) = match self {
-            HeadSpec::Categorical { d_output, .. } if !(2..=65_536).contains(d_output) => {
-                return Some(format!("{d_output} mechanisms; 2 to 65536 are possible"));
-            }
-            HeadSpec::Categorical { .. } => return None,
-            HeadSpec::Quantiles { targets, levels, target_weights, .. } => {
-                (targets, levels, target_weights)
-            }
-        };
-        if targets.is_empty() || levels.is_empty() {
-            return Some("no targets or no levels".into());
-        }
-        if let Some(target) = targets.iter().find(|&&target| target >= d_target) {
-            return Some(format!("target column {target}, but the examples have {d_target}"));
-        }
-        let inside = levels.iter().all(|&level| level > 0.0 && level < 1.0);
-        if !inside || levels.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return Some(format!("levels {levels:?} are not strictly increasing inside (0, 1)"));
-        }
-        let positive = weights.iter().all(|&weight| weight > 0.0 && weight.is_finite());
-        if weights.len() != targets.len() || !positive {
-            return Some(format!(
-                "target weights {weights:?}; {} positive numbers are needed",
-                targets.len()
-            ));
-        }
-        None
     }
 }

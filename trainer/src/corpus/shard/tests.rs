@@ -42,12 +42,11 @@ fn a_stopped_job_resumes_and_a_foreign_one_is_refused() {
 
     let seed = write(2, count, (0, 1), &mut |_| ()).expect_err("another seed").to_string();
     assert!(
-        seed.starts_with(&path.display().to_string())
-            && seed.contains("simground_seed is 1, and 2 here"),
+        seed.starts_with(&path.display().to_string()) && seed.contains("the seed is 1, and 2 here"),
         "{seed}"
     );
     let number = write(1, count + 1, (0, 1), &mut |_| ()).expect_err("another count").to_string();
-    assert!(number.contains("simground_count"), "{number}");
+    assert!(number.contains("the number of simulations"), "{number}");
     let other =
         write_shard(&self::study("boarding-school-sir"), 1, count, (0, 1), dir.path(), |_| ());
     assert!(matches!(other, Err(ShardError::Foreign { .. })));

@@ -7,7 +7,7 @@ use nalgebra::{DMatrix, DVector};
 
 use super::world::{CELLS, Posterior, Simulations, World};
 use crate::embedding;
-use crate::float_model::softmax;
+use crate::head::softmax;
 use crate::network::{Dense, FloatNetwork};
 use crate::reproduce::ExperimentError;
 use crate::training::{self, ExampleSource, Examples, FitConfig, HeadSpec, Silent};

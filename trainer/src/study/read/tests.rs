@@ -1,4 +1,4 @@
-use crate::study::{Head, Prior, Study, StudyError, Transform};
+use crate::study::{DeclaredParameter, Head, Prior, Study, StudyError, Transform};
 
 const OUTBREAK: &str = include_str!("../../../studies/outbreak.toml");
 
@@ -211,9 +211,33 @@ fn every_fault_is_told_with_its_place() {
         ("\"R0\", \"cases\"", "\"R0\", 'R0'", "'R0'", "appears twice"),
         (
             "[forecast]\nsteps = 14",
-            "[[head]]\nkind = \"point\"",
-            "\"point\"",
-            "write one of `categorical`, `quantiles`",
+            "[[head]]\nkind = \"points\"",
+            "\"points\"",
+            "hint: is `point` meant?",
+        ),
+        (
+            "[[head]]\nkind = \"quantiles\"",
+            "[[head]]\nkind = \"mixture\"\nparameters = [\"sigma\"]\n[[head]]\nkind = \"quantiles\"",
+            "\"sigma\"",
+            "parameter `sigma` is not a parameter of mechanism `SIR`",
+        ),
+        (
+            "[[head]]\nkind = \"quantiles\"",
+            "[[head]]\nkind = \"point\"\nparameters = [\"R0\"]\n[[head]]\nkind = \"quantiles\"",
+            "\"R0\"",
+            "unknown parameter `R0`; write one of `asymptomatic_fraction`, `beta`",
+        ),
+        (
+            "[[head]]\nkind = \"quantiles\"",
+            "[[head]]\nkind = \"mixture\"\ncomponents = 17\n[[head]]\nkind = \"quantiles\"",
+            "17",
+            "write a whole number from 1 to 16",
+        ),
+        (
+            "[bank]\n",
+            "[parameters]\nbeta = { low = 0.0 }\n[bank]\n",
+            "parameters",
+            "supports are those of the priors",
         ),
         ("[0.05, 0.25,", "[0.05, 0.040,", "0.040", "does not increase"),
         ("[0.05, 0.25,", "[0.0, 0.25,", "0.0", "no probability"),
@@ -246,6 +270,34 @@ fn every_fault_is_told_with_its_place() {
     ];
     for (from, to, at, says) in table {
         check(from, to, at, says);
+    }
+}
+
+#[test]
+fn supports_of_a_foreign_corpus_are_declared() {
+    let study = |parameters: &str| {
+        let head = "name = \"f\"\n[[head]]\nkind = \"mixture\"\nparameters = [\"b\", \"a\"]\n";
+        Study::parse(&format!("{head}[parameters]\n{parameters}"), "s")
+    };
+    let declared = study("a = { low = -1, high = 2.5, unit = \"\" }\nb = { low = 0.0 }\n").unwrap();
+    let parameter = |name: &str, low, high| DeclaredParameter {
+        name: name.into(),
+        low,
+        high,
+        unit: String::new(),
+    };
+    let expected = [parameter("a", Some(-1.0), Some(2.5)), parameter("b", Some(0.0), None)];
+    assert_eq!(declared.parameters, expected);
+    let names = Some(vec!["b".into(), "a".into()]);
+    assert_eq!(declared.heads, [Head::Mixture { parameters: names, components: None }]);
+    for (text, says) in [
+        ("a = { low = 1.0, high = 1.0 }", "s:6:25: `a` reaches from 1 to 1"),
+        ("a = { lowest = 1.0 }", "s:6:7: unknown key `lowest` in `a` of [parameters]"),
+        ("a = 3", "s:6:5: `a` is an integer; write a table"),
+        ("a = { low = 1e30 }", "s:6:13: `low` is 1"),
+    ] {
+        let message = study(text).unwrap_err().to_string();
+        assert!(message.starts_with(says), "{message}");
     }
 }
 

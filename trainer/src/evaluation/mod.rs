@@ -1,13 +1,16 @@
 //! What an artifact is worth: the integer runtime's answers on simulations it never saw, beside the float model and trivial baselines.
 
+mod theta;
+
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use serde::Serialize;
 use simground_runtime::Model;
 
-use crate::artifact::HeadAnswer;
+use self::theta::{JudgedMixture, JudgedPoint};
 use crate::corpus::{Corpus, Schema};
+use crate::head::Head;
 
 /// Everything a model says about one window.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +19,10 @@ pub struct Answer {
     pub mechanism: Vec<f32>,
     /// Quantiles of each target in raw units, through all `quantiles` heads in order.
     pub quantiles: Vec<Vec<f32>>,
+    /// Posterior mean of each parameter of the `point` head.
+    pub point: Vec<f32>,
+    /// Real outputs of the `mixture` head: the parameters of the posterior.
+    pub mixture: Vec<f32>,
     /// Novelty p-value, where there is a bank.
     pub novelty: Option<f32>,
 }
@@ -35,6 +42,8 @@ pub fn integer_answers(model: &Model<'_>, x: &[f32]) -> Vec<Answer> {
         Answer {
             mechanism: inference.mechanism_posterior().map_or(Vec::new(), |p| p.to_vec()),
             quantiles: (0..).map_while(|at| inference.quantiles(at)).map(|q| q.to_vec()).collect(),
+            point: (0..).map_while(|at| inference.point(at)).collect(),
+            mixture: inference.mixture().map_or(Vec::new(), |m| m.outputs().collect()),
             novelty: inference.attribute::<1>().map(|a| a.novelty),
         }
     };
@@ -84,6 +93,30 @@ pub enum EvaluationError {
         /// Name of the value.
         name: String,
     },
+    /// A parameter of the model that the corpus does not have.
+    #[error("the corpus has no parameter `{name}`, which the model answers; it has {known}")]
+    MissingParameter {
+        /// The parameter.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A parameter outside the support that the model answers within.
+    #[error(
+        "row {row} of the corpus, column `theta`: `{name}` is {value}, outside the model's support of {low} to {high}"
+    )]
+    OutsideSupport {
+        /// Row, from 0.
+        row: usize,
+        /// Name of the parameter.
+        name: String,
+        /// Its value.
+        value: f32,
+        /// Lower end of the support.
+        low: f32,
+        /// Upper end of the support.
+        high: f32,
+    },
     /// A mechanism that the model does not know.
     #[error("the corpus has a mechanism `{name}` that the model does not know; it knows {known}")]
     UnknownMechanism {
@@ -102,6 +135,8 @@ pub struct Judge<'c> {
     /// Position among the model's mechanisms of each row's mechanism; empty where the model has no `categorical` head.
     mechanism: Vec<usize>,
     num_mechanisms: usize,
+    point: Option<JudgedPoint>,
+    mixture: Option<JudgedMixture>,
 }
 
 impl<'c> Judge<'c> {
@@ -112,7 +147,7 @@ impl<'c> Judge<'c> {
     /// [`EvaluationError`] when the corpus lacks what the model answers.
     pub fn new(
         corpus: &'c Corpus,
-        heads: &[HeadAnswer],
+        heads: &[Head],
         mechanisms: &[String],
         d_x: usize,
     ) -> Result<Judge<'c>, EvaluationError> {
@@ -121,9 +156,21 @@ impl<'c> Judge<'c> {
             return Err(EvaluationError::WrongWidth { needed: d_x, found: schema.d_x() });
         }
         let mut targets = Vec::new();
+        let (mut point, mut mixture) = (None, None);
         for head in heads {
-            let HeadAnswer::Quantiles { levels, targets: scalings } = head else { continue };
-            for scaling in scalings {
+            let head = match head {
+                Head::Categorical(_) => continue,
+                Head::Quantiles(head) => head,
+                Head::Point(head) => {
+                    point = Some(JudgedPoint::new(head, corpus)?);
+                    continue;
+                }
+                Head::Mixture(head) => {
+                    mixture = Some(JudgedMixture::new(head, corpus)?);
+                    continue;
+                }
+            };
+            for scaling in &head.targets {
                 let column = schema.targets.iter().position(|t| t.name == scaling.name);
                 let column = column.ok_or_else(|| EvaluationError::MissingTarget {
                     name: scaling.name.clone(),
@@ -133,12 +180,12 @@ impl<'c> Judge<'c> {
                     column,
                     name: scaling.name.clone(),
                     series: scaling.series.clone(),
-                    levels: levels.clone(),
+                    levels: head.levels.clone(),
                     relative: scaling.lower >= 0.0 && !schema.targets[column].integer,
                 });
             }
         }
-        let categorical = heads.contains(&HeadAnswer::Categorical);
+        let categorical = heads.iter().any(|head| matches!(head, Head::Categorical(_)));
         let position = |name: &String| {
             mechanisms.iter().position(|m| m == name).ok_or_else(|| {
                 EvaluationError::UnknownMechanism {
@@ -154,7 +201,8 @@ impl<'c> Judge<'c> {
         } else {
             Vec::new()
         };
-        Ok(Judge { corpus, targets, mechanism, num_mechanisms: mechanisms.len() })
+        let num_mechanisms = mechanisms.len();
+        Ok(Judge { corpus, targets, mechanism, num_mechanisms, point, mixture })
     }
 
     /// All metrics of these answers; over the steps of a series errors are pooled.
@@ -214,6 +262,20 @@ impl<'c> Judge<'c> {
             put("brier", "mechanism", mean(brier));
             put("ece", "mechanism", ece(&self.reliability(answers)));
         }
+        if let Some(point) = &self.point {
+            for (name, mae, rmse) in point.errors(answers, self.corpus) {
+                // A `quantiles` head of the same name is judged by its median.
+                let shared = self.targets.iter().any(|target| target.series == name);
+                let name = if shared { format!("{name} (mean)") } else { name.to_owned() };
+                put("mae", &name, mae);
+                put("rmse", &name, rmse);
+            }
+        }
+        if let Some(mixture) = &self.mixture {
+            for (metric, target, value) in mixture.metrics(answers, self.corpus) {
+                put(metric, target, value);
+            }
+        }
         metrics
     }
 
@@ -232,8 +294,16 @@ impl<'c> Judge<'c> {
             let at = |level: f32| values[((n as f32 * level) as usize).min(n - 1)];
             prior.quantiles.push(target.levels.iter().map(|&level| at(level)).collect());
         }
+        if let Some(point) = &self.point {
+            prior.point = point.prior();
+        }
+        let mut judge = self.clone();
+        if let Some(mixture) = &self.mixture {
+            let (mixture, outputs) = mixture.prior();
+            (judge.mixture, prior.mixture) = (Some(mixture), outputs);
+        }
         let mut baselines = BTreeMap::new();
-        baselines.insert("prior".into(), self.metrics(&vec![prior; n]));
+        baselines.insert("prior".into(), judge.metrics(&vec![prior; n]));
         if let Some(series) = forecast {
             let last = |row: usize| {
                 let observed = self.corpus.x_row(row).iter().rev().find(|x| !x.is_nan());
@@ -241,11 +311,12 @@ impl<'c> Judge<'c> {
                 Answer {
                     mechanism: vec![1.0 / self.num_mechanisms as f32; self.num_mechanisms],
                     quantiles: self.targets.iter().map(|t| vec![value; t.levels.len()]).collect(),
-                    novelty: None,
+                    ..Answer::default()
                 }
             };
             let answers: Vec<Answer> = (0..n).map(last).collect();
-            let mut metrics = self.metrics(&answers);
+            let judge = Judge { point: None, mixture: None, ..self.clone() };
+            let mut metrics = judge.metrics(&answers);
             // A single value is a point forecast: it says nothing of intervals, nor of anything but its series.
             metrics.retain(|metric, _| ["mae", "rmse"].contains(&metric.as_str()));
             metrics.values_mut().for_each(|targets| targets.retain(|target, _| target == series));
@@ -288,6 +359,8 @@ impl<'c> Judge<'c> {
         Calibration {
             mechanism: self.reliability(answers),
             quantiles,
+            theta: (self.mixture.as_ref())
+                .map_or_else(Vec::new, |mixture| mixture.coverage(answers, self.corpus)),
             novelty: if p_values.is_empty() {
                 Vec::new()
             } else {
@@ -366,6 +439,9 @@ pub struct Calibration {
     pub mechanism: Vec<ReliabilityBin>,
     /// For each series and level: the share of truths at or below the quantile.
     pub quantiles: BTreeMap<String, Vec<LevelCoverage>>,
+    /// For some levels: how often theta lies in the joint posterior's highest-density region.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub theta: Vec<LevelCoverage>,
     /// For some limits: the share of novelty p-values at or below.
     pub novelty: Vec<LevelCoverage>,
 }
@@ -408,7 +484,9 @@ pub fn largest_change(integer: &Metrics, float: &Metrics) -> (f64, String) {
             let Some(reference) = float.get(metric).and_then(|targets| targets.get(target)) else {
                 continue;
             };
-            let change = (value - reference).abs() / reference.abs().max(1e-12);
+            // The difference of two logarithms is a relative change already.
+            let size = if metric == "log_score" { 1.0 } else { reference.abs().max(1e-12) };
+            let change = (value - reference).abs() / size;
             if change > largest.0 {
                 largest = (change, format!("{metric}/{target}"));
             }

@@ -1,5 +1,10 @@
-use arrow_array::types::Int8Type;
-use arrow_array::{DictionaryArray, Float64Array, Int32Array, LargeListArray, ListArray};
+use std::fs::File;
+
+use arrow_array::types::{Float32Type, Float64Type, Int8Type};
+use arrow_array::{
+    ArrayRef, DictionaryArray, FixedSizeListArray, Float64Array, Int32Array, LargeListArray,
+    ListArray, RecordBatch, StringArray,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -169,7 +174,7 @@ fn every_fault_is_told_with_file_row_and_column() {
     refused(&path, "row 2, column `theta`: entry 0 is NaN");
     // Beyond float32, though finite as float64.
     write(&path, vec![("x", x()), ("theta", doubles(rows([[0.1], [1e300], [0.2]])))], &[]);
-    refused(&path, "row 1, column `theta`: entry 0 is inf");
+    refused(&path, "row 1, column `theta`: entry 0 is 1e300, beyond float32");
     let mut absent = rows(THETA);
     absent[0] = Some(vec![None]);
     write(&path, vec![("x", x()), ("theta", doubles(absent))], &[]);
@@ -254,5 +259,35 @@ fn files_of_one_corpus_must_agree() {
     );
     assert!(
         Corpus::read(dir.path()).expect_err("a fault").to_string().contains("widths of `x` differ")
+    );
+}
+
+#[test]
+fn a_parameter_outside_its_declared_support_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a.parquet");
+    let columns = vec![("x", doubles(rows(X))), ("theta", doubles(rows(THETA)))];
+    write(&path, columns, &[("theta_names", "[\"rate\"]")]);
+    let declared = |name: &str, low, high| {
+        let unit = "1/day".to_owned();
+        Corpus::read_declared(&path, &[DeclaredParameter { name: name.into(), low, high, unit }])
+    };
+    let corpus = declared("rate", Some(0.1), None).unwrap_or_else(|error| panic!("{error}"));
+    let parameter = &corpus.schema.theta[0];
+    assert_eq!((parameter.lower, parameter.upper), (Some(0.1), None));
+    assert_eq!(parameter.unit, "1/day");
+    // Theta is the target as well.
+    assert_eq!(corpus.schema.targets[0].lower, Some(0.1));
+    let message = declared("rate", None, Some(0.25)).expect_err("a fault").to_string();
+    let says =
+        "row 2, column `theta`: entry 0 (`rate`) is 0.3, outside its support of -inf to 0.25";
+    assert!(
+        message.starts_with(&path.display().to_string()) && message.contains(says),
+        "{message}"
+    );
+    let message = declared("rates", None, None).expect_err("a fault").to_string();
+    assert!(
+        message.contains("has no entry `rates`") && message.contains("it has rate"),
+        "{message}"
     );
 }

@@ -1,0 +1,275 @@
+//! The parameters of theta that a head answers: their support, and the way into the space where densities are modelled.
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{FLOAT_LIMIT, MAX_THETA, Records};
+use crate::error::{ArtifactError, Part};
+use crate::math;
+
+/// Largest magnitude of a standardized value that is turned into a physical one; farther out there is only noise.
+const Z_LIMIT: f32 = 1_048_576.0;
+/// Shares of a bounded support nearer to its ends than this count as this far: the ends themselves lie at infinity.
+const SHARE_LIMIT: f32 = 1.0 / 16_777_216.0;
+
+/// How a parameter becomes a real number without bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ParameterTransform {
+    /// `theta`.
+    Identity,
+    /// `ln(theta - low)`, or `-ln(high - theta)` where only `high` is finite.
+    Log,
+    /// `Phi^-1((theta - low) / (high - low))` with the standard normal's distribution function `Phi`.
+    ///
+    /// A uniform prior becomes standard normal, so a posterior that a bound cuts off has the tails that a Gaussian has. With
+    /// a logit, the usual choice, they fall off like `exp(-|u|)`, which takes several Gaussians to follow.
+    Probit,
+}
+
+/// One entry of theta that a head answers.
+///
+/// `z = (transform(theta) - center) / spread`. A whole number `n` stands for all of `n - 1/2 .. n + 1/2`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Parameter<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Unit, for people.
+    pub unit: &'a str,
+    /// Way to the unbounded space.
+    pub transform: ParameterTransform,
+    /// Whether it is a whole number.
+    pub integer: bool,
+    /// Lower end of the support; may be minus infinity.
+    pub low: f32,
+    /// Upper end of the support; may be infinity.
+    pub high: f32,
+    /// Center in transformed units.
+    pub center: f32,
+    /// Spread in transformed units; positive.
+    pub spread: f32,
+}
+
+impl Parameter<'_> {
+    /// Into the unbounded, standardized space. Outside the support as at its nearest end.
+    pub fn to_z(&self, theta: f32) -> f32 {
+        let (low, high) = self.edges();
+        let u = match self.transform {
+            ParameterTransform::Identity => theta,
+            ParameterTransform::Log if low.is_finite() => {
+                math::ln((theta - low).max(f32::MIN_POSITIVE))
+            }
+            ParameterTransform::Log => -math::ln((high - theta).max(f32::MIN_POSITIVE)),
+            ParameterTransform::Probit => {
+                // From the nearer end, where a share keeps its digits.
+                let (below, above) = ((theta - low) / (high - low), (high - theta) / (high - low));
+                if below < above {
+                    math::normal_quantile(below.max(SHARE_LIMIT))
+                } else {
+                    -math::normal_quantile(above.max(SHARE_LIMIT))
+                }
+            }
+        };
+        (u - self.center) / self.spread
+    }
+
+    /// From the unbounded, standardized space to physical units: always inside the support.
+    ///
+    /// ```
+    /// use simground_runtime::artifact::{Parameter, ParameterTransform};
+    /// let rate = Parameter {
+    ///     name: "rate",
+    ///     unit: "1/day",
+    ///     transform: ParameterTransform::Probit,
+    ///     integer: false,
+    ///     low: 0.2,
+    ///     high: 0.6,
+    ///     center: 0.0,
+    ///     spread: 1.0,
+    /// };
+    /// assert!((rate.from_z(0.0) - 0.4).abs() < 1e-6);
+    /// assert!((rate.from_z(rate.to_z(0.25)) - 0.25).abs() < 1e-6);
+    /// assert_eq!(rate.from_z(f32::INFINITY), 0.6);
+    /// ```
+    pub fn from_z(&self, z: f32) -> f32 {
+        let (low, high) = self.edges();
+        let u = self.center + self.spread * math::within(z, -Z_LIMIT, Z_LIMIT);
+        let theta = match self.transform {
+            ParameterTransform::Identity => u,
+            ParameterTransform::Log if low.is_finite() => low + math::exp(u),
+            ParameterTransform::Log => high - math::exp(-u),
+            ParameterTransform::Probit if u < 0.0 => low + (high - low) * math::normal_cdf(u),
+            ParameterTransform::Probit => high - (high - low) * math::normal_cdf(-u),
+        };
+        let theta = if self.integer { math::round(theta) } else { theta };
+        self.inside(theta)
+    }
+
+    /// `ln |dz / dtheta|`, which turns a density of `z` into one of theta; minus infinity outside the support.
+    pub fn log_slope(&self, theta: f32) -> f32 {
+        let (low, high) = self.edges();
+        if !(self.low <= theta && theta <= self.high) {
+            return f32::NEG_INFINITY;
+        }
+        let slope = match self.transform {
+            ParameterTransform::Identity => 0.0,
+            ParameterTransform::Log if low.is_finite() => {
+                -math::ln((theta - low).max(f32::MIN_POSITIVE))
+            }
+            ParameterTransform::Log => -math::ln((high - theta).max(f32::MIN_POSITIVE)),
+            ParameterTransform::Probit => {
+                let u = self.center + self.spread * self.to_z(theta);
+                0.5 * u * u + math::LN_SQRT_TAU - math::ln(high - low)
+            }
+        };
+        slope - math::ln(self.spread)
+    }
+
+    /// Mean of theta where `z` is normal with this mean and standard deviation, in closed form.
+    pub(crate) fn mean_of_normal(&self, mean: f32, sd: f32) -> f32 {
+        let (low, high) = self.edges();
+        let u = self.center + self.spread * math::within(mean, -Z_LIMIT, Z_LIMIT);
+        let sd = self.spread * sd;
+        let half = 0.5 * sd * sd;
+        let theta = match self.transform {
+            ParameterTransform::Identity => u,
+            ParameterTransform::Log if low.is_finite() => low + math::exp(u + half),
+            ParameterTransform::Log => high - math::exp(half - u),
+            // Owen 1980, "A table of normal integrals", 10,010.8.
+            ParameterTransform::Probit => {
+                let share = math::normal_cdf(u / math::sqrt(1.0 + sd * sd));
+                low + (high - low) * share
+            }
+        };
+        self.inside(theta)
+    }
+
+    /// The nearest finite value of the support; a NaN, too, becomes one.
+    pub(crate) fn inside(&self, theta: f32) -> f32 {
+        math::within(theta, self.low.max(f32::MIN), self.high.min(f32::MAX))
+    }
+
+    /// The support of the unrounded value.
+    fn edges(&self) -> (f32, f32) {
+        let half = if self.integer { 0.5 } else { 0.0 };
+        (self.low - half, self.high + half)
+    }
+
+    fn is_sound(&self) -> bool {
+        let finite = |value: f32| value.abs() <= FLOAT_LIMIT;
+        let end = |value: f32| finite(value) || value.is_infinite();
+        let transformed = match self.transform {
+            ParameterTransform::Identity => true,
+            ParameterTransform::Log => finite(self.low) != finite(self.high),
+            ParameterTransform::Probit => finite(self.low) && finite(self.high),
+        };
+        let (low, high) = self.edges();
+        transformed
+            && low < high
+            && end(self.low)
+            && end(self.high)
+            && self.low <= self.high
+            && finite(self.center)
+            && finite(self.spread)
+            && self.spread > 0.0
+    }
+}
+
+/// Proves a head's parameters; their number.
+pub(crate) fn prove(
+    parameters: &Records<'_, Parameter<'_>>,
+    part: Part,
+) -> Result<usize, ArtifactError> {
+    if !parameters.is_valid() {
+        return Err(ArtifactError::Undecodable(part));
+    }
+    if parameters.is_empty() || parameters.len() > MAX_THETA {
+        return Err(ArtifactError::Shape(part));
+    }
+    if !parameters.iter().all(|parameter| parameter.is_sound()) {
+        return Err(ArtifactError::Value(part));
+    }
+    Ok(parameters.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parameter(transform: ParameterTransform, low: f32, high: f32) -> Parameter<'static> {
+        Parameter {
+            name: "",
+            unit: "",
+            transform,
+            integer: false,
+            low,
+            high,
+            center: 0.25,
+            spread: 0.75,
+        }
+    }
+
+    fn parameters() -> [Parameter<'static>; 5] {
+        use ParameterTransform::{Identity, Log, Probit};
+        let count = Parameter { integer: true, ..parameter(Probit, 1.0, 5.0) };
+        [
+            parameter(Identity, f32::NEG_INFINITY, f32::INFINITY),
+            parameter(Log, 2.0, f32::INFINITY),
+            parameter(Log, f32::NEG_INFINITY, 2.0),
+            parameter(Probit, -1.0, 3.0),
+            count,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn answers_never_leave_the_support(bits: u32, which in 0..5_usize) {
+            let parameter = parameters()[which];
+            let theta = parameter.from_z(f32::from_bits(bits));
+            prop_assert!(parameter.low <= theta && theta <= parameter.high, "{theta}");
+            prop_assert!(!parameter.integer || theta.fract() == 0.0);
+        }
+
+        #[test]
+        fn there_and_back_is_the_same(z in -3.0_f32..3.0, which in 0..4_usize) {
+            let parameter = parameters()[which];
+            let again = parameter.to_z(parameter.from_z(z));
+            prop_assert!((again - z).abs() < 2e-4, "{z} {again}");
+        }
+
+        #[test]
+        fn the_slope_is_that_of_the_way_in(z in -2.0_f32..2.0, which in 0..4_usize) {
+            let parameter = parameters()[which];
+            let theta = parameter.from_z(z);
+            let step = 1e-2 * (parameter.from_z(z + 0.1) - theta);
+            let secant = (parameter.to_z(theta + step) - parameter.to_z(theta - step)) / (2.0 * step);
+            let slope = parameter.log_slope(theta).exp();
+            prop_assert!((secant / slope - 1.0).abs() < 2e-2, "{secant} {slope}");
+        }
+
+        #[test]
+        fn the_mean_is_that_of_the_quantiles(mean in -1.5_f32..1.5, sd in 0.01_f32..0.8, which in 0..4_usize) {
+            let parameter = parameters()[which];
+            let levels = (0..4_000).map(|i| (i as f32 + 0.5) / 4_000.0);
+            let quantile = |p| f64::from(parameter.from_z(mean + sd * math::normal_quantile(p)));
+            let average = levels.map(quantile).sum::<f64>() / 4_000.0;
+            let found = f64::from(parameter.mean_of_normal(mean, sd));
+            prop_assert!((found - average).abs() < 2e-3 * (1.0 + average.abs()), "{found} {average}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_stands_for_its_neighborhood() {
+        let count = parameters()[4];
+        let shares: std::vec::Vec<usize> = (1..=5)
+            .map(|n| {
+                let quantiles = (0..1_000).map(|i| {
+                    let u = math::normal_quantile((i as f32 + 0.5) / 1_000.0);
+                    count.from_z((u - count.center) / count.spread)
+                });
+                quantiles.filter(|theta| *theta == n as f32).count()
+            })
+            .collect();
+        assert_eq!(shares, [200; 5]);
+        assert_eq!(count.log_slope(0.75), f32::NEG_INFINITY);
+    }
+}

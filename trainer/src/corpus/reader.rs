@@ -1,0 +1,278 @@
+//! A stored corpus, from the first row of its first file to the last row of its last.
+//!
+//! A parameter that a simulation's mechanism does not have is a null entry of `theta`: NaN there is an error, as a sign of a
+//! simulator that failed. In `x` both NaN and null mean missing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::description::Description;
+use super::{Corpus, CorpusError, Parameter, Schema};
+use crate::parquet_file::{self, Absent, Batch, Batches, ParquetFile, ParquetFileError};
+use crate::study::DeclaredParameter;
+
+/// Key of the seed that simulated a file, in files that this crate wrote.
+pub(super) const SEED_KEY: &str = "simground_seed";
+
+/// A stored corpus, read in batches of bounded size: the way through a corpus larger than memory.
+///
+/// Iterating yields the simulations in the order of file names and rows.
+pub struct Reader {
+    files: Vec<ParquetFile>,
+    schema: Arc<Schema>,
+    has_target: bool,
+    next_file: usize,
+    current: Option<Batches>,
+    row_of_corpus: u64,
+    failed: bool,
+}
+
+impl Reader {
+    /// Opens a Parquet file, or all Parquet files of a directory, and checks that they belong together.
+    ///
+    /// # Errors
+    /// [`CorpusError`] names the file and the column.
+    pub fn open(path: impl AsRef<Path>) -> Result<Reader, CorpusError> {
+        let path = path.as_ref();
+        let mut files = Vec::new();
+        let mut described: Option<Description> = None;
+        let mut observed: Vec<String> = Vec::new();
+        for file in self::files(path)? {
+            let file = ParquetFile::open(file)?;
+            let Some(description) = Description::of(&file)? else { continue };
+            if description.mechanisms_unknown {
+                observe_mechanisms(&file, &mut observed)?;
+            }
+            match &described {
+                None => described = Some(description),
+                Some(first) => first.agree(&description)?,
+            }
+            files.push(file);
+        }
+        let Some(mut description) = described else {
+            return Err(CorpusError::Empty { path: path.to_owned() });
+        };
+        if description.mechanisms_unknown {
+            // Sorted, so that the order does not depend on which row comes first.
+            observed.sort();
+            description.schema.mechanisms = observed;
+        }
+        Ok(Reader {
+            files,
+            schema: Arc::new(description.schema),
+            has_target: description.has_target,
+            next_file: 0,
+            current: None,
+            row_of_corpus: 0,
+            failed: false,
+        })
+    }
+
+    /// What the columns are.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Adds what a study declares of the parameters; every value of theta is then held to its support.
+    ///
+    /// # Errors
+    /// [`CorpusError::File`] for a parameter that the corpus does not have.
+    pub fn declare(&mut self, parameters: &[DeclaredParameter]) -> Result<(), CorpusError> {
+        let schema = Arc::make_mut(&mut self.schema);
+        for declared in parameters {
+            let Some(at) = schema.theta.iter().position(|p| p.name == declared.name) else {
+                let known: Vec<&str> = schema.theta.iter().map(|p| p.name.as_str()).collect();
+                let problem = format!(
+                    "has no entry `{}`, which [parameters] of the study declares; it has {}",
+                    declared.name,
+                    known.join(", ")
+                );
+                return Err(self.files[0].column_error("theta", problem).into());
+            };
+            let parameter = &mut schema.theta[at];
+            parameter.lower = declared.low;
+            parameter.upper = declared.high;
+            parameter.unit.clone_from(&declared.unit);
+            if !self.has_target {
+                schema.targets[at].lower = declared.low;
+                schema.targets[at].upper = declared.high;
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of simulations in all files.
+    pub fn num_simulations(&self) -> u64 {
+        self.files.iter().map(ParquetFile::num_rows).sum()
+    }
+
+    fn advance(&mut self) -> Result<Option<Corpus>, CorpusError> {
+        loop {
+            if self.current.is_none() {
+                let Some(file) = self.files.get(self.next_file) else { return Ok(None) };
+                self.current = Some(file.batches(None)?);
+                self.next_file += 1;
+            }
+            match self.current.as_mut().and_then(Batches::next) {
+                None => self.current = None,
+                Some(batch) => {
+                    let batch = batch?;
+                    let file = &self.files[self.next_file - 1];
+                    let corpus = self.convert(file, &batch)?;
+                    self.row_of_corpus += batch.len() as u64;
+                    return Ok(Some(corpus));
+                }
+            }
+        }
+    }
+
+    fn convert(&self, file: &ParquetFile, batch: &Batch) -> Result<Corpus, ParquetFileError> {
+        let schema = &self.schema;
+        let needed = |column: &str, width, absent| {
+            let values = batch.matrix(column, width, absent)?;
+            values.ok_or_else(|| file.missing_column(column))
+        };
+        // Where theta is the target there is nothing to learn from an absent entry.
+        let absent = if self.has_target { Absent::Null } else { Absent::Never };
+        let theta = needed("theta", schema.d_theta(), absent)?;
+        check_supports(batch, &theta, &schema.theta)?;
+        let target = if self.has_target {
+            needed("target", schema.d_target(), Absent::Never)?
+        } else {
+            theta.clone()
+        };
+        let rows = self.row_of_corpus..self.row_of_corpus + batch.len() as u64;
+        Ok(Corpus {
+            schema: Arc::clone(schema),
+            x: needed("x", schema.d_x(), Absent::Missing)?,
+            theta,
+            target,
+            mechanism: self.mechanisms(file, batch)?,
+            index: batch.whole_numbers("index")?.unwrap_or_else(|| rows.collect()),
+            weight: weights(batch)?,
+            score: batch.matrix("score", schema.d_theta(), Absent::Null)?,
+        })
+    }
+
+    fn mechanisms(&self, file: &ParquetFile, batch: &Batch) -> Result<Vec<u16>, ParquetFileError> {
+        let known = &self.schema.mechanisms;
+        if known.is_empty() {
+            return Ok(vec![0; batch.len()]);
+        }
+        if !file.has("mechanism") {
+            return Err(file.missing_column("mechanism"));
+        }
+        let mut positions = Vec::with_capacity(batch.len());
+        batch.each_name("mechanism", |name| {
+            let at = known.iter().position(|known| known == name);
+            positions.push(at.ok_or_else(|| format!("`{name}` is none of {}", known.join(", ")))? as u16);
+            Ok(())
+        })?;
+        Ok(positions)
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Corpus, CorpusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let item = self.advance().transpose();
+        self.failed = matches!(item, Some(Err(_)));
+        item
+    }
+}
+
+/// The seed that a stored corpus was simulated with, as all its files say; `None` for a foreign one.
+///
+/// # Errors
+/// [`CorpusError`] names the file.
+pub fn simulation_seed(path: impl AsRef<Path>) -> Result<Option<u64>, CorpusError> {
+    let mut seeds = Vec::new();
+    for file in files(path.as_ref())? {
+        let file = ParquetFile::open(file)?;
+        seeds.push(file.metadata_value(SEED_KEY).and_then(|seed| seed.parse().ok()));
+    }
+    seeds.dedup();
+    Ok(if let [seed] = seeds[..] { seed } else { None })
+}
+
+/// The Parquet files of a corpus, by name. Other files of a directory are no business of ours.
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, CorpusError> {
+    let io = |source| CorpusError::Io { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(io)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let file = entry.path();
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !hidden
+            && file.is_file()
+            && (file.extension().is_some_and(|e| e == "parquet") || parquet_file::has_magic(&file))
+        {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(CorpusError::NoFiles { path: path.to_owned() });
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Adds the mechanisms that occur in a file.
+fn observe_mechanisms(
+    file: &ParquetFile,
+    observed: &mut Vec<String>,
+) -> Result<(), ParquetFileError> {
+    for batch in file.batches(Some(&["mechanism"]))? {
+        batch?.each_name("mechanism", |name| {
+            if !observed.iter().any(|known| known == name) {
+                observed.push(name.to_owned());
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Holds every parameter to its support, where that is known.
+fn check_supports(
+    batch: &Batch,
+    theta: &[f32],
+    parameters: &[Parameter],
+) -> Result<(), ParquetFileError> {
+    for (row, values) in theta.chunks_exact(parameters.len()).enumerate() {
+        for (at, (value, parameter)) in values.iter().zip(parameters).enumerate() {
+            let low = parameter.lower.unwrap_or(f32::NEG_INFINITY);
+            let high = parameter.upper.unwrap_or(f32::INFINITY);
+            if *value < low || *value > high {
+                let problem = format!(
+                    "entry {at} (`{}`) is {value}, outside its support of {low} to {high}\nhint: correct the bounds under [parameters] of the study, or the simulator",
+                    parameter.name
+                );
+                return Err(batch.cell_error(row, "theta", problem));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn weights(batch: &Batch) -> Result<Option<Vec<f32>>, ParquetFileError> {
+    let weights = batch.numbers("weight")?;
+    let negative = weights.iter().flatten().position(|weight| *weight < 0.0);
+    match (negative, &weights) {
+        (Some(row), Some(found)) => {
+            let problem = format!("{}; write zero or more", found[row]);
+            Err(batch.cell_error(row, "weight", problem))
+        }
+        _ => Ok(weights),
+    }
+}
+
+#[cfg(test)]
+mod tests;

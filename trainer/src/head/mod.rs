@@ -1,0 +1,114 @@
+//! The answers of a network. One file a kind of head: from the study's words, through training and calibration, to the artifact.
+
+mod categorical;
+mod columns;
+mod description;
+mod mixture;
+mod parameters;
+mod point;
+mod quantiles;
+
+use serde::{Deserialize, Serialize};
+use simground_runtime::artifact::OutputLayer;
+
+pub use categorical::{Categorical, softmax};
+pub use columns::{Column, Columns, LARGEST};
+pub use description::{Description, describe};
+pub use mixture::Mixture;
+pub use parameters::ParameterScaling;
+pub use point::Point;
+pub use quantiles::Quantiles;
+
+use crate::corpus::Corpus;
+use crate::evaluation::Answer;
+use crate::network::Dense;
+use crate::standardization::TargetScaling;
+use crate::study;
+use crate::training::HeadSpec;
+
+/// A head that was resolved against a corpus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Head {
+    /// Posterior over mechanisms.
+    Categorical(Categorical),
+    /// Marginal quantiles of targets.
+    Quantiles(Quantiles),
+    /// Posterior mean of theta.
+    Point(Point),
+    /// Joint posterior of theta: a mixture of Gaussians.
+    Mixture(Mixture),
+}
+
+/// What a head is between the study and the artifact.
+pub trait Answering {
+    /// Number of outputs.
+    fn d_output(&self) -> usize;
+
+    /// How it is trained; the columns that it learns are added to `columns`.
+    fn spec(&self, sample: &Corpus, columns: &mut Columns) -> HeadSpec;
+
+    /// Makes stated probabilities true on held-out simulations by a change of the last layer.
+    ///
+    /// `outputs` are the uncalibrated integer model's real outputs for each row of `held_out`.
+    fn calibrate(&self, layer: &mut Dense, outputs: &[&[f32]], held_out: &Corpus);
+
+    /// Its record in the manifest, encoded.
+    fn record(&self, layer: OutputLayer) -> Vec<u8>;
+
+    /// Adds what these real outputs answer.
+    fn answer(&self, outputs: &[f32], answer: &mut Answer);
+}
+
+/// What a head of a study is resolved against.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'c> {
+    /// Training simulations from which scalings are estimated.
+    pub sample: &'c Corpus,
+    /// Standardization of every target of the schema.
+    pub targets: &'c [TargetScaling],
+    /// Width of the layer that the heads read.
+    pub d_hidden: usize,
+    /// Flash that the study allows.
+    pub flash_bytes: usize,
+}
+
+/// A head that this corpus cannot teach.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct HeadError(pub String);
+
+impl Head {
+    /// Resolves a head of the study.
+    ///
+    /// # Errors
+    ///
+    /// [`HeadError`] where the corpus lacks what the head answers, or the format cannot hold it.
+    pub fn new(head: &study::Head, context: Context<'_>) -> Result<Head, HeadError> {
+        let head = match head {
+            study::Head::Categorical => Head::Categorical(Categorical::new(context)?),
+            study::Head::Quantiles { targets, levels } => {
+                Head::Quantiles(Quantiles::new(targets, levels, context)?)
+            }
+            study::Head::Point { parameters } => {
+                Head::Point(Point::new(parameters.as_deref(), context)?)
+            }
+            study::Head::Mixture { parameters, components } => {
+                Head::Mixture(Mixture::new(parameters.as_deref(), *components, context)?)
+            }
+        };
+        Ok(head)
+    }
+}
+
+impl std::ops::Deref for Head {
+    type Target = dyn Answering;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Head::Categorical(head) => head,
+            Head::Quantiles(head) => head,
+            Head::Point(head) => head,
+            Head::Mixture(head) => head,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `mixture`: negative log likelihood of a mixture of Gaussians.
+//!
+//! The outputs are those of [`simground_runtime::Gaussians`], which has the formulas; the density here is the same.
+
+use simground_runtime::LOG_PRECISION_RANGE;
+use simground_runtime::artifact::component_outputs;
+
+use super::{RowLoss, Truth};
+
+/// `ln sqrt(2 pi)`.
+const LN_SQRT_TAU: f32 = 0.918_938_5;
+
+/// `-log sum_k w_k N(z; m_k, C_k)`, per dimension.
+///
+/// Divided by the number of dimensions it has the size of the other heads' losses.
+#[derive(Debug)]
+pub(in crate::training) struct LogLikelihood {
+    /// Column of each parameter.
+    pub targets: Vec<usize>,
+    pub components: usize,
+}
+
+impl RowLoss for LogLikelihood {
+    fn row(
+        &self,
+        outputs: &[f32],
+        truth: Truth<'_>,
+        scale: f32,
+        gradient: &mut [f32],
+        scratch: &mut Vec<f32>,
+    ) -> f32 {
+        let d = self.targets.len();
+        let each = component_outputs(d);
+        // Of each component: log density, then deviations, then noises.
+        scratch.clear();
+        scratch.resize(self.components * (1 + 2 * d), 0.0);
+        let largest_logit = outputs.iter().step_by(each).copied().fold(f32::NEG_INFINITY, f32::max);
+        let logits = outputs.iter().step_by(each).map(|logit| libm::expf(logit - largest_logit));
+        let log_sum = libm::logf(logits.sum::<f32>()) + largest_logit;
+        let pairs = outputs.chunks_exact(each).zip(scratch.chunks_exact_mut(1 + 2 * d));
+        for (component, memory) in pairs {
+            let (log_density, memory) = memory.split_at_mut(1);
+            let (deviations, noises) = memory.split_at_mut(d);
+            let z = |i: usize| truth.targets[self.targets[i]];
+            log_density[0] =
+                component[0] - log_sum + log_component(component, z, deviations, noises);
+        }
+        let terms = scratch.iter().step_by(1 + 2 * d).copied();
+        let largest = terms.clone().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = terms.map(|term| libm::expf(term - largest)).sum();
+        let log_likelihood = libm::logf(sum) + largest;
+        let scale = scale / d as f32;
+        let gradients = gradient.chunks_exact_mut(each);
+        let components = outputs.chunks_exact(each).zip(scratch.chunks_exact(1 + 2 * d));
+        for (gradient, (component, memory)) in gradients.zip(components) {
+            let responsibility = libm::expf(memory[0] - log_likelihood);
+            let weight = libm::expf(component[0] - log_sum);
+            gradient[0] = scale * (weight - responsibility);
+            let (deviations, noises) = memory[1..].split_at(d);
+            component_gradient(component, deviations, noises, scale * responsibility, gradient);
+        }
+        -log_likelihood / d as f32
+    }
+}
+
+/// `log N(z; m, C)`; also the deviations `z - m` and the noises `e`.
+fn log_component(
+    component: &[f32],
+    z: impl Fn(usize) -> f32,
+    deviations: &mut [f32],
+    noises: &mut [f32],
+) -> f32 {
+    let d = deviations.len();
+    let (low, high) = LOG_PRECISION_RANGE;
+    let mut coefficients = &component[1 + 2 * d..];
+    let mut log_density = 0.0;
+    for i in 0..d {
+        let (row, rest) = coefficients.split_at(i);
+        coefficients = rest;
+        deviations[i] = z(i) - component[1 + i];
+        let regression: f32 = row.iter().zip(&*deviations).map(|(b, x)| b * x).sum();
+        let log_precision = component[1 + d + i].clamp(low, high);
+        noises[i] = libm::expf(log_precision) * (deviations[i] - regression);
+        log_density += log_precision - 0.5 * noises[i] * noises[i] - LN_SQRT_TAU;
+    }
+    log_density
+}
+
+/// `-scale` times the derivatives of `log N(z; m, C)`.
+///
+/// With `a_i = exp(l_i) e_i`: by `B_ij` it is `a_i (z_j - m_j)`, by `l_i` it is `1 - e_i^2`, by `m_j` it is
+/// `a_j - sum_(i > j) B_ij a_i`.
+fn component_gradient(
+    component: &[f32],
+    deviations: &[f32],
+    noises: &[f32],
+    scale: f32,
+    gradient: &mut [f32],
+) {
+    let d = deviations.len();
+    let (low, high) = LOG_PRECISION_RANGE;
+    let (by_mean, rest) = gradient[1..].split_at_mut(d);
+    let (by_log_precision, mut by_coefficients) = rest.split_at_mut(d);
+    by_mean.fill(0.0);
+    let mut coefficients = &component[1 + 2 * d..];
+    for i in 0..d {
+        let log_precision = component[1 + d + i];
+        let a = scale * libm::expf(log_precision.clamp(low, high)) * noises[i];
+        by_mean[i] -= a;
+        let slope = scale * (noises[i] * noises[i] - 1.0);
+        // At its limit a precision may only come back.
+        let pushed_out =
+            (log_precision >= high && slope < 0.0) || (log_precision <= low && slope > 0.0);
+        by_log_precision[i] = if pushed_out { 0.0 } else { slope };
+        let (row, rest) = coefficients.split_at(i);
+        coefficients = rest;
+        let (by_row, rest) = std::mem::take(&mut by_coefficients).split_at_mut(i);
+        by_coefficients = rest;
+        for j in 0..i {
+            by_row[j] = -a * deviations[j];
+            by_mean[j] += a * row[j];
+        }
+    }
+}
+
+/// Outputs of a mixture to start from: equal shares, means spread like the prior, widths a little below the prior's.
+///
+/// Component means that start together stay together, and then the mixture is one Gaussian for long.
+pub(in crate::training) fn initial_bias(d: usize, components: usize) -> Vec<f32> {
+    /// `ln(1 / 0.7)`.
+    const LOG_PRECISION: f32 = 0.356_675;
+    let mut outputs = Vec::with_capacity(components * component_outputs(d));
+    for k in 0..components {
+        let first = outputs.len();
+        outputs.push(0.0);
+        outputs.extend((0..d).map(|i| spread_point(k, i, components)));
+        outputs.extend(std::iter::repeat_n(LOG_PRECISION, d));
+        outputs.resize(first + component_outputs(d), 0.0);
+    }
+    outputs
+}
+
+/// Coordinate `i` of starting point `k`: quantiles of the prior in another order for each coordinate.
+fn spread_point(k: usize, i: usize, components: usize) -> f32 {
+    if components == 1 {
+        return 0.0;
+    }
+    // An additive recurrence per coordinate with the fractional parts of square roots of primes: well spread, never equal.
+    const PRIMES: [f64; 8] = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0];
+    let step = PRIMES[i % PRIMES.len()].sqrt().fract();
+    let share = (0.5 + (k + 1 + i / PRIMES.len()) as f64 * step).fract().clamp(0.05, 0.95);
+    super::super::spec::logistic_quantile(share as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use simground_runtime::Gaussians;
+
+    use super::*;
+
+    fn outputs(components: usize, d: usize) -> Vec<f32> {
+        let n = components * component_outputs(d);
+        (0..n).map(|i| (i as f32 * 1.7).sin() * 0.8).collect()
+    }
+
+    #[test]
+    fn the_density_is_the_runtimes() {
+        let (d, components) = (3, 2);
+        let outputs = outputs(components, d);
+        let loss = LogLikelihood { targets: vec![2, 0, 1], components };
+        let targets = [0.3, -0.7, 1.1];
+        let z = [1.1, 0.3, -0.7];
+        let truth = Truth { targets: &targets, mechanism: 0 };
+        let found = loss.row(&outputs, truth, 1.0, &mut [], &mut Vec::new());
+        let gaussians = Gaussians::new(&outputs[..], d, components);
+        let expected = -gaussians.log_density(&gaussians.weights(), &z) / d as f32;
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+
+    #[test]
+    fn the_gradient_is_the_slope() {
+        let (d, components) = (3, 2);
+        let outputs = outputs(components, d);
+        let loss = LogLikelihood { targets: vec![0, 1, 2], components };
+        let truth = Truth { targets: &[0.3, -0.7, 1.1], mechanism: 0 };
+        let mut gradient = vec![0.0; outputs.len()];
+        loss.row(&outputs, truth, 2.0, &mut gradient, &mut Vec::new());
+        for i in 0..outputs.len() {
+            let moved = |step: f32| {
+                let mut moved = outputs.clone();
+                moved[i] += step;
+                f64::from(loss.row(&moved, truth, 1.0, &mut [], &mut Vec::new()))
+            };
+            let slope = 2.0 * (moved(1e-2) - moved(-1e-2)) / 2e-2;
+            assert!((slope - f64::from(gradient[i])).abs() < 3e-3, "{i}: {slope} {}", gradient[i]);
+        }
+    }
+
+    #[test]
+    fn starting_points_are_apart() {
+        let (d, components) = (10, 8);
+        let outputs = initial_bias(d, components);
+        let each = component_outputs(d);
+        assert_eq!(outputs.len(), components * each);
+        let mean = |k: usize| &outputs[k * each + 1..k * each + 1 + d];
+        for (a, b) in (0..components).flat_map(|a| (0..a).map(move |b| (a, b))) {
+            let squared: f32 = mean(a).iter().zip(mean(b)).map(|(x, y)| (x - y) * (x - y)).sum();
+            assert!(squared > 1.0, "{a} {b}: {squared}");
+        }
+    }
+}

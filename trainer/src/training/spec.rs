@@ -1,0 +1,142 @@
+//! What each head learns, as training sees it: numbers in columns, and outputs.
+
+use serde::{Deserialize, Serialize};
+use simground_runtime::artifact::component_outputs;
+
+use super::loss::mixture;
+
+/// What a head answers and how it is scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum HeadSpec {
+    /// Posterior over mechanisms, by cross-entropy; the outputs are logits.
+    Categorical {
+        /// Number of mechanisms.
+        d_output: usize,
+        /// Weight of this head's loss in the total.
+        loss_share: f32,
+    },
+    /// Marginal quantiles, by pinball loss; output `target_position * levels.len() + level`, in units of the standardized targets.
+    Quantiles {
+        /// Columns of [`Examples::targets`](super::Examples::targets), in the order of the outputs.
+        targets: Vec<usize>,
+        /// Probabilities, strictly increasing, inside `(0, 1)`.
+        levels: Vec<f32>,
+        /// Relative weight of each target.
+        target_weights: Vec<f32>,
+        /// Weight of this head's loss (a mean over targets and levels) in the total.
+        loss_share: f32,
+    },
+    /// Posterior mean, by squared error; outputs in units of the standardized targets.
+    Point {
+        /// Columns of [`Examples::targets`](super::Examples::targets), in the order of the outputs.
+        targets: Vec<usize>,
+        /// Weight of this head's loss (a mean over targets) in the total.
+        loss_share: f32,
+    },
+    /// Joint density as a mixture of Gaussians, by negative log likelihood; outputs as in [`simground_runtime::Gaussians`].
+    Mixture {
+        /// Columns of [`Examples::targets`](super::Examples::targets): the coordinates of the density.
+        targets: Vec<usize>,
+        /// Number of components.
+        components: usize,
+        /// Weight of this head's loss (a mean over coordinates) in the total.
+        loss_share: f32,
+    },
+}
+
+impl HeadSpec {
+    /// Number of outputs.
+    pub fn d_output(&self) -> usize {
+        match self {
+            HeadSpec::Categorical { d_output, .. } => *d_output,
+            HeadSpec::Quantiles { targets, levels, .. } => targets.len() * levels.len(),
+            HeadSpec::Point { targets, .. } => targets.len(),
+            HeadSpec::Mixture { targets, components, .. } => {
+                components * component_outputs(targets.len())
+            }
+        }
+    }
+
+    /// Weight of this head's loss in the total.
+    pub fn loss_share(&self) -> f32 {
+        match self {
+            HeadSpec::Categorical { loss_share, .. }
+            | HeadSpec::Quantiles { loss_share, .. }
+            | HeadSpec::Point { loss_share, .. }
+            | HeadSpec::Mixture { loss_share, .. } => *loss_share,
+        }
+    }
+
+    /// Columns of the examples' targets that it learns.
+    fn targets(&self) -> &[usize] {
+        match self {
+            HeadSpec::Categorical { .. } => &[],
+            HeadSpec::Quantiles { targets, .. }
+            | HeadSpec::Point { targets, .. }
+            | HeadSpec::Mixture { targets, .. } => targets,
+        }
+    }
+
+    /// Mechanisms that it tells apart, if that is what it learns.
+    pub(super) fn mechanisms(&self) -> Option<usize> {
+        match self {
+            HeadSpec::Categorical { d_output, .. } => Some(*d_output),
+            _ => None,
+        }
+    }
+
+    /// Outputs that resemble the prior: equal logits, quantiles of a standard normal, spread components.
+    pub(super) fn initial_bias(&self) -> Vec<f32> {
+        match self {
+            HeadSpec::Categorical { d_output, .. } => vec![0.0; *d_output],
+            HeadSpec::Quantiles { targets, levels, .. } => targets
+                .iter()
+                .flat_map(|_| levels.iter().map(|&level| logistic_quantile(level)))
+                .collect(),
+            HeadSpec::Point { targets, .. } => vec![0.0; targets.len()],
+            HeadSpec::Mixture { targets, components, .. } => {
+                mixture::initial_bias(targets.len(), *components)
+            }
+        }
+    }
+}
+
+/// Quantile of a logistic distribution scaled to resemble the standard normal: within 0.15 of it for levels in 0.02..0.98, which is
+/// all that a start needs.
+pub(super) fn logistic_quantile(level: f32) -> f32 {
+    libm::logf(level / (1.0 - level)) / 1.702
+}
+
+impl HeadSpec {
+    /// What would keep it from working, `d_target` being the number of target columns.
+    pub(super) fn problem(&self, d_target: usize) -> Option<String> {
+        let share = self.loss_share();
+        if !(share >= 0.0 && share.is_finite()) {
+            return Some(format!("`loss_share` is {share}"));
+        }
+        if let HeadSpec::Categorical { d_output, .. } = self {
+            let possible = (2..=65_536).contains(d_output);
+            return (!possible).then(|| format!("{d_output} mechanisms; 2 to 65536 are possible"));
+        }
+        let targets = self.targets();
+        if self.d_output() == 0 {
+            return Some("no outputs".into());
+        }
+        if let Some(target) = targets.iter().find(|&&target| target >= d_target) {
+            return Some(format!("target column {target}, but the examples have {d_target}"));
+        }
+        let HeadSpec::Quantiles { levels, target_weights: weights, .. } = self else { return None };
+        let inside = levels.iter().all(|&level| level > 0.0 && level < 1.0);
+        if !inside || levels.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Some(format!("levels {levels:?} are not strictly increasing inside (0, 1)"));
+        }
+        let positive = weights.iter().all(|&weight| weight > 0.0 && weight.is_finite());
+        if weights.len() != targets.len() || !positive {
+            return Some(format!(
+                "target weights {weights:?}; {} positive numbers are needed",
+                targets.len()
+            ));
+        }
+        None
+    }
+}
