@@ -8,6 +8,8 @@
 
 use rayon::prelude::*;
 
+use crate::head::softmax;
+
 /// Prototypes whose kernels an observation is fitted with: beyond the nearest these, kernels hardly count.
 const NEAREST: usize = 256;
 /// Observations in a step.
@@ -270,13 +272,6 @@ impl Adam {
             *value -= size * direction / ((*second / correction[1]).sqrt() + 1e-12);
         }
     }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f32> = logits.iter().map(|l| (l - largest).exp()).collect();
-    let total: f32 = exponentials.iter().sum();
-    exponentials.into_iter().map(|e| e / total).collect()
 }
 
 fn gcd(a: usize, b: usize) -> usize {
