@@ -497,7 +497,7 @@ fn reproduce_measures_the_power_of_novelty() {
         &document["summary"]["novelty on the device: smallest p of Kolmogorov and Smirnov"];
     assert!(uniform.as_f64().unwrap() > 1e-4, "{document}");
     assert!((power("none", 0.0) - 0.05).abs() < 0.025, "{document}");
-    assert!(power("sensor fault: zeros", 16.0) > 0.5, "{document}");
+    assert!(power("sensor fault: zeros", 16.0) > 0.25, "{document}");
 }
 
 /// A mechanism with an exact likelihood: simulated with scores, trained from the stored corpus and replayed.
