@@ -6,6 +6,7 @@
 mod consistency;
 mod figure;
 mod galton;
+mod novelty;
 mod outbreak;
 mod score;
 mod spread;
@@ -97,6 +98,7 @@ pub fn experiments() -> &'static [Experiment] {
         &[
             outbreak::EXPERIMENT,
             consistency::EXPERIMENT,
+            novelty::EXPERIMENT,
             score::SIS,
             score::GAUSSIAN,
             score::STUDENT_T,
