@@ -3,7 +3,10 @@
 //! An experiment is a function from seeds to [`Findings`]: a table for people and programs, a summary, and pictures. It reports what it
 //! measured, lost comparisons included; nothing in it knows what the figures should be.
 
+mod consistency;
+mod figure;
 mod galton;
+mod novelty;
 mod outbreak;
 mod score;
 mod spread;
@@ -91,5 +94,15 @@ pub struct ExperimentError(pub String);
 
 /// All experiments, in the order in which `--list` shows them.
 pub fn experiments() -> &'static [Experiment] {
-    const { &[outbreak::EXPERIMENT, score::SIS, score::GAUSSIAN, score::STUDENT_T, galton::EXPERIMENT] }
+    const {
+        &[
+            outbreak::EXPERIMENT,
+            consistency::EXPERIMENT,
+            novelty::EXPERIMENT,
+            score::SIS,
+            score::GAUSSIAN,
+            score::STUDENT_T,
+            galton::EXPERIMENT,
+        ]
+    }
 }

@@ -478,6 +478,28 @@ fn reproduce_lists_and_runs_experiments() {
     place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
 }
 
+/// Uniform on simulations, and not on what the study does not know.
+#[test]
+fn reproduce_measures_the_power_of_novelty() {
+    let place = Place::new();
+    let document = place.json("reproduce novelty-power --quick --seeds 5,6");
+    let rows = document["rows"].as_array().unwrap();
+    let power = |fault: &str, level: f64| {
+        let row = rows.iter().find(|row| {
+            row["fault"] == fault
+                && row["method"] == "novelty on the device"
+                && (fault == "none" || row["level"] == level)
+        });
+        row.unwrap()["power"].as_f64().unwrap()
+    };
+    // P-values of simulations are uniform, small ones included; those of a broken sensor are not.
+    let uniform =
+        &document["summary"]["novelty on the device: smallest p of Kolmogorov and Smirnov"];
+    assert!(uniform.as_f64().unwrap() > 1e-4, "{document}");
+    assert!((power("none", 0.0) - 0.05).abs() < 0.025, "{document}");
+    assert!(power("sensor fault: zeros", 16.0) > 0.25, "{document}");
+}
+
 /// A mechanism with an exact likelihood: simulated with scores, trained from the stored corpus and replayed.
 #[test]
 fn a_mechanism_that_comes_to_its_x_by_itself_goes_the_whole_way() {

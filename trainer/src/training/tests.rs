@@ -301,7 +301,7 @@ fn patience_ends_a_training_that_only_memorizes() {
         })
         .collect();
     let mut sums = loss::LossSums::default();
-    loss.add(&joined, &held_out(), &mut sums);
+    loss.add(&joined, &held_out(), 0..held_out().len(), &mut sums);
     assert!((loss.total(&sums) - fitted.best_loss).abs() < 1e-5);
 }
 
