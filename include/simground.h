@@ -189,6 +189,14 @@ typedef struct simground_theta {
   float sd;
 } simground_theta;
 
+// A drift monitor: evidence that a stream of windows has stopped looking like the simulations.
+//
+// Plain words, to be kept where the power may go. `simground_drift_start` fills them.
+typedef struct simground_drift {
+  // Not for the caller.
+  uint32_t words[4];
+} simground_drift;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -327,6 +335,24 @@ simground_status simground_thetas(const struct simground_attribution *attributio
 // `attribution` is null or points to a `simground_attribution`, `novelty` to a float.
 simground_status simground_novelty(const struct simground_attribution *attribution,
                                    float *novelty);
+
+// Makes a drift monitor that has seen nothing.
+//
+// `drift` is null or points to a `simground_drift`.
+simground_status simground_drift_start(struct simground_drift *drift);
+
+// Tells a drift monitor the novelty of the next window, which must not overlap the one before.
+//
+// `drift` is null or points to a `simground_drift`.
+simground_status simground_drift_push(struct simground_drift *drift, float novelty);
+
+// Sets `*exceeds` to whether the evidence is `odds` to 1 or more. Of streams of simulated windows at most one in `odds`
+// ever comes there, however long it is.
+//
+// `drift` is null or points to a `simground_drift`, `exceeds` to a `bool`.
+simground_status simground_drift_exceeds(const struct simground_drift *drift,
+                                         uint32_t odds,
+                                         bool *exceeds);
 
 // The text of a status, in English, ended by a zero byte, never freed. Any number has one.
 const char *simground_error_message(int32_t status);

@@ -19,15 +19,17 @@ mod status;
 
 use core::ffi::c_char;
 
-use simground_runtime::Model;
 use simground_runtime::artifact::{MAX_LEVELS, MAX_MECHANISMS, MAX_THETA};
+use simground_runtime::{Drift, Model};
 
 pub use memory::{
     SIMGROUND_ATTRIBUTION_WORDS, SIMGROUND_INFERENCE_WORDS, SIMGROUND_MODEL_WORDS,
     simground_attribution, simground_inference, simground_model,
 };
 use memory::{address, array, array_mut};
-use simground_status::{SIMGROUND_ABSENT, SIMGROUND_LENGTH, SIMGROUND_OK};
+use simground_status::{
+    SIMGROUND_ABSENT, SIMGROUND_LENGTH, SIMGROUND_NOT_READY, SIMGROUND_OK, SIMGROUND_POINTER,
+};
 pub use status::{simground_error_message, simground_status};
 
 /// Most simulations that `simground_attribute` names.
@@ -97,6 +99,23 @@ pub struct simground_text {
     pub text: *const c_char,
     /// Bytes.
     pub length: usize,
+}
+
+/// A drift monitor: evidence that a stream of windows has stopped looking like the simulations.
+///
+/// Plain words, to be kept where the power may go. `simground_drift_start` fills them.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(non_camel_case_types, reason = "C's name")]
+pub struct simground_drift {
+    /// Not for the caller.
+    pub words: [u32; 4],
+}
+
+impl simground_drift {
+    fn monitor(self) -> Result<Drift, simground_status> {
+        Drift::from_words(self.words).ok_or(SIMGROUND_NOT_READY)
+    }
 }
 
 /// A `Result` without a value, from a function body that uses `?`.
@@ -461,6 +480,62 @@ pub unsafe extern "C" fn simground_novelty(
         let (attribution, novelty) =
             unsafe { (simground_attribution::get(attribution)?, address(novelty)?) };
         *novelty = attribution.novelty;
+        Ok(())
+    })())
+}
+
+/// Makes a drift monitor that has seen nothing.
+///
+/// # Safety
+///
+/// `drift` is null or points to a `simground_drift`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_drift_start(drift: *mut simground_drift) -> simground_status {
+    status((|| {
+        // SAFETY: the caller's promise.
+        *unsafe { address(drift) }? = simground_drift { words: Drift::new().to_words() };
+        Ok(())
+    })())
+}
+
+/// Tells a drift monitor the novelty of the next window, which must not overlap the one before.
+///
+/// # Safety
+///
+/// `drift` is null or points to a `simground_drift`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_drift_push(
+    drift: *mut simground_drift,
+    novelty: f32,
+) -> simground_status {
+    status((|| {
+        // SAFETY: the caller's promise.
+        let drift = unsafe { address(drift) }?;
+        let mut monitor = drift.monitor()?;
+        monitor.push(novelty);
+        drift.words = monitor.to_words();
+        Ok(())
+    })())
+}
+
+/// Sets `*exceeds` to whether the evidence is `odds` to 1 or more. Of streams of simulated windows at most one in `odds`
+/// ever comes there, however long it is.
+///
+/// # Safety
+///
+/// `drift` is null or points to a `simground_drift`, `exceeds` to a `bool`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_drift_exceeds(
+    drift: *const simground_drift,
+    odds: u32,
+    exceeds: *mut bool,
+) -> simground_status {
+    status((|| {
+        // SAFETY: the caller's promise.
+        let exceeds = unsafe { address(exceeds) }?;
+        // SAFETY: the caller's promise.
+        let drift = unsafe { array(drift, 1) }?.first().ok_or(SIMGROUND_POINTER)?;
+        *exceeds = drift.monitor()?.exceeds(odds);
         Ok(())
     })())
 }

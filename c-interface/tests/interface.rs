@@ -335,3 +335,33 @@ fn every_status_has_its_own_text() {
         assert_eq!(message(unknown), "unknown status");
     }
 }
+
+#[test]
+fn drift_monitor_equals_the_runtime() {
+    let mut expected = simground_runtime::Drift::new();
+    let mut drift = simground_drift { words: [0; 4] };
+    let mut exceeds = false;
+    // SAFETY: the pointers are null, or to live objects of their types.
+    unsafe {
+        assert_eq!(simground_drift_push(&raw mut drift, 0.5), SIMGROUND_NOT_READY);
+        assert_eq!(
+            simground_drift_exceeds(&raw const drift, 1, &raw mut exceeds),
+            SIMGROUND_NOT_READY
+        );
+        assert_eq!(simground_drift_start(&raw mut drift), SIMGROUND_OK);
+        for novelty in [0.4, f32::NAN, 0.01, 0.004, 0.004, 0.004, 0.004] {
+            expected.push(novelty);
+            assert_eq!(simground_drift_push(&raw mut drift, novelty), SIMGROUND_OK);
+            assert_eq!(drift.words, expected.to_words());
+            for odds in [1, 10, 100] {
+                let status = simground_drift_exceeds(&raw const drift, odds, &raw mut exceeds);
+                assert_eq!((status, exceeds), (SIMGROUND_OK, expected.exceeds(odds)));
+            }
+        }
+        assert!(exceeds);
+        assert_eq!(simground_drift_start(null_mut()), SIMGROUND_POINTER);
+        assert_eq!(simground_drift_push(null_mut(), 0.5), SIMGROUND_POINTER);
+        assert_eq!(simground_drift_exceeds(null(), 1, &raw mut exceeds), SIMGROUND_POINTER);
+        assert_eq!(simground_drift_exceeds(&raw const drift, 1, null_mut()), SIMGROUND_POINTER);
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles, point, mixture
-//!          proves every bound          integers             +--> attribute: nearest simulations, novelty
+//!          proves every bound          integers             +--> attribute: nearest simulations, novelty --Drift--> alarm
 //! ```
 //!
 //! [`Model::from_bytes`] treats its bytes as hostile and proves, once, everything that the rest relies on.
@@ -70,6 +70,7 @@ mod attribution;
 mod checksum;
 mod decode;
 mod dense;
+mod drift;
 mod error;
 mod head;
 mod input;
@@ -82,6 +83,7 @@ mod self_test;
 pub use artifact::Model;
 pub use attribution::{Attribution, Nearest, THETA_ABSENT, ThetaSummary, kernel_weight};
 pub use dense::{DenseShape, row_bound};
+pub use drift::Drift;
 pub use error::{ArtifactError, InputError, Part, SelfTestError};
 pub use head::gaussians::{Gaussian, Gaussians, LOG_PRECISION_RANGE, Outputs};
 pub use head::mixture::MixturePosterior;

@@ -59,6 +59,11 @@ pub(crate) fn round(x: f32) -> f32 {
     libm::roundf(x)
 }
 
+/// The nearest value of `low..=high`; a NaN becomes `low`, and bounds that contradict each other `high`: nothing panics.
+pub(crate) fn within(x: f32, low: f32, high: f32) -> f32 {
+    x.max(low).min(high)
+}
+
 /// `ln sqrt(2 pi)`.
 pub(crate) const LN_SQRT_TAU: f32 = 0.918_938_5;
 

@@ -1,7 +1,7 @@
 //! A board that reads a sensor sample by sample against a host that has all samples at once.
 
 use simground_record::sensor::{SAMPLES_PER_DAY, Sensor};
-use simground_runtime::Model;
+use simground_runtime::{Drift, Model};
 use simground_tests::board::Board;
 use simground_tests::{firmware, golden, qemu, stress};
 
@@ -31,8 +31,17 @@ fn streams_as_the_host(core: &str) {
     assert_eq!(days.iter().filter(|day| day.is_nan()).count(), 2, "days without a report");
     let steps = model.d_values();
     let padded: Vec<f32> = std::iter::repeat_n(f32::NAN, steps).chain(days).collect();
-    let expected: Vec<u32> =
-        padded.windows(steps).skip(1).flat_map(|x| stress::host_record(&model, x)).collect();
+    let mut expected: Vec<u32> = Vec::new();
+    let (mut drift, mut scratch) = (Drift::new(), vec![0; model.scratch_words()]);
+    for (day, x) in padded.windows(steps).enumerate().skip(1) {
+        expected.extend(stress::host_record(&model, x));
+        if day % steps == 0 {
+            let mut inference = model.infer(x, &mut scratch).expect("a window");
+            drift.push(inference.attribute::<1>().expect("a bank").novelty);
+            expected.extend(drift.to_words());
+        }
+    }
+    assert_ne!(drift, Drift::new(), "the monitor has seen windows");
 
     let board = Board::named(core).expect("a known board");
     let image = firmware::build(board, "streaming", &[path]).unwrap_or_else(|e| panic!("{e:#}"));

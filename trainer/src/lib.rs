@@ -7,6 +7,7 @@
 //! [`pipeline`] walks the whole way; every other module is one stage and knows only the type that its left neighbor hands over.
 
 pub mod artifact;
+pub mod bank;
 pub mod comparison;
 pub mod contrast;
 pub mod corpus;

@@ -35,11 +35,29 @@ impl Embedded {
         self.mechanism.is_empty()
     }
 
-    fn row(&self, at: usize) -> &[i16] {
+    /// The first `count` simulations, or all.
+    pub fn first(&self, count: usize) -> Embedded {
+        let count = count.min(self.len());
+        let d_theta = self.theta.len() / self.len().max(1);
+        Embedded {
+            d: self.d,
+            embedding: self.embedding[..count * self.d].to_vec(),
+            mechanism: self.mechanism[..count].to_vec(),
+            theta: self.theta[..count * d_theta].to_vec(),
+            weight: self.weight.iter().take(count).copied().collect(),
+        }
+    }
+
+    /// The first `d` dimensions of each embedding.
+    pub(crate) fn leading(&self, d: usize) -> Vec<i16> {
+        self.embedding.chunks_exact(self.d).flat_map(|row| &row[..d]).copied().collect()
+    }
+
+    pub(crate) fn row(&self, at: usize) -> &[i16] {
         &self.embedding[at * self.d..][..self.d]
     }
 
-    fn weight(&self, at: usize) -> f64 {
+    pub(crate) fn weight(&self, at: usize) -> f64 {
         self.weight.get(at).map_or(1.0, |w| f64::from(*w))
     }
 }

@@ -3,7 +3,12 @@
 //! An experiment is a function from seeds to [`Findings`]: a table for people and programs, a summary, and pictures. It reports what it
 //! measured, lost comparisons included; nothing in it knows what the figures should be.
 
+mod consistency;
+mod figure;
+mod galton;
+mod novelty;
 mod outbreak;
+mod score;
 mod spread;
 
 use serde::Serialize;
@@ -35,6 +40,8 @@ pub struct Settings {
     pub seeds: Vec<u64>,
     /// A small version that shows that the experiment runs: its figures are not the published ones.
     pub quick: bool,
+    /// Trainings on more simulations are left out, where an experiment has several sizes.
+    pub at_most: u64,
 }
 
 /// What an experiment found.
@@ -87,5 +94,15 @@ pub struct ExperimentError(pub String);
 
 /// All experiments, in the order in which `--list` shows them.
 pub fn experiments() -> &'static [Experiment] {
-    const { &[outbreak::EXPERIMENT] }
+    const {
+        &[
+            outbreak::EXPERIMENT,
+            consistency::EXPERIMENT,
+            novelty::EXPERIMENT,
+            score::SIS,
+            score::GAUSSIAN,
+            score::STUDENT_T,
+            galton::EXPERIMENT,
+        ]
+    }
 }

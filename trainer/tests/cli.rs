@@ -456,8 +456,48 @@ fn reproduce_lists_and_runs_experiments() {
     has_keys(row.unwrap(), &["value", "value_sd", "value_min", "value_max"]);
     let mae = document["summary"]["mae"].as_f64().unwrap();
     assert!(mae < document["summary"]["last_value_mae"].as_f64().unwrap(), "{document}");
+    let document = place.json("reproduce score-sis --quick --seeds 1");
+    let summary = &document["summary"];
+    has_keys(summary, &["data_equivalence", "time_ratio", "score_seconds"]);
+    assert!(summary["data_equivalence"].as_f64().unwrap() > 0.0, "{document}");
+    let rows = document["rows"].as_array().unwrap();
+    let figure = |method: &str, column: &str| {
+        rows.iter().rfind(|row| row["method"] == method).unwrap()[column].as_f64().unwrap()
+    };
+    for method in ["plain", "augmented"] {
+        assert!(figure(method, "bce") < figure("constant ratio", "bce"), "{document}");
+        assert!(figure(method, "bce") > figure("exact likelihood", "bce"), "{document}");
+    }
+    let document = place.json("reproduce galton --quick --seeds 1-2 --at-most 200");
+    let summary = &document["summary"];
+    let (plain, alices) = (&summary["plain_200"], &summary["alices_200"]);
+    assert!(alices.as_f64().unwrap() < 0.5 * plain.as_f64().unwrap(), "{document}");
+    assert!(summary.get("plain_1000").is_none(), "{document}");
+    place.fails("reproduce score-sis --at-most 10", &["the smallest training has 1000"]);
     place.fails("reproduce nothing", &["no experiment `nothing`", "outbreak"]);
     place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
+}
+
+/// Uniform on simulations, and not on what the study does not know.
+#[test]
+fn reproduce_measures_the_power_of_novelty() {
+    let place = Place::new();
+    let document = place.json("reproduce novelty-power --quick --seeds 5,6");
+    let rows = document["rows"].as_array().unwrap();
+    let power = |fault: &str, level: f64| {
+        let row = rows.iter().find(|row| {
+            row["fault"] == fault
+                && row["method"] == "novelty on the device"
+                && (fault == "none" || row["level"] == level)
+        });
+        row.unwrap()["power"].as_f64().unwrap()
+    };
+    // P-values of simulations are uniform, small ones included; those of a broken sensor are not.
+    let uniform =
+        &document["summary"]["novelty on the device: smallest p of Kolmogorov and Smirnov"];
+    assert!(uniform.as_f64().unwrap() > 1e-4, "{document}");
+    assert!((power("none", 0.0) - 0.05).abs() < 0.025, "{document}");
+    assert!(power("sensor fault: zeros", 16.0) > 0.25, "{document}");
 }
 
 /// A mechanism with an exact likelihood: simulated with scores, trained from the stored corpus and replayed.

@@ -8,6 +8,7 @@
 //! cargo xtask c [--bless]            the C header, checked, and a static library for each core
 //! cargo xtask fuzz [--seconds N]     hostile bytes and windows for N seconds a target
 //! cargo xtask miri                   the runtime's tests under Miri, big-endian included
+//! cargo xtask peers                  rivals beside us: instructions, flash, agreement; --json; needs package registries
 //! cargo xtask demo                   study to artifact to microcontroller to explained answer
 //! ```
 
@@ -21,6 +22,7 @@ mod check;
 mod demo;
 mod fuzz;
 mod miri;
+mod peers;
 mod qemu;
 mod setup;
 mod size;
@@ -77,6 +79,12 @@ enum Command {
     },
     /// The runtime's tests and the C interface's under Miri, little-endian and big-endian; needs a nightly toolchain
     Miri,
+    /// Rivals on the same networks, in QEMU; fetches them from package registries the first time
+    Peers {
+        /// One JSON document on stdout
+        #[arg(long)]
+        json: bool,
+    },
     /// Study, artifact, microcontroller, explained answer
     Demo,
 }
@@ -110,6 +118,7 @@ fn run(command: Command) -> Result<()> {
         Command::C { bless } => c::run(bless),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Miri => miri::run(),
+        Command::Peers { json } => peers::run(json),
         Command::Demo => demo::run(),
     }
 }

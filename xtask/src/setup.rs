@@ -41,12 +41,26 @@ pub fn run() -> Result<()> {
     targets()
 }
 
+/// The C library that peers include; nothing of ours needs one.
+pub fn newlib() -> Result<()> {
+    packages(&["libnewlib-arm-none-eabi"], || {
+        let gcc = Command::new("arm-none-eabi-gcc").arg("-print-file-name=libm.a").output();
+        // The bare name means that no folder has it.
+        let found = gcc.is_ok_and(|output| output.stdout.contains(&b'/'));
+        if found { Vec::new() } else { vec!["newlib for Arm"] }
+    })
+}
+
 fn programs() -> Result<()> {
-    let missing = || PROGRAMS.into_iter().filter(|program| !is_there(program)).collect::<Vec<_>>();
+    packages(&PACKAGES, || PROGRAMS.into_iter().filter(|program| !is_there(program)).collect())
+}
+
+/// Installs packages of Debian's when `missing` names something.
+fn packages(packages: &[&str], missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
     if missing().is_empty() {
         return Ok(());
     }
-    let install = format!("apt-get install -y --no-install-recommends {}", PACKAGES.join(" "));
+    let install = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
     if !is_root() || !is_there("apt-get") {
         let (what, cure) = (missing().join(", "), format!("apt-get update && {install}, as root"));
         return Err(Missing { what, cure }.into());
@@ -58,7 +72,7 @@ fn programs() -> Result<()> {
         Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
             .args(["install", "-y", "-qq", "--no-install-recommends"])
-            .args(PACKAGES)
+            .args(packages)
             .stdout(Stdio::null()),
     )?;
     if missing().is_empty() {

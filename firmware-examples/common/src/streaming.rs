@@ -2,12 +2,15 @@
 //!
 //! The window is never stored as the model takes it: a day that ends pushes the oldest out. A day with too few samples
 //! is missing (NaN), and so is every day before the first. Records go into `outputs.bin`, one a day.
+//!
+//! Whenever the window is all new, its novelty goes to the drift monitor: windows that share days would count the same
+//! strange day many times. The monitor's state follows that day's record.
 
 use heapless::Deque;
 use semihosting::fs::File;
 use simground_record::record;
 use simground_record::sensor::{SAMPLES_PER_DAY, Sensor};
-use simground_runtime::Model;
+use simground_runtime::{Drift, Model};
 
 use crate::linked::{LINKED, Memory};
 use crate::stress::Buffered;
@@ -86,7 +89,7 @@ pub fn run(memory: &mut Memory) -> Result<u32, &'static str> {
     let file = File::create(c"outputs.bin").map_err(|_| "cannot create outputs.bin")?;
     let mut outputs = Buffered::new(file);
     let (mut sensor, mut day) = (Sensor::new(1), Day::default());
-    let mut answers = 0;
+    let (mut answers, mut fresh, mut drift) = (0, 0, Drift::new());
     while answers < NUM_DAYS {
         let Some(value) = day.push(sensor.sample()) else { continue };
         window.push(value);
@@ -97,9 +100,24 @@ pub fn run(memory: &mut Memory) -> Result<u32, &'static str> {
                 written = outputs.word(word);
             }
         });
+        fresh += 1;
+        if fresh == x.len() {
+            fresh = 0;
+            if let Some(novelty) = novelty(&model, x, &mut memory.scratch) {
+                drift.push(novelty);
+            }
+            for word in drift.to_words() {
+                written = written.and_then(|()| outputs.word(word));
+            }
+        }
         written.map_err(|_| "cannot write outputs.bin")?;
         answers += 1;
     }
     outputs.flush().map_err(|_| "cannot write outputs.bin")?;
     Ok(answers)
+}
+
+/// How unusual a window is; `None` without a bank.
+fn novelty(model: &Model<'_>, x: &[f32], scratch: &mut [u32]) -> Option<f32> {
+    Some(model.infer(x, scratch).ok()?.attribute::<1>()?.novelty)
 }

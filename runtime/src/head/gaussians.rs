@@ -169,7 +169,7 @@ impl<O: Outputs> Gaussians<O> {
     fn log_precision(&self, component: usize, i: usize) -> f32 {
         let (low, high) = LOG_PRECISION_RANGE;
         let row = self.d.saturating_add(i).saturating_add(1);
-        self.outputs.value(self.row(component, row)).max(low).min(high)
+        math::within(self.outputs.value(self.row(component, row)), low, high)
     }
 
     /// `B_ij` for `j < i`.

@@ -91,7 +91,7 @@ impl Parameter<'_> {
     /// ```
     pub fn from_z(&self, z: f32) -> f32 {
         let (low, high) = self.edges();
-        let u = self.center + self.spread * z.max(-Z_LIMIT).min(Z_LIMIT);
+        let u = self.center + self.spread * math::within(z, -Z_LIMIT, Z_LIMIT);
         let theta = match self.transform {
             ParameterTransform::Identity => u,
             ParameterTransform::Log if low.is_finite() => low + math::exp(u),
@@ -126,7 +126,7 @@ impl Parameter<'_> {
     /// Mean of theta where `z` is normal with this mean and standard deviation, in closed form.
     pub(crate) fn mean_of_normal(&self, mean: f32, sd: f32) -> f32 {
         let (low, high) = self.edges();
-        let u = self.center + self.spread * mean.max(-Z_LIMIT).min(Z_LIMIT);
+        let u = self.center + self.spread * math::within(mean, -Z_LIMIT, Z_LIMIT);
         let sd = self.spread * sd;
         let half = 0.5 * sd * sd;
         let theta = match self.transform {
@@ -144,7 +144,7 @@ impl Parameter<'_> {
 
     /// The nearest finite value of the support; a NaN, too, becomes one.
     pub(crate) fn inside(&self, theta: f32) -> f32 {
-        theta.max(self.low.max(f32::MIN)).min(self.high.min(f32::MAX))
+        math::within(theta, self.low.max(f32::MIN), self.high.min(f32::MAX))
     }
 
     /// The support of the unrounded value.

@@ -21,7 +21,7 @@ pub struct Arguments {
     #[arg(required_unless_present = "list")]
     name: Option<String>,
     /// Name the experiments.
-    #[arg(long, conflicts_with_all = ["name", "seeds", "quick", "figures"])]
+    #[arg(long, conflicts_with_all = ["name", "seeds", "quick", "at_most", "figures"])]
     list: bool,
     /// Seeds to repeat over, instead of the published ones: `1,2,3` or `201-220`.
     #[arg(long, value_name = "SEEDS", value_parser = seeds)]
@@ -29,6 +29,9 @@ pub struct Arguments {
     /// A small version in seconds to a minute: it shows that the experiment runs, its figures mean little.
     #[arg(long)]
     quick: bool,
+    /// Leave out trainings on more simulations than this, where an experiment has several sizes.
+    #[arg(long, value_name = "N")]
+    at_most: Option<u64>,
     /// Write the experiment's pictures (SVG) into this folder.
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
@@ -69,7 +72,8 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     }
     let seeds = arguments.seeds.as_ref().map_or(experiment.seeds, |seeds| &seeds.0).to_vec();
     let started = Instant::now();
-    let settings = Settings { seeds, quick: arguments.quick };
+    let at_most = arguments.at_most.unwrap_or(u64::MAX);
+    let settings = Settings { seeds, quick: arguments.quick, at_most };
     let found = (experiment.run)(&settings, &mut Speaker::new(started))?;
     for (file, svg) in &found.figures {
         if let Some(folder) = &arguments.figures {
@@ -101,7 +105,11 @@ fn list(output: Output) -> anyhow::Result<()> {
 fn command(experiment: &Experiment, settings: &Settings) -> String {
     let seeds: Vec<String> = settings.seeds.iter().map(u64::to_string).collect();
     let quick = if settings.quick { " --quick" } else { "" };
-    format!("simground reproduce {} --seeds {}{quick}", experiment.name, seeds.join(","))
+    let at_most = match settings.at_most {
+        u64::MAX => String::new(),
+        most => format!(" --at-most {most}"),
+    };
+    format!("simground reproduce {} --seeds {}{quick}{at_most}", experiment.name, seeds.join(","))
 }
 
 /// `1,2,3`, `201-220`, or both mixed.

@@ -40,7 +40,7 @@ fn lengths(d: usize, width: usize) -> [usize; 6] {
     [width * d, width * width, width, width, width, 1]
 }
 
-fn parts<'p>(parameters: &'p [f32], d: usize, width: usize) -> [&'p [f32]; 6] {
+fn parts(parameters: &[f32], d: usize, width: usize) -> [&[f32]; 6] {
     let mut rest = parameters;
     lengths(d, width).map(|length| {
         let (part, others) = rest.split_at(length);
@@ -49,7 +49,7 @@ fn parts<'p>(parameters: &'p [f32], d: usize, width: usize) -> [&'p [f32]; 6] {
     })
 }
 
-fn parts_mut<'p>(parameters: &'p mut [f32], d: usize, width: usize) -> [&'p mut [f32]; 6] {
+fn parts_mut(parameters: &mut [f32], d: usize, width: usize) -> [&mut [f32]; 6] {
     let mut rest = parameters;
     lengths(d, width).map(|length| {
         let (part, others) = std::mem::take(&mut rest).split_at_mut(length);
@@ -257,7 +257,7 @@ mod tests {
             let mut ignored = gradient.clone();
             network.gradient(inputs.clone(), &labels, &mut gradient);
             let mut kinks = 0;
-            for at in 0..gradient.len() {
+            for (at, by) in gradient.iter().enumerate() {
                 let parameter = network.parameters[at];
                 let mut loss_at = |shift: f32| {
                     network.parameters[at] = parameter + shift;
@@ -267,7 +267,7 @@ mod tests {
                 let (above, here, below) = (loss_at(step), loss_at(0.0), loss_at(-step));
                 network.parameters[at] = parameter;
                 let (right, left) = (above - here, here - below);
-                let found = f64::from(gradient[at]) * f64::from(step);
+                let found = f64::from(*by) * f64::from(step);
                 // At a kink of ReLU the slopes differ, and the gradient is one of them or between.
                 let error = (found - right).abs().min((found - left).abs());
                 assert!(error < 2e-6, "{d}, {at}: {found} against {left} and {right}");

@@ -26,7 +26,7 @@ fn shifted_normals_have_the_accuracy_of_bayes_rule() {
     // Phi(shift / 2).
     assert!((found.c2st - 0.69146).abs() < 0.035, "{found:?}");
     // A shift moves every projection by shift u_1, whose mean square is shift^2 / d.
-    assert!((found.sliced_wasserstein - (0.5_f64).sqrt()).abs() < 0.08, "{found:?}");
+    assert!((found.sliced_wasserstein - (0.5_f64).sqrt()).abs() < 0.05, "{found:?}");
 }
 
 #[test]

@@ -227,7 +227,6 @@ impl<'s> Plan<'s> {
             pool_start,
             fresh_per_step,
             simulation_threads: options.threads,
-            step_threads: 1,
             backend: options.backend,
             checkpoint: options.checkpoint.clone(),
             resume: options.resume,

@@ -56,6 +56,11 @@ impl Examples {
         self.mechanism.is_empty()
     }
 
+    /// Sum of the weights.
+    pub(super) fn total_weight(&self) -> f32 {
+        if self.weight.is_empty() { self.len() as f32 } else { self.weight.iter().sum() }
+    }
+
     /// Checks `n` rows of these widths, all finite; `first` is the index that messages give to row 0.
     pub(super) fn check(&self, n: usize, first: u64, widths: Widths) -> Result<(), TrainingError> {
         let fail = |message| Err(TrainingError::Examples { message });

@@ -28,9 +28,10 @@ pub fn fit(
     validation: &Examples,
     observer: &mut dyn Observer,
 ) -> Result<Fitted, TrainingError> {
-    // burn takes its threads from the pool that calls it: a pool of its own keeps a step from queueing behind the simulations.
+    // burn takes its threads from the pool that calls it. A pool of its own keeps a step from queueing behind the simulations, and one
+    // thread is what a compact network keeps busy.
     let threads = rayon::ThreadPoolBuilder::new()
-        .num_threads(config.step_threads.max(1))
+        .num_threads(1)
         .thread_name(|i| format!("train-{i}"))
         .build()?;
     threads.install(|| Fit::prepare(config, &train, validation)?.run(train, observer))
@@ -88,7 +89,7 @@ impl<'a> Fit<'a> {
     }
 
     fn run(
-        self,
+        mut self,
         train: impl ExampleSource + 'static,
         observer: &mut dyn Observer,
     ) -> Result<Fitted, TrainingError> {
@@ -123,9 +124,11 @@ impl<'a> Fit<'a> {
                 }
                 Err(TrainingError::NonFinite { what, value, step, learning_rate })
             };
-            let sums =
-                self.model.gradient(&state.parameters, &mut batch, &self.loss, &mut gradient);
+            let sums = self.model.gradient(&state.parameters, &batch, &self.loss, &mut gradient);
             let loss = finite("the loss", self.loss.total(&sums))?;
+            if step == first_step {
+                self.model.check_gradient(&state.parameters, &batch, &self.loss, &gradient)?;
+            }
             let update = Update {
                 step,
                 learning_rate,
@@ -194,7 +197,7 @@ impl<'a> Fit<'a> {
         })
     }
 
-    fn validate(&self, state: &mut State, learning_rate: f64) -> Validation {
+    fn validate(&mut self, state: &mut State, learning_rate: f64) -> Validation {
         let sums = self.model.evaluate(&state.parameters, self.validation, &self.loss);
         let validation = Validation {
             step: state.step,
@@ -241,7 +244,7 @@ impl<'a> Fit<'a> {
         }
     }
 
-    fn fitted(&self, mut state: State, stalled: Duration, stop: Option<Stop>) -> Fitted {
+    fn fitted(&mut self, mut state: State, stalled: Duration, stop: Option<Stop>) -> Fitted {
         let stop = stop.or(state.stop).expect("a finished state says why it ended");
         let steps = state.step;
         let best = state.best.take().unwrap_or_else(|| {

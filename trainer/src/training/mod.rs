@@ -1,5 +1,8 @@
 //! Fits the network to simulations; the only folder that names burn.
 //!
+//! On the CPU a dense stack and its gradient are one operation of our own ([`Stack`]) that skips what a ReLU made zero; each training first
+//! compares it with burn's gradient. Other devices compute with burn's tensors.
+//!
 //! The caller hands over standardized examples by index ([`ExampleSource`]) and gets a plain [`FloatNetwork`]. A producer thread
 //! simulates ahead while one thread optimizes: AdamW, a cosine schedule with warmup, clipped gradients, early stopping on held-out
 //! examples, the best weights kept.
@@ -11,14 +14,19 @@
 mod checkpoint;
 mod examples;
 mod fit;
+mod graph;
 mod loss;
 mod model;
 mod optimizer;
 mod progress;
 mod random;
+pub mod ratio;
 mod spec;
+mod stack;
 #[cfg(test)]
 mod tests;
+mod tiles;
+mod vectors;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,15 +35,17 @@ use serde::{Deserialize, Serialize};
 
 pub use examples::{ExampleSource, Examples};
 pub use fit::fit;
+pub use optimizer::{AdamW, Update};
 pub use progress::{Observer, Progress, ProgressObserver, Silent};
 pub use spec::HeadSpec;
+pub use stack::Stack;
 
 use crate::network::FloatNetwork;
 
-/// Which of burn's CPU backends computes.
+/// What computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backend {
-    /// burn-flex.
+    /// The CPU: [`Stack`], with burn-flex to check it.
     #[default]
     Flex,
     /// burn-ndarray, deprecated by burn; needs the feature `ndarray`.
@@ -77,8 +87,6 @@ pub struct FitConfig {
     pub fresh_per_step: u64,
     /// Threads that simulate; 0 for one per core. No influence on the result.
     pub simulation_threads: usize,
-    /// Threads inside one step; more than one pays only for layers beyond about 256 units.
-    pub step_threads: usize,
     /// Which backend computes.
     pub backend: Backend,
     /// File that holds the state of the training; written beside and renamed, so it is whole at any moment.
@@ -167,6 +175,14 @@ pub enum TrainingError {
         /// Of this step.
         learning_rate: f64,
     },
+    /// The gradient is not the one that burn computes: this processor runs a path that is wrong.
+    #[error(
+        "the gradient differs from that of burn by {difference:.1e} of its norm\nhint: please report this processor; `--backend ndarray` (a build with `--features ndarray`) computes in another way"
+    )]
+    Gradient {
+        /// Norm of the difference over the norm.
+        difference: f64,
+    },
     /// A checkpoint that cannot be resumed from.
     #[error("checkpoint {}: {message}", path.display())]
     Checkpoint {
@@ -214,7 +230,6 @@ impl FitConfig {
             pool_start: 8_192,
             fresh_per_step: 64,
             simulation_threads: 0,
-            step_threads: 1,
             backend: Backend::Flex,
             checkpoint: None,
             resume: false,
@@ -229,7 +244,7 @@ impl FitConfig {
         }
         let span = self.steps.saturating_sub(self.warmup).max(1);
         let done = (step - self.warmup) as f64 / span as f64;
-        self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
+        self.learning_rate * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done.min(1.0)))
     }
 
     /// Simulations that step `step`, counted from 0, draws from.
@@ -253,7 +268,6 @@ impl FitConfig {
             ("patience", self.patience),
             ("simulations", self.simulations),
             ("pool_start", self.pool_start),
-            ("step_threads", self.step_threads as u64),
             ("checkpoint_every", self.checkpoint_every),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {

@@ -1,24 +1,30 @@
-//! The network as burn sees it: one dense stack whose last layer holds all heads side by side, and its gradient.
+//! The network in training: one dense stack whose last layer holds all heads side by side, and what computes it.
 //!
 //! The parameters live in one flat vector: per layer the weights, `[d_input, d_output]` row-major, then the biases.
 
-use burn::tensor::activation::relu;
-use burn::tensor::module::linear;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 
 use super::examples::Examples;
+use super::graph::Graph;
 use super::loss::{Loss, LossSums};
+use super::stack::Stack;
 use super::{Backend, HeadSpec, TrainingError, random};
 use crate::network::{Dense, FloatNetwork};
 
-/// A dense stack of fixed widths on a device.
+/// A dense stack of fixed widths.
 pub(super) struct Model {
     /// `(d_input, d_output)` of each layer; the last holds all heads.
     layers: Vec<(usize, usize)>,
     /// Width of each head.
     heads: Vec<usize>,
-    device: Device,
+    graph: Graph,
+    /// Computes in the place of `graph` on the CPU.
+    stack: Option<Stack>,
 }
+
+/// Largest difference of a gradient from burn's, in units of its norm. Other orders of summation give about `1e-6`; an input of a ReLU that
+/// is zero but for its rounding may add more.
+const TOLERANCE: f64 = 1e-3;
 
 impl Model {
     pub fn new(
@@ -33,8 +39,11 @@ impl Model {
             .chain(hidden.iter().copied())
             .chain([heads.iter().sum()])
             .collect();
-        let layers = widths.windows(2).map(|pair| (pair[0], pair[1])).collect();
-        Ok(Model { layers, heads, device: device(backend)? })
+        let layers: Vec<(usize, usize)> =
+            widths.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        let stack = (backend == Backend::Flex).then(|| Stack::new(&layers));
+        let graph = Graph { layers: layers.clone(), device: device(backend)? };
+        Ok(Model { layers, heads, graph, stack })
     }
 
     /// Lengths of `(weights, biases)` of each layer, as they lie in the flat vector.
@@ -73,66 +82,63 @@ impl Model {
     }
 
     /// Losses of a batch; the gradient of their total is written to `gradient`, laid out like `parameters`.
-    ///
-    /// The loss is differentiated by hand up to the outputs. burn then carries that derivative `G` down: the gradient of
-    /// `sum(outputs * G)`, `G` constant, is the gradient of the loss.
     pub fn gradient(
-        &self,
+        &mut self,
         parameters: &[f32],
-        batch: &mut Examples,
+        batch: &Examples,
         loss: &Loss,
         gradient: &mut [f32],
     ) -> LossSums {
-        let device = self.device.clone().autodiff();
-        let layers = self.tensors(parameters, &device);
-        let layers: Vec<(Tensor<2>, Tensor<1>)> = layers
-            .into_iter()
-            .map(|(weight, bias)| (weight.require_grad(), bias.require_grad()))
-            .collect();
-        let n = batch.len();
-        let inputs = std::mem::take(&mut batch.inputs);
-        let inputs = Tensor::from_data(TensorData::new(inputs, [n, self.layers[0].0]), &device);
-        let outputs = stack(&layers, inputs);
-        let values = outputs.clone().inner().into_data();
-        let mut by_output = vec![0.0; n * loss.d_output];
-        let sums = loss.with_gradient(slice(&values), batch, &mut by_output);
-        let by_output = Tensor::from_data(TensorData::new(by_output, [n, loss.d_output]), &device);
-        let mut gradients = (outputs * by_output).sum().backward();
-        let mut rest = gradient;
-        for (weight, bias) in &layers {
-            let weight = weight.grad_remove(&mut gradients).map(|tensor| tensor.into_data());
-            let bias = bias.grad_remove(&mut gradients).map(|tensor| tensor.into_data());
-            for data in [weight, bias] {
-                let data = data.expect("every layer is on the way to the loss");
-                let values = slice(&data);
-                let (mine, others) = rest.split_at_mut(values.len());
-                mine.copy_from_slice(values);
-                rest = others;
-            }
+        let mut sums = LossSums::default();
+        let weight = batch.total_weight();
+        let of_rows = |rows, outputs: &[f32], by_output: &mut [f32]| {
+            loss.add_with_gradient(outputs, batch, rows, weight, by_output, &mut sums);
+        };
+        match &mut self.stack {
+            Some(stack) => stack.gradient(parameters, &batch.inputs, gradient, of_rows),
+            None => self.graph.gradient(parameters, &batch.inputs, gradient, of_rows),
         }
         sums
     }
 
+    /// Compares a gradient that [`Model::gradient`] gave with burn's, computed from the same parameters and batch.
+    ///
+    /// Which vector instructions a processor has decides which code computes gradients, and no test has seen every processor.
+    pub fn check_gradient(
+        &self,
+        parameters: &[f32],
+        batch: &Examples,
+        loss: &Loss,
+        gradient: &[f32],
+    ) -> Result<(), TrainingError> {
+        if self.stack.is_none() {
+            return Ok(());
+        }
+        let mut by_burn = vec![0.0; gradient.len()];
+        let weight = batch.total_weight();
+        self.graph.gradient(parameters, &batch.inputs, &mut by_burn, |rows, outputs, by_output| {
+            let mut sums = LossSums::default();
+            loss.add_with_gradient(outputs, batch, rows, weight, by_output, &mut sums);
+        });
+        let norm = |values: &mut dyn Iterator<Item = f32>| {
+            values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
+        };
+        let norm_by_burn = norm(&mut by_burn.iter().copied());
+        let difference = norm(&mut gradient.iter().zip(&by_burn).map(|(own, burn)| own - burn));
+        if difference > TOLERANCE * norm_by_burn {
+            let difference = difference / norm_by_burn;
+            return Err(TrainingError::Gradient { difference });
+        }
+        Ok(())
+    }
+
     /// Losses over any number of examples.
-    pub fn evaluate(&self, parameters: &[f32], examples: &Examples, loss: &Loss) -> LossSums {
-        /// Rows at a time: their activations stay in cache.
-        const BLOCK: usize = 1_024;
-        let layers = self.tensors(parameters, &self.device);
-        let d_input = self.layers[0].0;
-        let d_target = examples.targets.len() / examples.len().max(1);
+    pub fn evaluate(&mut self, parameters: &[f32], examples: &Examples, loss: &Loss) -> LossSums {
         let mut sums = LossSums::default();
-        for first in (0..examples.len()).step_by(BLOCK) {
-            let rows = first..(first + BLOCK).min(examples.len());
-            let inputs = examples.inputs[rows.start * d_input..rows.end * d_input].to_vec();
-            let inputs =
-                Tensor::from_data(TensorData::new(inputs, [rows.len(), d_input]), &self.device);
-            let block = Examples {
-                inputs: Vec::new(),
-                targets: examples.targets[rows.start * d_target..rows.end * d_target].to_vec(),
-                mechanism: examples.mechanism[rows.clone()].to_vec(),
-                weight: examples.weight.get(rows).unwrap_or_default().to_vec(),
-            };
-            loss.add(slice(&stack(&layers, inputs).into_data()), &block, &mut sums);
+        let of_rows = |rows, outputs: &[f32]| loss.add(outputs, examples, rows, &mut sums);
+        match &mut self.stack {
+            Some(stack) => stack.outputs(parameters, &examples.inputs, of_rows),
+            None => self.graph.outputs(parameters, &examples.inputs, of_rows),
         }
         sums
     }
@@ -167,37 +173,6 @@ impl Model {
         }
         FloatNetwork { trunk, heads }
     }
-
-    fn tensors(&self, parameters: &[f32], device: &Device) -> Vec<(Tensor<2>, Tensor<1>)> {
-        let mut rest = parameters;
-        let mut take = |len: usize| {
-            let (mine, others) = rest.split_at(len);
-            rest = others;
-            mine.to_vec()
-        };
-        let layer = |&(d_input, d_output): &(usize, usize)| {
-            let weight = TensorData::new(take(d_input * d_output), [d_input, d_output]);
-            let bias = TensorData::new(take(d_output), [d_output]);
-            (Tensor::from_data(weight, device), Tensor::from_data(bias, device))
-        };
-        self.layers.iter().map(layer).collect()
-    }
-}
-
-/// Dense layers with ReLU between them.
-fn stack(layers: &[(Tensor<2>, Tensor<1>)], inputs: Tensor<2>) -> Tensor<2> {
-    let mut x = inputs;
-    for (i, (weight, bias)) in layers.iter().enumerate() {
-        if i > 0 {
-            x = relu(x);
-        }
-        x = linear(x, weight.clone(), Some(bias.clone()));
-    }
-    x
-}
-
-fn slice(data: &TensorData) -> &[f32] {
-    data.as_slice().expect("every tensor here is f32")
 }
 
 fn device(backend: Backend) -> Result<Device, TrainingError> {
@@ -246,41 +221,54 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_network_equals_burn() {
-        let model = model();
+    fn stack_graph_and_plain_network_agree() {
+        let mut model = model();
         let parameters = model.initial(3, &heads());
         let network = model.network(&parameters);
         assert_eq!(network.check(), Ok(()));
         assert_eq!(network.num_parameters(), model.len());
-        let n = 33;
-        let batch = batch(n);
-        let inputs =
-            Tensor::from_data(TensorData::new(batch.inputs.clone(), [n, 5]), &model.device);
-        let outputs = stack(&model.tensors(&parameters, &model.device), inputs).into_data();
-        let plain = network.forward_batch(&batch.inputs, false);
-        for row in 0..n {
-            let plain = plain.heads[0][row * 3..row * 3 + 3]
-                .iter()
-                .chain(&plain.heads[1][row * 6..row * 6 + 6]);
-            for (plain, burn) in plain.zip(&slice(&outputs)[row * 9..row * 9 + 9]) {
-                assert!((plain - burn).abs() < 1e-5, "{plain} {burn}");
+        let inputs = batch(33).inputs;
+        let plain = network.forward_batch(&inputs, false).heads;
+        let plain = plain[0].chunks_exact(3).zip(plain[1].chunks_exact(6));
+        let plain: Vec<f32> = plain.flat_map(|(a, b)| [a, b].concat()).collect();
+        let check = |rows, outputs: &[f32]| {
+            assert_eq!(rows, 0..33);
+            assert_eq!(outputs.len(), plain.len());
+            for (plain, output) in plain.iter().zip(outputs) {
+                assert!((plain - output).abs() < 1e-5, "{plain} {output}");
             }
-        }
+        };
+        model.graph.outputs(&parameters, &inputs, check);
+        model.stack.as_mut().unwrap().outputs(&parameters, &inputs, check);
+    }
+
+    #[test]
+    fn a_gradient_unlike_burns_is_refused() {
+        let mut model = model();
+        let (loss, batch) = (Loss::new(&heads(), 2), batch(64));
+        let parameters = model.initial(3, &heads());
+        let mut gradient = vec![0.0; model.len()];
+        model.gradient(&parameters, &batch, &loss, &mut gradient);
+        let check = |gradient: &[f32]| model.check_gradient(&parameters, &batch, &loss, gradient);
+        assert!(check(&gradient).is_ok());
+        gradient[7] += 0.01;
+        let error = check(&gradient).unwrap_err().to_string();
+        assert!(error.contains("differs from that of burn"), "{error}");
     }
 
     #[test]
     fn the_gradient_is_the_slope() {
-        let model = model();
+        let mut model = model();
         let loss = Loss::new(&heads(), 2);
         let parameters = model.initial(3, &heads());
         let batch = batch(64);
         let mut gradient = vec![0.0; model.len()];
-        let sums = model.gradient(&parameters, &mut batch.clone(), &loss, &mut gradient);
-        let value = |parameters: &[f32]| loss.total(&model.evaluate(parameters, &batch, &loss));
+        let sums = model.gradient(&parameters, &batch, &loss, &mut gradient);
+        let mut value = |parameters: &[f32]| loss.total(&model.evaluate(parameters, &batch, &loss));
         assert!((loss.total(&sums) - value(&parameters)).abs() < 1e-6);
         // Along the gradient itself the slope is its squared norm.
         let squared: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
-        let along = |step: f32| {
+        let mut along = |step: f32| {
             let moved: Vec<f32> =
                 parameters.iter().zip(&gradient).map(|(p, g)| p + step * g).collect();
             value(&moved)
@@ -288,8 +276,8 @@ mod tests {
         let slope = (along(1e-2) - along(-1e-2)) / 2e-2;
         assert!((slope / squared - 1.0).abs() < 0.02, "{slope} {squared}");
         // And along single parameters of every layer.
-        for i in [0, 50, 105, 130, 460, 479, 490, 600, model.len() - 1] {
-            let moved = |step: f32| {
+        for i in [0, 50, 105, 130, 460, 479, 490, 600, parameters.len() - 1] {
+            let mut moved = |step: f32| {
                 let mut moved = parameters.clone();
                 moved[i] += step;
                 value(&moved)

@@ -10,6 +10,10 @@ pub(super) enum Purpose {
     Initialization = 1,
     /// Indices of a batch; the counter is the step.
     Batch = 2,
+    /// Order of the simulations in a pass; the counter is the pass.
+    Epoch = 3,
+    /// Order in which held-out simulations are paired; the counter is the order.
+    HeldOut = 4,
 }
 
 /// Random numbers of one `(seed, purpose, counter)`.

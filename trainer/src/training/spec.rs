@@ -104,7 +104,7 @@ impl HeadSpec {
 /// Quantile of a logistic distribution scaled to resemble the standard normal: within 0.15 of it for levels in 0.02..0.98, which is
 /// all that a start needs.
 pub(super) fn logistic_quantile(level: f32) -> f32 {
-    (level / (1.0 - level)).ln() / 1.702
+    libm::logf(level / (1.0 - level)) / 1.702
 }
 
 impl HeadSpec {

@@ -155,6 +155,38 @@ fn quantiles_and_odds_approach_the_closed_form() {
 }
 
 #[test]
+fn joint_density_and_means_approach_the_closed_form() {
+    let heads = vec![
+        HeadSpec::Point { targets: vec![1, 0], loss_share: 1.0 },
+        HeadSpec::Mixture { targets: vec![0, 1], components: 3, loss_share: 1.0 },
+    ];
+    let config = FitConfig { heads, steps: 4_000, batch: 256, simulations: 50_000, ..config() };
+    let fitted = train(&config);
+    let test = Toy::default().examples(2_000_000..2_004_000);
+    let outputs = fitted.network.forward_batch(&test.inputs, false).heads;
+    // The log density of theta by the network falls short of the true one by the divergence between the two.
+    let (mut shortfall, mut error) = (0.0, 0.0);
+    for (row, x) in test.inputs.chunks_exact(5).enumerate() {
+        let mean = POSTERIOR_VAR * x[..4].iter().map(|&x| f64::from(x)).sum::<f64>() / NOISE_VAR;
+        let theta = &test.targets[row * 2..row * 2 + 2];
+        let normal =
+            |x: f64, var: f64| -0.5 * (std::f64::consts::TAU * var).ln() - 0.5 * x * x / var;
+        let [a, b] = [0, 1].map(|i| f64::from(theta[i]));
+        let truth = normal(a - mean, POSTERIOR_VAR) + normal(b, 1.0);
+        let d_output = config.heads[1].d_output();
+        let own = &outputs[1][row * d_output..][..d_output];
+        let gaussians = simground_runtime::Gaussians::new(own, 2, 3);
+        shortfall += truth - f64::from(gaussians.log_density(&gaussians.weights(), theta));
+        // Outputs stand in the order of the head's targets: theta_1, theta_0.
+        error += (f64::from(outputs[0][row * 2 + 1]) - mean).abs();
+    }
+    let n = test.len() as f64;
+    eprintln!("divergence {}, error of the mean {}", shortfall / n, error / n);
+    assert!(shortfall / n < 0.05, "{}", shortfall / n);
+    assert!(error / n < 0.06 && error / n > 0.0, "{}", error / n);
+}
+
+#[test]
 fn two_runs_are_equal_whatever_the_simulation_threads() {
     let once = train(&config());
     assert_same(&once, &train(&config()));
@@ -269,7 +301,7 @@ fn patience_ends_a_training_that_only_memorizes() {
         })
         .collect();
     let mut sums = loss::LossSums::default();
-    loss.add(&joined, &held_out(), &mut sums);
+    loss.add(&joined, &held_out(), 0..held_out().len(), &mut sums);
     assert!((loss.total(&sums) - fitted.best_loss).abs() < 1e-5);
 }
 

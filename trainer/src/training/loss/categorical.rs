@@ -16,13 +16,13 @@ impl RowLoss for CrossEntropy {
         _: &mut Vec<f32>,
     ) -> f32 {
         let largest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f32 = outputs.iter().map(|output| (output - largest).exp()).sum();
+        let sum: f32 = outputs.iter().map(|output| libm::expf(output - largest)).sum();
         for (gradient, output) in gradient.iter_mut().zip(outputs) {
-            *gradient = scale * (output - largest).exp() / sum;
+            *gradient = scale * libm::expf(output - largest) / sum;
         }
         if let Some(gradient) = gradient.get_mut(truth.mechanism) {
             *gradient -= scale;
         }
-        sum.ln() + largest - outputs[truth.mechanism]
+        libm::logf(sum) + largest - outputs[truth.mechanism]
     }
 }

@@ -35,8 +35,8 @@ impl RowLoss for LogLikelihood {
         scratch.clear();
         scratch.resize(self.components * (1 + 2 * d), 0.0);
         let largest_logit = outputs.iter().step_by(each).copied().fold(f32::NEG_INFINITY, f32::max);
-        let logits = outputs.iter().step_by(each).map(|logit| (logit - largest_logit).exp());
-        let log_sum = logits.sum::<f32>().ln() + largest_logit;
+        let logits = outputs.iter().step_by(each).map(|logit| libm::expf(logit - largest_logit));
+        let log_sum = libm::logf(logits.sum::<f32>()) + largest_logit;
         let pairs = outputs.chunks_exact(each).zip(scratch.chunks_exact_mut(1 + 2 * d));
         for (component, memory) in pairs {
             let (log_density, memory) = memory.split_at_mut(1);
@@ -47,13 +47,14 @@ impl RowLoss for LogLikelihood {
         }
         let terms = scratch.iter().step_by(1 + 2 * d).copied();
         let largest = terms.clone().fold(f32::NEG_INFINITY, f32::max);
-        let log_likelihood = terms.map(|term| (term - largest).exp()).sum::<f32>().ln() + largest;
+        let sum: f32 = terms.map(|term| libm::expf(term - largest)).sum();
+        let log_likelihood = libm::logf(sum) + largest;
         let scale = scale / d as f32;
         let gradients = gradient.chunks_exact_mut(each);
         let components = outputs.chunks_exact(each).zip(scratch.chunks_exact(1 + 2 * d));
         for (gradient, (component, memory)) in gradients.zip(components) {
-            let responsibility = (memory[0] - log_likelihood).exp();
-            let weight = (component[0] - log_sum).exp();
+            let responsibility = libm::expf(memory[0] - log_likelihood);
+            let weight = libm::expf(component[0] - log_sum);
             gradient[0] = scale * (weight - responsibility);
             let (deviations, noises) = memory[1..].split_at(d);
             component_gradient(component, deviations, noises, scale * responsibility, gradient);
@@ -79,7 +80,7 @@ fn log_component(
         deviations[i] = z(i) - component[1 + i];
         let regression: f32 = row.iter().zip(&*deviations).map(|(b, x)| b * x).sum();
         let log_precision = component[1 + d + i].clamp(low, high);
-        noises[i] = log_precision.exp() * (deviations[i] - regression);
+        noises[i] = libm::expf(log_precision) * (deviations[i] - regression);
         log_density += log_precision - 0.5 * noises[i] * noises[i] - LN_SQRT_TAU;
     }
     log_density
@@ -104,7 +105,7 @@ fn component_gradient(
     let mut coefficients = &component[1 + 2 * d..];
     for i in 0..d {
         let log_precision = component[1 + d + i];
-        let a = scale * log_precision.clamp(low, high).exp() * noises[i];
+        let a = scale * libm::expf(log_precision.clamp(low, high)) * noises[i];
         by_mean[i] -= a;
         let slope = scale * (noises[i] * noises[i] - 1.0);
         // At its limit a precision may only come back.

@@ -9,6 +9,7 @@ mod point;
 mod quantiles;
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use super::HeadSpec;
 use super::examples::Examples;
@@ -83,41 +84,54 @@ impl Loss {
             .sum()
     }
 
-    /// Adds the losses of a batch to `sums`; `outputs` is `[n, d_output]`.
-    pub fn add(&self, outputs: &[f32], batch: &Examples, sums: &mut LossSums) {
-        self.pass(outputs, batch, &mut [], sums);
+    /// Adds the losses of some rows of `examples` to `sums`; `outputs` is `[rows, d_output]`.
+    pub fn add(
+        &self,
+        outputs: &[f32],
+        examples: &Examples,
+        rows: Range<usize>,
+        sums: &mut LossSums,
+    ) {
+        self.pass(outputs, examples, rows, 1.0, &mut [], sums);
     }
 
-    /// Losses of a batch, and in `gradient`, `[n, d_output]`, the derivative of [`Loss::total`] by each output.
-    pub fn with_gradient(
+    /// Adds the losses of some rows of a batch to `sums`, and writes to `gradient`, `[rows, d_output]`, the derivative of [`Loss::total`]
+    /// of the whole batch by each output; `batch_weight` is [`Examples::total_weight`] of the batch.
+    pub fn add_with_gradient(
         &self,
         outputs: &[f32],
         batch: &Examples,
+        rows: Range<usize>,
+        batch_weight: f32,
         gradient: &mut [f32],
-    ) -> LossSums {
-        let mut sums = LossSums::default();
-        self.pass(outputs, batch, gradient, &mut sums);
-        sums
+        sums: &mut LossSums,
+    ) {
+        self.pass(outputs, batch, rows, batch_weight, gradient, sums);
     }
 
     /// `gradient` is empty or as long as `outputs`.
-    fn pass(&self, outputs: &[f32], batch: &Examples, gradient: &mut [f32], sums: &mut LossSums) {
+    fn pass(
+        &self,
+        outputs: &[f32],
+        examples: &Examples,
+        rows: Range<usize>,
+        batch_weight: f32,
+        gradient: &mut [f32],
+        sums: &mut LossSums,
+    ) {
         sums.heads.resize(self.heads.len(), 0.0);
-        let batch_weight =
-            if batch.weight.is_empty() { batch.len() as f32 } else { batch.weight.iter().sum() };
-        sums.weight += f64::from(batch_weight);
         // A batch of zero weight teaches nothing, and must not divide by zero either.
         let per_weight = if batch_weight > 0.0 { 1.0 / batch_weight } else { 0.0 };
         let mut scratch = Vec::new();
-        for row in 0..batch.len() {
-            let weight = batch.weight.get(row).copied().unwrap_or(1.0);
-            let columns = row * self.d_output..(row + 1) * self.d_output;
+        let mut gradients = gradient.chunks_exact_mut(self.d_output);
+        for (row, outputs) in rows.zip(outputs.chunks_exact(self.d_output)) {
+            let weight = examples.weight.get(row).copied().unwrap_or(1.0);
+            sums.weight += f64::from(weight);
             let truth = Truth {
-                targets: &batch.targets[row * self.d_target..(row + 1) * self.d_target],
-                mechanism: usize::from(batch.mechanism[row]),
+                targets: &examples.targets[row * self.d_target..(row + 1) * self.d_target],
+                mechanism: usize::from(examples.mechanism[row]),
             };
-            let outputs = &outputs[columns.clone()];
-            let gradient = gradient.get_mut(columns).unwrap_or_default();
+            let gradient = gradients.next().unwrap_or_default();
             for (head, sum) in self.heads.iter().zip(&mut sums.heads) {
                 let scale = weight * per_weight * head.share;
                 let columns = head.first..head.first + head.d_output;
@@ -168,7 +182,8 @@ mod tests {
             Examples { targets: vec![2.0, -1.0], mechanism: vec![1], ..Examples::default() };
         let outputs = [0.0, 2.0_f32.ln(), 0.0, -2.0, 1.0, 1.0, 2.0];
         let mut gradient = [0.0; 7];
-        let sums = loss.with_gradient(&outputs, &batch, &mut gradient);
+        let mut sums = LossSums::default();
+        loss.add_with_gradient(&outputs, &batch, 0..1, 1.0, &mut gradient, &mut sums);
         // Softmax is (1, 2, 1) / 4.
         assert!((sums.heads[0] - 2.0_f64.ln()).abs() < 1e-6);
         // Target column 1 (z = -1): 0.1 * 1 and 0.5 * 2; column 0 (z = 2): 0.1 * 1 and 0.
@@ -193,14 +208,14 @@ mod tests {
             ..Examples::default()
         };
         let mut weighted = LossSums::default();
-        loss.add(&outputs, &once, &mut weighted);
+        loss.add(&outputs, &once, 0..2, &mut weighted);
         let copied = Examples {
             targets: [&once.targets[..], &once.targets[2..]].concat(),
             mechanism: vec![2, 0, 0],
             ..Examples::default()
         };
         let mut plain = LossSums::default();
-        loss.add(&[&outputs[..], &outputs[7..]].concat(), &copied, &mut plain);
+        loss.add(&[&outputs[..], &outputs[7..]].concat(), &copied, 0..3, &mut plain);
         assert!((loss.total(&weighted) - loss.total(&plain)).abs() < 1e-7);
     }
 }

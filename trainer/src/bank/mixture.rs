@@ -1,0 +1,353 @@
+//! Reaches and shares of the prototypes, fitted so that the bank's posterior agrees with the exact one.
+//!
+//! The bank answers `p(m | z) = sum_j w_j(z) s_jm` with `w_j` proportional to `mass_j 2^(-|z - z_j|^2 / half_life_j)`: each prototype has the
+//! mass of the corpus that it stands for, a reach of its own (a variable kernel: Breiman, Meisel and Purcell 1977), and instead of one
+//! mechanism the shares `s_j` of all of them. Reaches and shares minimize the mean cross-entropy of the exact posteriors of many
+//! simulations, each left out of its own, plus a pull towards the shares of the prototype's cell that counts as little as a third of a
+//! simulation: the cross-entropy is convex in the shares, and the pull decides where no simulation does.
+
+use rayon::prelude::*;
+
+use crate::head::softmax;
+
+/// Prototypes whose kernels an observation is fitted with: beyond the nearest these, kernels hardly count.
+const NEAREST: usize = 256;
+/// Observations in a step.
+const BATCH: usize = 2_048;
+/// Parts of a batch that are summed one by one, so that the result does not depend on the number of threads.
+const PARTS: usize = 8;
+/// Steps of the fit.
+const STEPS: usize = 1_000;
+/// Largest change of a logarithm in a step.
+const LEARNING_RATE: f32 = 0.05;
+/// Simulations that the pull towards the cell counts as.
+const PULL: f32 = 0.3;
+/// Smallest share of a mechanism.
+const LEAST_SHARE: f32 = 1e-3;
+
+/// Observations beside the prototypes that are near them.
+#[derive(Debug, Clone)]
+pub(super) struct Neighborhoods {
+    /// Prototypes of each observation.
+    each: usize,
+    /// `[n, each]`: prototype and squared distance.
+    near: Vec<(u32, f32)>,
+}
+
+impl Neighborhoods {
+    /// Of observations `[n, d]` among prototypes `[count, d]`.
+    pub fn new(observations: &[i16], prototypes: &[i16], d: usize) -> Neighborhoods {
+        let count = prototypes.len() / d;
+        let each = count.min(NEAREST);
+        let near = observations.par_chunks_exact(d).flat_map_iter(|observation| {
+            let distance = |p: &[i16]| super::cells::squared_distance(observation, p);
+            let mut all: Vec<(u32, u32)> =
+                prototypes.chunks_exact(d).map(distance).zip(0..).collect();
+            if each < count {
+                all.select_nth_unstable(each);
+                all.truncate(each);
+            }
+            all.into_iter().map(|(distance, prototype)| (prototype, distance as f32))
+        });
+        Neighborhoods { each, near: near.collect() }
+    }
+
+    /// Number of observations.
+    pub fn len(&self) -> usize {
+        self.near.len() / self.each
+    }
+
+    /// Prototypes near one observation, and their squared distances.
+    pub fn of(&self, observation: usize) -> &[(u32, f32)] {
+        &self.near[observation * self.each..][..self.each]
+    }
+}
+
+/// A mixture of kernels.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Mixture {
+    /// Logarithm of each prototype's mass.
+    pub log_mass: Vec<f32>,
+    /// Logarithm of each prototype's `ln 2 / half_life`.
+    pub log_rate: Vec<f32>,
+    /// Logarithms of the shares, `[count, mechanisms]`, up to a constant a row.
+    pub log_share: Vec<f32>,
+    /// Shares of the simulations in each prototype's cell.
+    pub cell_share: Vec<f32>,
+    /// Number of mechanisms.
+    pub mechanisms: usize,
+}
+
+/// Derivatives with respect to what is fitted, summed over observations.
+#[derive(Debug, Clone)]
+struct Gradient {
+    log_rate: Vec<f32>,
+    /// With respect to the shares themselves.
+    share: Vec<f32>,
+}
+
+impl Mixture {
+    /// All reaches alike, shares as in the cells.
+    pub fn new(masses: &[f64], cell_share: Vec<f32>, half_life: f64) -> Mixture {
+        let mechanisms = cell_share.len() / masses.len();
+        Mixture {
+            log_mass: masses.iter().map(|mass| mass.max(1e-12).ln() as f32).collect(),
+            log_rate: vec![(std::f64::consts::LN_2 / half_life).ln() as f32; masses.len()],
+            log_share: cell_share.iter().map(|share| share.max(LEAST_SHARE).ln()).collect(),
+            cell_share,
+            mechanisms,
+        }
+    }
+
+    /// Half-life of each prototype.
+    pub fn half_lives(&self) -> impl Iterator<Item = f64> {
+        self.log_rate.iter().map(|rate| std::f64::consts::LN_2 / f64::from(*rate).exp())
+    }
+
+    /// Shares of the mechanisms, `[count, mechanisms]`.
+    pub fn shares(&self) -> Vec<f32> {
+        self.log_share.chunks_exact(self.mechanisms).flat_map(softmax).collect()
+    }
+
+    /// Responsibility of each near prototype for an observation; sums to one.
+    pub fn responsibilities(&self, near: &[(u32, f32)], out: &mut Vec<f32>) {
+        out.clear();
+        out.extend(near.iter().map(|&(prototype, distance)| {
+            let at = prototype as usize;
+            self.log_mass[at] - self.log_rate[at].exp() * distance
+        }));
+        let largest = out.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        out.iter_mut().for_each(|l| *l = (*l - largest).exp());
+        let total: f32 = out.iter().sum();
+        out.iter_mut().for_each(|w| *w /= total);
+    }
+
+    /// Mean divergence (Kullback and Leibler) of the mixture from the exact posteriors `[n, mechanisms]`, over every `step`-th observation.
+    pub fn divergence(&self, observations: &Neighborhoods, exact: &[f32], step: usize) -> f64 {
+        let shares = self.shares();
+        let rows: Vec<usize> = (0..observations.len()).step_by(step).collect();
+        let each = |weights: &mut Vec<f32>, &row: &usize| {
+            self.responsibilities(observations.of(row), weights);
+            let target = &exact[row * self.mechanisms..][..self.mechanisms];
+            let posterior = self.posterior(observations.of(row), weights, &shares);
+            let terms = target.iter().zip(posterior).filter(|(t, _)| **t > 0.0);
+            terms.map(|(t, p)| f64::from(t * (t / p).ln())).sum::<f64>()
+        };
+        let all: Vec<f64> = rows.par_iter().map_init(Vec::new, each).collect();
+        all.iter().sum::<f64>() / all.len() as f64
+    }
+
+    fn posterior(&self, near: &[(u32, f32)], weights: &[f32], shares: &[f32]) -> Vec<f32> {
+        let mut posterior = vec![1e-9; self.mechanisms];
+        for (&(prototype, _), weight) in near.iter().zip(weights) {
+            let shares = &shares[prototype as usize * self.mechanisms..][..self.mechanisms];
+            posterior.iter_mut().zip(shares).for_each(|(p, share)| *p += weight * share);
+        }
+        posterior
+    }
+
+    /// Gives every prototype the one half-life, of those in half octaves around `guess`, that agrees best.
+    pub fn fit_common_reach(&mut self, observations: &Neighborhoods, exact: &[f32], guess: f64) {
+        let step = (observations.len() / BATCH).max(1);
+        let rate = |steps: i32| {
+            let half_life = guess * libm::exp2(f64::from(steps) / 2.0);
+            (std::f64::consts::LN_2 / half_life).ln() as f32
+        };
+        let best = (-10..=6).map(rate).map(|rate| {
+            self.log_rate.fill(rate);
+            (self.divergence(observations, exact, step), rate)
+        });
+        let best = best.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(0.0, |best| best.1);
+        self.log_rate.fill(best);
+    }
+
+    /// Fits shares, and reaches unless they are `fixed`, by Adam (Kingma and Ba 2015) with a cosine schedule.
+    pub fn fit(&mut self, observations: &Neighborhoods, exact: &[f32], fixed: bool) {
+        let common = self.log_rate.clone();
+        let n = observations.len();
+        let steps = if fixed { STEPS / 4 } else { STEPS };
+        let mut rates = Adam::new(self.log_rate.len());
+        let mut shares = Adam::new(self.log_share.len());
+        // A stride that is coprime to n visits every observation once before any twice.
+        let stride = (1..).map(|k| n * 38 / 100 + k).find(|s| gcd(*s, n) == 1).unwrap_or(1);
+        let batch = BATCH.min(n);
+        let mut next = 0;
+        for step in 0..steps {
+            let rows: Vec<usize> = (0..batch).map(|at| (next + at * stride) % n).collect();
+            next = (next + batch * stride) % n;
+            let gradient = self.gradient(observations, exact, &rows);
+            let decay = 0.5 * (1.0 + (std::f32::consts::PI * step as f32 / steps as f32).cos());
+            let size = LEARNING_RATE * decay;
+            if !fixed {
+                let pull = PULL / n as f32;
+                let parts = gradient.log_rate.iter().zip(&self.log_rate).zip(&common);
+                let total: Vec<f32> =
+                    parts.map(|((g, rate), common)| g + pull * (rate - common)).collect();
+                rates.step(&mut self.log_rate, &total, size);
+            }
+            let total = self.share_gradient(&gradient.share, n);
+            shares.step(&mut self.log_share, &total, size);
+        }
+    }
+
+    /// Through the softmax of each row, with the pull towards the cell's shares.
+    fn share_gradient(&self, by_share: &[f32], n: usize) -> Vec<f32> {
+        let k = self.mechanisms;
+        let rows = self.log_share.chunks_exact(k).zip(by_share.chunks_exact(k));
+        let rows = rows.zip(self.cell_share.chunks_exact(k));
+        rows.flat_map(|((logits, by_share), cell)| {
+            let shares = softmax(logits);
+            let mean: f32 = shares.iter().zip(by_share).map(|(s, g)| s * g).sum();
+            let pull = PULL / n as f32;
+            let each = shares.into_iter().zip(by_share).zip(cell);
+            each.map(move |((s, g), cell)| s * (g - mean) + pull * (s - cell)).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
+    /// Mean over the rows of the cross-entropy's derivatives.
+    fn gradient(&self, observations: &Neighborhoods, exact: &[f32], rows: &[usize]) -> Gradient {
+        let shares = self.shares();
+        let k = self.mechanisms;
+        let part = |rows: &[usize]| {
+            let mut gradient = Gradient {
+                log_rate: vec![0.0; self.log_rate.len()],
+                share: vec![0.0; self.log_share.len()],
+            };
+            let mut weights = Vec::new();
+            for &row in rows {
+                let near = observations.of(row);
+                self.responsibilities(near, &mut weights);
+                let posterior = self.posterior(near, &weights, &shares);
+                // Derivative of -sum of target ln p with respect to p; its mean under the mixture is -1.
+                let target = &exact[row * k..][..k];
+                let slope: Vec<f32> = target.iter().zip(&posterior).map(|(t, p)| -t / p).collect();
+                for (&(prototype, distance), weight) in near.iter().zip(&weights) {
+                    let at = prototype as usize;
+                    let own = &shares[at * k..][..k];
+                    let mean: f32 = own.iter().zip(&slope).map(|(s, g)| s * g).sum();
+                    gradient.log_rate[at] -= weight * (mean + 1.0) * distance;
+                    let by_share = &mut gradient.share[at * k..][..k];
+                    by_share.iter_mut().zip(&slope).for_each(|(sum, g)| *sum += weight * g);
+                }
+            }
+            gradient
+        };
+        let parts: Vec<Gradient> = rows.par_chunks(rows.len().div_ceil(PARTS)).map(part).collect();
+        let mean = |field: fn(&Gradient) -> &[f32]| {
+            let mut sum = vec![0.0; field(&parts[0]).len()];
+            for part in &parts {
+                sum.iter_mut().zip(field(part)).for_each(|(sum, g)| *sum += g / rows.len() as f32);
+            }
+            sum
+        };
+        let mut gradient =
+            Gradient { log_rate: mean(|part| &part.log_rate), share: mean(|part| &part.share) };
+        gradient.log_rate.iter_mut().zip(&self.log_rate).for_each(|(g, rate)| *g *= rate.exp());
+        gradient
+    }
+}
+
+/// First and second moments of Adam, with its usual constants but a shorter memory of squares for a short fit.
+struct Adam {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    steps: i32,
+}
+
+impl Adam {
+    fn new(size: usize) -> Adam {
+        Adam { first: vec![0.0; size], second: vec![0.0; size], steps: 0 }
+    }
+
+    fn step(&mut self, values: &mut [f32], gradient: &[f32], size: f32) {
+        const BETAS: [f32; 2] = [0.9, 0.99];
+        self.steps += 1;
+        let correction = BETAS.map(|beta| 1.0 - beta.powi(self.steps));
+        let moments = self.first.iter_mut().zip(&mut self.second);
+        for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
+            *first += (1.0 - BETAS[0]) * (gradient - *first);
+            *second += (1.0 - BETAS[1]) * (gradient * gradient - *second);
+            let direction = *first / correction[0];
+            *value -= size * direction / ((*second / correction[1]).sqrt() + 1e-12);
+        }
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three prototypes on a line, 10 apart, and observations between them.
+    fn line() -> (Mixture, Neighborhoods) {
+        let prototypes: Vec<i16> = (0..3).flat_map(|at| [at * 10, 0, 0, 0]).collect();
+        let observations: Vec<i16> = (-5..26).flat_map(|at| [at, 0, 0, 0]).collect();
+        let shares = vec![0.9, 0.1, 0.5, 0.5, 0.2, 0.8];
+        let mixture = Mixture::new(&[0.5, 0.2, 0.3], shares, 30.0);
+        (mixture, Neighborhoods::new(&observations, &prototypes, 4))
+    }
+
+    fn posteriors(mixture: &Mixture, observations: &Neighborhoods) -> Vec<f32> {
+        let shares = mixture.shares();
+        let mut weights = Vec::new();
+        let each = (0..observations.len()).map(|row| {
+            mixture.responsibilities(observations.of(row), &mut weights);
+            mixture.posterior(observations.of(row), &weights, &shares)
+        });
+        each.flatten().collect()
+    }
+
+    /// The gradient equals finite differences of the divergence.
+    #[test]
+    fn gradient_equals_differences() {
+        let (mixture, observations) = line();
+        let exact: Vec<f32> = (0..observations.len())
+            .flat_map(|at| [at as f32 / 40.0, 1.0 - at as f32 / 40.0])
+            .collect();
+        let rows: Vec<usize> = (0..observations.len()).collect();
+        let gradient = mixture.gradient(&observations, &exact, &rows);
+        let by_share: Vec<f32> = mixture
+            .log_share
+            .chunks_exact(2)
+            .zip(gradient.share.chunks_exact(2))
+            .flat_map(|(logits, g)| {
+                let s = softmax(logits);
+                let mean = s[0] * g[0] + s[1] * g[1];
+                [s[0] * (g[0] - mean), s[1] * (g[1] - mean)]
+            })
+            .collect();
+        let difference = |change: &dyn Fn(&mut Mixture, f32)| {
+            let at = |step: f32| {
+                let mut moved = mixture.clone();
+                change(&mut moved, step);
+                moved.divergence(&observations, &exact, 1)
+            };
+            ((at(1e-2) - at(-1e-2)) / 2e-2) as f32
+        };
+        for at in 0..3 {
+            let found = difference(&|m, step| m.log_rate[at] += step);
+            assert!((found - gradient.log_rate[at]).abs() < 1e-3, "{found} {gradient:?}");
+        }
+        for at in 0..6 {
+            let found = difference(&|m, step| m.log_share[at] += step);
+            assert!((found - by_share[at]).abs() < 1e-3, "{found} {by_share:?}");
+        }
+    }
+
+    /// From other reaches and shares, the fit finds a mixture that answers as the one that gave the posteriors.
+    #[test]
+    fn recovers_a_mixture() {
+        let (mut truth, observations) = line();
+        truth.log_rate = [10.0_f32, 40.0, 90.0].map(|h| (std::f32::consts::LN_2 / h).ln()).to_vec();
+        let exact = posteriors(&truth, &observations);
+        let mut found = Mixture::new(&[0.5, 0.2, 0.3], vec![0.5; 6], 30.0);
+        let before = found.divergence(&observations, &exact, 1);
+        found.fit(&observations, &exact, false);
+        let after = found.divergence(&observations, &exact, 1);
+        assert!(after < 1e-3 && after < before / 50.0, "{before} {after}");
+    }
+}

@@ -1,0 +1,196 @@
+use super::super::random::{Purpose, Stream};
+use super::pairs::{Labeled, ScoredRows};
+use super::*;
+
+fn shape(activation: Activation, hidden: &[usize]) -> Shape {
+    Shape { d_x: 3, d_theta: 2, hidden: hidden.to_vec(), activation }
+}
+
+fn numbers(count: usize, counter: u64) -> Vec<f32> {
+    let mut stream = Stream::new(1, Purpose::Initialization, counter);
+    (0..count).map(|_| (2.0 * stream.unit() - 1.0) as f32).collect()
+}
+
+fn batch() -> Batch {
+    Batch {
+        x: numbers(4 * 3, 10),
+        theta: numbers(8 * 2, 11),
+        target: numbers(8, 12).iter().map(|t| 0.5 + 0.5 * t).collect(),
+        scored: ScoredRows {
+            directions: numbers(4 * 2, 13),
+            slopes: numbers(4, 14),
+            weights: vec![0.5, 1.0, 0.25, 0.75],
+        },
+    }
+}
+
+/// A network with biases, since new ones have none.
+fn network(shape: Shape) -> RatioNetwork {
+    let mut network = RatioNetwork::new(shape, 2);
+    let noise = numbers(network.parameters.len(), 15);
+    network.parameters.iter_mut().zip(noise).for_each(|(p, noise)| *p += 0.3 * noise);
+    network
+}
+
+#[test]
+fn both_gradients_are_those_of_their_losses() {
+    for (activation, hidden) in [
+        (Activation::Tanh, &[7, 6][..]),
+        (Activation::Tanh, &[9]),
+        (Activation::Tanh, &[6, 5, 7]),
+        (Activation::SmoothRelu, &[7, 6]),
+        (Activation::Relu, &[7, 6]),
+    ] {
+        let network = network(shape(activation, hidden));
+        let batch = batch();
+        let mut workspace = Workspace::new(&network.shape);
+        workspace.losses(&network, &batch);
+        let gradients = [workspace.cross_entropy.clone(), workspace.score.clone()];
+        let moved = |at: usize, by: f32| {
+            let mut moved = network.clone();
+            moved.parameters[at] += by;
+            let losses = Workspace::new(&network.shape).losses(&moved, &batch);
+            [losses.cross_entropy, losses.score]
+        };
+        const STEP: f32 = 2e-3;
+        for (which, gradient) in gradients.iter().enumerate() {
+            let scale = gradient.iter().fold(0.0_f32, |max, g| max.max(g.abs()));
+            assert!(scale > 1e-2, "{activation:?} {hidden:?}: {scale}");
+            let differs = |at: &usize| {
+                let (up, down) = (moved(*at, STEP)[which], moved(*at, -STEP)[which]);
+                let difference = (up - down) / f64::from(2.0 * STEP);
+                (difference - f64::from(gradient[*at])).abs() > 5e-3 * f64::from(scale)
+            };
+            let wrong: Vec<usize> = (0..gradient.len()).filter(differs).collect();
+            // A parameter whose change carries some pair over a kink has no derivative there.
+            let allowed = if activation == Activation::Tanh { 0 } else { 3 };
+            assert!(wrong.len() <= allowed, "{activation:?} {hidden:?} loss {which}: {wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn the_score_is_the_slope_of_the_log_ratio() {
+    for activation in [Activation::Tanh, Activation::SmoothRelu] {
+        let network = network(shape(activation, &[8, 8]));
+        let Batch { x, theta, .. } = batch();
+        let score = network.score(&x, &theta);
+        const STEP: f32 = 1e-2;
+        for (at, slope) in score.iter().enumerate() {
+            let moved = |by: f32| {
+                let mut theta = theta.clone();
+                theta[at] += by;
+                network.log_ratio(&x, &theta)[at / 2]
+            };
+            let difference = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+            assert!((difference - slope).abs() < 5e-3, "{activation:?}: {difference} for {slope}");
+        }
+    }
+}
+
+#[test]
+fn the_smooth_rectifier_joins_its_parts() {
+    let z = [-3.0, -1.0, 0.0, 1.0, 2.5];
+    let mut a = [0.0; 5];
+    Activation::SmoothRelu.apply(&z, &mut a);
+    assert_eq!(a, [0.0, 0.0, 0.25, 1.0, 2.5]);
+    let slopes = z.map(|z| Activation::SmoothRelu.derivatives(z, 0.0).0);
+    assert_eq!(slopes, [0.0, 0.0, 0.5, 1.0, 1.0]);
+}
+
+#[test]
+fn widths_are_chosen_by_the_number_of_parameters() {
+    for (d_x, parameters) in [(20, 3_000), (128, 3_000), (64, 30_000)] {
+        let shape = Shape::with_parameters(d_x, 2, parameters);
+        assert_eq!(RatioNetwork::new(shape.clone(), 0).parameters.len(), shape.parameters());
+        let found = shape.parameters() as f64 / parameters as f64;
+        assert!((0.85..1.15).contains(&found), "{shape:?}: {}", shape.parameters());
+    }
+}
+
+/// `x ~ N(theta, 0.5^2)` with theta uniform on `[-1, 1]`: the score is `4 (x - theta)`.
+fn location(count: usize, counter: u64, scored: bool) -> Pairs {
+    let mut stream = Stream::new(3, Purpose::Initialization, counter);
+    let mut normal = || (0..12).map(|_| stream.unit()).sum::<f64>() - 6.0;
+    let noise: Vec<f32> = (0..count).map(|_| 0.5 * normal() as f32).collect();
+    let theta = numbers(count, counter + 1);
+    let x: Vec<f32> = theta.iter().zip(&noise).map(|(theta, noise)| theta + noise).collect();
+    let partners: Vec<u32> = (0..count as u32).map(|at| (at + 1) % count as u32).collect();
+    let score = |at: usize, of: u32| 4.0 * (x[at] - theta[of as usize]);
+    let scored = scored.then(|| ScoredPairs {
+        num_partners: 1,
+        joint: (0..count).map(|at| score(at, at as u32)).collect(),
+        marginal: partners.iter().enumerate().map(|(at, &of)| score(at, of)).collect(),
+        partners,
+    });
+    Pairs::Contrastive(Contrastive { d_x: 1, d_theta: 1, x, theta, scored })
+}
+
+#[test]
+fn the_score_teaches_the_ratio_from_few_simulations() {
+    let shape =
+        Shape { d_x: 1, d_theta: 1, hidden: vec![16, 16], activation: Activation::SmoothRelu };
+    let (data, held_out) = (location(200, 20, true), location(100, 30, false));
+    let Pairs::Contrastive(test) = location(300, 40, false) else { unreachable!() };
+    let error = |weighting| {
+        let settings = Settings {
+            steps: 600,
+            batch: 100,
+            learning_rate: 3e-3,
+            weight_decay: 1e-4,
+            weighting,
+            seed: 5,
+        };
+        let mut training = Training::new(&shape, &data, &held_out, settings);
+        while training.advance(100) {}
+        let network = training.finish().network;
+        let found = network.score(&test.x, &test.theta);
+        let pairs = found.iter().zip(test.x.iter().zip(&test.theta));
+        pairs.map(|(s, (x, theta))| (s - 4.0 * (x - theta)).powi(2)).sum::<f32>() / 300.0
+    };
+    let (plain, augmented) = (error(Weighting::Plain), error(Weighting::Balanced));
+    assert!(augmented < 0.5 * plain, "{augmented} after {plain}");
+}
+
+#[test]
+fn a_training_in_parts_is_the_same_training() {
+    let (data, held_out) = (location(60, 50, true), location(20, 51, false));
+    let shape = shape(Activation::SmoothRelu, &[8]);
+    let shape = Shape { d_x: 1, d_theta: 1, ..shape };
+    let settings = Settings {
+        steps: 50,
+        batch: 16,
+        learning_rate: 1e-3,
+        weight_decay: 0.0,
+        weighting: Weighting::Balanced,
+        seed: 1,
+    };
+    let run = |parts: u64| {
+        let mut training = Training::new(&shape, &data, &held_out, settings);
+        while training.advance(parts) {}
+        training.finish().network
+    };
+    assert_eq!(run(50), run(7));
+}
+
+#[test]
+fn a_soft_label_has_the_ratio_as_its_optimum() {
+    // One x, one theta: the classifier can only answer the mean of the labels.
+    let target = vec![0.9, 0.7, 0.8, 0.8];
+    let labeled =
+        Labeled { d_x: 1, d_theta: 1, x: vec![1.0; 4], theta: vec![0.5; 4], target, score: None };
+    let pairs = Pairs::Labeled(labeled);
+    let shape = Shape { d_x: 1, d_theta: 1, hidden: vec![8], activation: Activation::Tanh };
+    let settings = Settings {
+        steps: 500,
+        batch: 4,
+        learning_rate: 1e-2,
+        weight_decay: 0.0,
+        weighting: Weighting::Plain,
+        seed: 1,
+    };
+    let mut training = Training::new(&shape, &pairs, &pairs, settings);
+    while training.advance(500) {}
+    let found = training.finish().network.log_ratio(&[1.0], &[0.5])[0];
+    assert!((found - 4.0_f32.ln()).abs() < 1e-2, "{found}");
+}
