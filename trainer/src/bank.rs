@@ -127,6 +127,9 @@ impl<'c> Subject<'c> {
     }
 
     /// Compresses the corpus to `budget` bytes; `None` where not even a prototype a mechanism fits.
+    ///
+    /// A narrower embedding leaves room for more prototypes: the width is the one that agrees best with the exact posteriors of the
+    /// validation simulations.
     pub fn compress(
         &self,
         layout: &Layout,
@@ -134,8 +137,8 @@ impl<'c> Subject<'c> {
         selection: Selection,
         seed: u64,
     ) -> Option<Bank> {
-        let widths = WIDTHS.iter().filter(|d| **d <= self.corpus.d);
-        let fit = widths.filter_map(|&d| {
+        let widths = WIDTHS.into_iter().filter(|d| *d <= self.corpus.d);
+        let banks = widths.filter_map(|d| {
             let count = layout.prototypes(d, budget).min(self.corpus.len() / 2);
             if count < self.num_mechanisms {
                 return None;
@@ -144,7 +147,7 @@ impl<'c> Subject<'c> {
             let judged = agreement::judge(&bank, self.validation, &self.validation_posteriors);
             Some((judged.mechanism_tv + judged.theta_distance, bank))
         });
-        fit.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, bank)| bank)
+        banks.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, bank)| bank)
     }
 
     /// A bank of `count` prototypes in the first `d` dimensions of the embedding.

@@ -443,6 +443,24 @@ fn train_reads_a_stored_corpus() {
 }
 
 #[test]
+fn init_writes_a_study_that_trains() {
+    let place = Place::new();
+    place.text("simulate tiny.toml --out corpus --count 200");
+    let made = place.json("init --corpus corpus");
+    assert_eq!((&made["study"], &made["name"]), (&"study.toml".into(), &"corpus".into()));
+    assert_eq!(made["heads"], serde_json::json!(["categorical", "quantiles", "mixture"]));
+    let study = place.bytes("study.toml");
+    assert!(String::from_utf8_lossy(&study).contains("missing = \"allow\""));
+    place.fails("init --corpus corpus", &["study.toml: exists", "hint:", "--out"]);
+    assert!(study == place.bytes("study.toml"));
+    place.text("train study.toml --corpus corpus --out made.sgnn");
+    assert_eq!(place.json("inspect made.sgnn")["heads"].as_array().unwrap().len(), 3);
+    place.text("simulate tiny.toml --out few --count 100");
+    place.fails("init --corpus few --out few.toml", &["few: ", "125 rows at least"]);
+    assert!(!place.path("few.toml").exists());
+}
+
+#[test]
 fn reproduce_lists_and_runs_experiments() {
     let place = Place::new();
     let listed = place.json("reproduce --list");
@@ -731,9 +749,10 @@ fn a_reader_that_leaves_is_no_error() {
 #[test]
 fn help_names_the_exit_codes() {
     let place = Place::new();
-    for command in
-        ["", "run", "simulate", "train", "inspect", "predict", "explain", "replay", "evaluate"]
-    {
+    for command in [
+        "", "init", "run", "simulate", "train", "inspect", "predict", "explain", "replay",
+        "evaluate",
+    ] {
         let help = place.text(&format!("{command} --help"));
         assert!(help.contains("Exit codes: 0 done, 1 a gate failed, 2 an error."), "{command}");
     }

@@ -58,11 +58,12 @@ pub(super) fn fit(
     present: &[Vec<f32>],
     cells: &[Moments],
 ) -> Vec<Moments> {
+    let kernels = mixture.kernels();
     let responsibilities: Vec<Vec<(u32, f32)>> = (0..observations.len())
         .into_par_iter()
         .map_init(Vec::new, |weights, row| {
             let near = observations.of(row);
-            mixture.responsibilities(near, weights);
+            kernels.responsibilities(near, weights);
             let pairs = near.iter().zip(weights.iter()).filter(|(_, weight)| **weight > LEAST);
             pairs.map(|((prototype, _), weight)| (*prototype, *weight)).collect()
         })
