@@ -33,7 +33,7 @@ fn kernel(target: &str, dsp: bool, helium: bool) -> &'static str {
         "armv7m"
     } else if starts("thumbv6m-") || starts("thumbv8m.base-") {
         "armv6m"
-    } else if starts("riscv") {
+    } else if starts("riscv32") {
         "riscv"
     } else {
         "portable"

@@ -686,7 +686,7 @@ impl<'a> Proof<'a> {
         }
         let shape = DenseShape { d_input: d_hidden, d_output: layer.d_output };
         let stream = self.stream(layer.stream, shape, part, hidden_max)?;
-        for block in stream.chunks_exact(kernel::block_bytes(shape.padded_input())) {
+        for block in kernel::blocks(stream, shape.padded_input()) {
             for lane in 0..kernel::BLOCK_ROWS {
                 let scale = f32::from_bits(kernel::block_multiplier(block, lane).cast_unsigned());
                 if scale.is_nan() || scale.abs() > FLOAT_LIMIT {

@@ -59,7 +59,7 @@ pub(crate) fn first_unbounded_row(stream: &[u8], shape: DenseShape, x_max: u16) 
     let limit = u32::try_from(kernel::SUM_LIMIT).unwrap_or(u32::MAX);
     let most = limit.wrapping_sub(1).checked_div(x_max.into()).unwrap_or(u32::MAX);
     let mut row = 0_u16;
-    for block in stream.chunks_exact(kernel::block_bytes(shape.padded_input())) {
+    for block in kernel::blocks(stream, shape.padded_input()) {
         for (lane, sum) in kernel::block_magnitudes(block).into_iter().enumerate() {
             let bias = kernel::block_bias(block, lane).unsigned_abs();
             if sum > most || bias > kernel::BIAS_LIMIT {

@@ -11,26 +11,30 @@ use anyhow::{Context, Result, bail};
 use crate::board::Board;
 use crate::{root, target_dir};
 
-/// The runtime built for speed, where the compiler and not assembly makes its kernels.
-const FOR_SPEED: [&str; 2] = ["--config", "profile.release.package.simground-runtime.opt-level=3"];
+/// The runtime's optimization for speed, where the compiler and not assembly makes its kernels.
+const FOR_SPEED: &str = "3";
 
 /// Builds the program `bin` for `board` with `artifacts` in flash and returns the image.
 ///
 /// Tests run in parallel and cargo writes every image of a program to one place, so the image is copied to a place of
 /// its own before the next build may begin.
 pub fn build(board: Board, bin: &str, artifacts: &[PathBuf]) -> Result<PathBuf> {
+    let level = if board.target.starts_with("thumb") { "\"s\"" } else { FOR_SPEED };
+    build_at(level, board, bin, artifacts)
+}
+
+/// The same with the runtime at another level of optimization, as Cargo writes it.
+pub fn build_at(level: &str, board: Board, bin: &str, artifacts: &[PathBuf]) -> Result<PathBuf> {
     let _lock = lock()?;
     let mut cargo = cargo("build");
     cargo.args(["--release", "--package", board.package, "--bin", bin]);
     cargo.args(["--target", board.target, "--features", board.machine]);
-    if !board.target.starts_with("thumb") {
-        cargo.args(FOR_SPEED);
-    }
+    optimize(&mut cargo, level);
     cargo.env("SIMGROUND_ARTIFACTS", env::join_paths(artifacts)?);
     run(&mut cargo).with_context(|| format!("cannot build `{bin}` for {}", board.machine))?;
     let built = directory().join(board.target).join("release").join(bin);
     let mut hasher = DefaultHasher::new();
-    artifacts.hash(&mut hasher);
+    (artifacts, level).hash(&mut hasher);
     let images = directory().join("images");
     let image = images.join(format!("{}-{bin}-{:016x}.elf", board.machine, hasher.finish()));
     replace(&image, &fs::read(built)?)?;
@@ -42,7 +46,8 @@ pub fn wasm() -> Result<PathBuf> {
     let _lock = lock()?;
     const TARGET: &str = "wasm32-unknown-unknown";
     let mut cargo = cargo("build");
-    cargo.args(["--release", "--package", "firmware-wasm", "--target", TARGET]).args(FOR_SPEED);
+    cargo.args(["--release", "--package", "firmware-wasm", "--target", TARGET]);
+    optimize(&mut cargo, FOR_SPEED);
     run(&mut cargo).context("cannot build the WebAssembly module")?;
     Ok(directory().join(TARGET).join("release/firmware_wasm.wasm"))
 }
@@ -102,6 +107,11 @@ fn cargo(command: &str) -> Command {
     // Flags for the host's compiler (coverage, for one) are not the firmware's.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     cargo
+}
+
+fn optimize(cargo: &mut Command, level: &str) {
+    cargo.arg("--config");
+    cargo.arg(format!("profile.release.package.simground-runtime.opt-level={level}"));
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -126,3 +126,16 @@ fn no_panic_is_reachable() {
         firmware::build(board, bin, &artifacts()).unwrap_or_else(|error| panic!("{error:#}"));
     }
 }
+
+#[test]
+#[ignore = "slow: seventy links"]
+fn no_panic_is_reachable_at_any_optimization() {
+    for board in BOARDS {
+        for bin in ["bare", "bare-theta"] {
+            for level in ["1", "2", "3", "\"s\"", "\"z\""] {
+                firmware::build_at(level, board, bin, &artifacts())
+                    .unwrap_or_else(|error| panic!("{} at {level}: {error:#}", board.core));
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod compare;
 mod evaluate;
 mod explain;
 mod files;
+mod init;
 mod inspect;
 mod making;
 mod output;
@@ -39,6 +40,9 @@ enum Command {
     /// Go the whole way: simulate, train, quantize, choose the bank, export, evaluate, report.
     #[command(after_help = EXIT_CODES)]
     Run(run::Arguments),
+    /// Write a first study for a corpus that another program made.
+    #[command(after_help = EXIT_CODES)]
+    Init(init::Arguments),
     /// Write a corpus, or one shard of it, as Parquet.
     #[command(after_help = EXIT_CODES)]
     Simulate(simulate::Arguments),
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
     let output = Output { json: arguments.json };
     let verdict = match &arguments.command {
         Command::Run(arguments) => run::run(arguments, output),
+        Command::Init(arguments) => init::run(arguments, output),
         Command::Simulate(arguments) => simulate::run(arguments, output),
         Command::Train(arguments) => train::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),

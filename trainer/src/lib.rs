@@ -23,6 +23,7 @@ pub mod parquet_file;
 pub mod picture;
 pub mod pipeline;
 pub mod posterior_calibration;
+pub mod proposal;
 pub mod prototypes;
 pub mod quantization;
 pub mod records;

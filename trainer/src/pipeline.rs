@@ -194,6 +194,15 @@ pub fn run(
     Ok(Outcome { artifact, float_model: float_bytes, fitted, report })
 }
 
+/// Proves that a study fits its source and its budget, as [`run`] does before it trains.
+///
+/// # Errors
+///
+/// [`PipelineError`] for what [`run`] would refuse before training.
+pub fn check(study: &Study, source: &Source) -> Result<(), PipelineError> {
+    Plan::new(study, source)?.check_budget()
+}
+
 /// Judges an artifact and its float model on a corpus.
 ///
 /// # Errors

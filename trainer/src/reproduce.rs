@@ -7,6 +7,7 @@ mod bank_compression;
 mod consistency;
 mod figure;
 mod galton;
+mod novelty;
 mod outbreak;
 mod score;
 mod spread;
@@ -99,6 +100,7 @@ pub fn experiments() -> &'static [Experiment] {
             outbreak::EXPERIMENT,
             consistency::EXPERIMENT,
             bank_compression::EXPERIMENT,
+            novelty::EXPERIMENT,
             score::SIS,
             score::GAUSSIAN,
             score::STUDENT_T,

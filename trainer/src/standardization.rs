@@ -95,7 +95,7 @@ impl InputScaling {
 /// Counts that span decades go through `log1p`, signed values that do through its odd extension.
 ///
 /// "Span decades": the largest magnitude exceeds the median nonzero one more than thirtyfold.
-fn automatic_transform(x: &[f32]) -> Transform {
+pub(crate) fn automatic_transform(x: &[f32]) -> Transform {
     let mut magnitudes: Vec<f32> =
         x.iter().filter(|x| x.is_finite() && **x != 0.0).map(|x| x.abs()).collect();
     if magnitudes.is_empty() {

@@ -443,6 +443,24 @@ fn train_reads_a_stored_corpus() {
 }
 
 #[test]
+fn init_writes_a_study_that_trains() {
+    let place = Place::new();
+    place.text("simulate tiny.toml --out corpus --count 200");
+    let made = place.json("init --corpus corpus");
+    assert_eq!((&made["study"], &made["name"]), (&"study.toml".into(), &"corpus".into()));
+    assert_eq!(made["heads"], serde_json::json!(["categorical", "quantiles", "mixture"]));
+    let study = place.bytes("study.toml");
+    assert!(String::from_utf8_lossy(&study).contains("missing = \"allow\""));
+    place.fails("init --corpus corpus", &["study.toml: exists", "hint:", "--out"]);
+    assert!(study == place.bytes("study.toml"));
+    place.text("train study.toml --corpus corpus --out made.sgnn");
+    assert_eq!(place.json("inspect made.sgnn")["heads"].as_array().unwrap().len(), 3);
+    place.text("simulate tiny.toml --out few --count 100");
+    place.fails("init --corpus few --out few.toml", &["few: ", "125 rows at least"]);
+    assert!(!place.path("few.toml").exists());
+}
+
+#[test]
 fn reproduce_lists_and_runs_experiments() {
     let place = Place::new();
     let listed = place.json("reproduce --list");
@@ -476,6 +494,28 @@ fn reproduce_lists_and_runs_experiments() {
     place.fails("reproduce score-sis --at-most 10", &["the smallest training has 1000"]);
     place.fails("reproduce nothing", &["no experiment `nothing`", "outbreak"]);
     place.fails("reproduce outbreak --seeds 3-1", &["`3-1` is no seed"]);
+}
+
+/// Uniform on simulations, and not on what the study does not know.
+#[test]
+fn reproduce_measures_the_power_of_novelty() {
+    let place = Place::new();
+    let document = place.json("reproduce novelty-power --quick --seeds 5,6");
+    let rows = document["rows"].as_array().unwrap();
+    let power = |fault: &str, level: f64| {
+        let row = rows.iter().find(|row| {
+            row["fault"] == fault
+                && row["method"] == "novelty on the device"
+                && (fault == "none" || row["level"] == level)
+        });
+        row.unwrap()["power"].as_f64().unwrap()
+    };
+    // P-values of simulations are uniform, small ones included; those of a broken sensor are not.
+    let uniform =
+        &document["summary"]["novelty on the device: smallest p of Kolmogorov and Smirnov"];
+    assert!(uniform.as_f64().unwrap() > 1e-4, "{document}");
+    assert!((power("none", 0.0) - 0.05).abs() < 0.025, "{document}");
+    assert!(power("sensor fault: zeros", 16.0) > 0.25, "{document}");
 }
 
 /// A mechanism with an exact likelihood: simulated with scores, trained from the stored corpus and replayed.
@@ -709,9 +749,10 @@ fn a_reader_that_leaves_is_no_error() {
 #[test]
 fn help_names_the_exit_codes() {
     let place = Place::new();
-    for command in
-        ["", "run", "simulate", "train", "inspect", "predict", "explain", "replay", "evaluate"]
-    {
+    for command in [
+        "", "init", "run", "simulate", "train", "inspect", "predict", "explain", "replay",
+        "evaluate",
+    ] {
         let help = place.text(&format!("{command} --help"));
         assert!(help.contains("Exit codes: 0 done, 1 a gate failed, 2 an error."), "{command}");
     }

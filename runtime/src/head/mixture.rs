@@ -82,11 +82,9 @@ impl<'a> MixturePosterior<'_, 'a> {
     pub fn mean(&self, parameter: usize) -> Option<f32> {
         let record = self.parameters.at(parameter)?;
         let marginal = self.marginal(parameter);
-        Some(
-            marginal
-                .iter()
-                .fold(0.0, |sum, g| sum + g.weight * record.mean_of_normal(g.mean, g.sd)),
-        )
+        let weighted = |g: &Gaussian| g.weight * record.mean_of_normal(g.mean, g.sd);
+        // Rounding can carry a sum of values of the support past its end.
+        Some(record.inside(marginal.iter().fold(0.0, |sum, g| sum + weighted(g))))
     }
 
     /// Quantile of one parameter's marginal posterior in its unit; `None` past the last parameter.

@@ -10,9 +10,11 @@
 //! One multiply of such a halfword accumulates `256 A + B` for two rows at once; with `B` from the sign-extended low
 //! bytes, `A = (256 A + B - B) / 256` is exact modulo `2^32`, hence exact while `|A| < 2^23`.
 
-use crate::dense::{DenseShape, padded};
 #[cfg(assembly)]
 use core::marker::PhantomData;
+use core::slice::ChunksExact;
+
+use crate::dense::{DenseShape, padded};
 
 #[cfg(kernel = "armv6m")]
 #[expect(
@@ -81,7 +83,7 @@ pub const BIAS_LIMIT: u32 = 1 << 30;
 pub const QUERY_LIMIT: i16 = 1_023;
 
 /// Alignment in bytes that this core's kernels need of an artifact.
-pub const ALIGNMENT: usize = if cfg!(target_arch = "arm") { 4 } else { 1 };
+pub const ALIGNMENT: usize = if cfg!(kernel = "portable") { 1 } else { 4 };
 
 /// Bytes behind the weights of a block: four biases and four multipliers.
 const BLOCK_TAIL: usize = 32;
@@ -89,6 +91,12 @@ const BLOCK_TAIL: usize = 32;
 /// Bytes of one block.
 pub fn block_bytes(padded_input: usize) -> usize {
     padded_input.saturating_mul(BLOCK_ROWS).saturating_add(BLOCK_TAIL)
+}
+
+/// The blocks of a stream for `padded_input` inputs.
+pub(crate) fn blocks(stream: &[u8], padded_input: usize) -> ChunksExact<'_, u8> {
+    // Never 0, where `chunks_exact` would panic: not every level of optimization sees that a block is never empty.
+    stream.chunks_exact(block_bytes(padded_input).max(1))
 }
 
 /// Sums of the magnitudes of each row's weights: below `2^21`, because no layer has `2^14` inputs.
@@ -181,7 +189,10 @@ impl<'a> Dense<'a> {
         }
         #[cfg(not(assembly))]
         if let (Some(x), Some(out)) = (self.halves(x), halves_mut(out).get_mut(..self.places())) {
-            dense(self.stream, x, self.low, self.high, out);
+            #[cfg(kernel = "portable")]
+            portable::dense(self.stream, x, self.low, self.high, out);
+            #[cfg(kernel = "riscv")]
+            let _: Option<()> = riscv::aligned_dense(self.stream, x, self.low, self.high, out);
         }
     }
 
@@ -193,7 +204,10 @@ impl<'a> Dense<'a> {
         }
         #[cfg(not(assembly))]
         if let (Some(x), Some(out)) = (self.halves(x), out.get_mut(..self.places())) {
-            dense_accumulators(self.stream, x, out);
+            #[cfg(kernel = "portable")]
+            portable::dense_accumulators(self.stream, x, out);
+            #[cfg(kernel = "riscv")]
+            let _: Option<()> = riscv::aligned_accumulators(self.stream, x, out);
         }
     }
 

@@ -52,14 +52,7 @@ fn block_sums(block: &[u8], x: &[i16]) -> [i32; BLOCK_ROWS] {
 /// `x`: a multiple of four. `out`: a multiple of four. `stream`: `out.len() / 4` blocks for `x.len()` inputs; what is
 /// missing leaves `out` as it was.
 pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
-    let blocks = stream.chunks_exact(block_bytes(x.len()));
-    for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_ROWS)) {
-        let sums = block_sums(block, x);
-        for (lane, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-            let acc = sum.wrapping_add(block_bias(block, lane));
-            *out = requantize(acc, block_multiplier(block, lane), low, high);
-        }
-    }
+    layer(stream, x, out, |acc, multiplier| requantize(acc, multiplier, low, high));
 }
 
 /// The last layer of a head: `out = w x + bias`, the accumulators themselves.
@@ -68,11 +61,21 @@ pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
 ///
 /// As [`dense`].
 pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
-    let blocks = stream.chunks_exact(block_bytes(x.len()));
-    for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_ROWS)) {
-        let sums = block_sums(block, x);
-        for (lane, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-            *out = sum.wrapping_add(block_bias(block, lane));
+    layer(stream, x, out, |acc, _| acc);
+}
+
+/// A layer whose outputs are made by `output` from a row's accumulator and multiplier.
+#[inline]
+fn layer<T>(stream: &[u8], x: &[i16], out: &mut [T], output: impl Fn(i32, i32) -> T) {
+    let mut blocks = stream;
+    for out in out.as_chunks_mut::<BLOCK_ROWS>().0 {
+        let Some((block, after)) = blocks.split_at_checked(block_bytes(x.len())) else {
+            return;
+        };
+        blocks = after;
+        for (lane, (out, sum)) in out.iter_mut().zip(block_sums(block, x)).enumerate() {
+            let acc = sum.wrapping_add(block_bias(block, lane));
+            *out = output(acc, block_multiplier(block, lane));
         }
     }
 }
@@ -83,7 +86,10 @@ pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
 ///
 /// `query`: `d`, a multiple of four, magnitudes at most [`QUERY_LIMIT`](super::QUERY_LIMIT). `vectors`: `[out.len(), d]` of `i8`.
 pub fn squared_distances(vectors: &[u8], query: &[i16], out: &mut [u32]) {
-    for (vector, out) in vectors.chunks_exact(query.len().max(1)).zip(out) {
+    let mut vectors = vectors;
+    for out in out {
+        let Some((vector, after)) = vectors.split_at_checked(query.len()) else { return };
+        vectors = after;
         *out = partial_distance(0, vector, query);
     }
 }

@@ -8,20 +8,36 @@ use crate::requantize::requantize;
 
 /// See [`portable::dense`].
 pub fn dense(stream: &[u8], x: &[i16], low: i16, high: i16, out: &mut [i16]) {
-    match views(stream, x) {
-        Some((words, halves)) => layer(words, halves, stream, x, out, |acc, multiplier| {
-            requantize(acc, multiplier, low, high)
-        }),
-        None => portable::dense(stream, x, low, high, out),
+    if aligned_dense(stream, x, low, high, out).is_none() {
+        portable::dense(stream, x, low, high, out);
     }
 }
 
 /// See [`portable::dense_accumulators`].
 pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
-    match views(stream, x) {
-        Some((words, halves)) => layer(words, halves, stream, x, out, |acc, _| acc),
-        None => portable::dense_accumulators(stream, x, out),
+    if aligned_accumulators(stream, x, out).is_none() {
+        portable::dense_accumulators(stream, x, out);
     }
+}
+
+/// The same for a stream that is aligned; `None`, and nothing done, for another.
+pub(super) fn aligned_dense(
+    stream: &[u8],
+    x: &[i16],
+    low: i16,
+    high: i16,
+    out: &mut [i16],
+) -> Option<()> {
+    let (words, halves) = views(stream, x)?;
+    layer(words, halves, stream, x, out, |acc, multiplier| requantize(acc, multiplier, low, high));
+    Some(())
+}
+
+/// The same for a stream that is aligned; `None`, and nothing done, for another.
+pub(super) fn aligned_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) -> Option<()> {
+    let (words, halves) = views(stream, x)?;
+    layer(words, halves, stream, x, out, |acc, _| acc);
+    Some(())
 }
 
 /// The words and the halfwords of a stream; `None` where it is not aligned, or has no block for a multiple of four inputs.
@@ -47,12 +63,18 @@ fn layer<T>(
     output: impl Fn(i32, i32) -> T,
 ) {
     let block = block_bytes(x.len());
-    let (block_words, block_halves) = (block.wrapping_shr(2), block.wrapping_shr(1));
-    let views = words.chunks_exact(block_words).zip(halves.chunks_exact(block_halves));
-    let blocks = views.zip(bytes.chunks_exact(block)).zip(out.chunks_exact_mut(BLOCK_ROWS));
-    for (((words, halves), bytes), out) in blocks {
-        let sums = block_sums(halves.as_chunks().0, bytes.as_chunks().0, x);
-        let Some((_, [biases @ .., m0, m1, m2, m3])) = words.split_last_chunk::<8>() else {
+    let (mut words, mut halves, mut bytes) = (words, halves, bytes);
+    for out in out.as_chunks_mut::<BLOCK_ROWS>().0 {
+        let (Some((word_block, more_words)), Some((half_block, more_halves)), Some(byte_blocks)) = (
+            words.split_at_checked(block.wrapping_shr(2)),
+            halves.split_at_checked(block.wrapping_shr(1)),
+            bytes.split_at_checked(block),
+        ) else {
+            return;
+        };
+        let sums = block_sums(half_block.as_chunks().0, byte_blocks.0.as_chunks().0, x);
+        (words, halves, bytes) = (more_words, more_halves, byte_blocks.1);
+        let Some((_, [biases @ .., m0, m1, m2, m3])) = word_block.split_last_chunk::<8>() else {
             return;
         };
         let rows = sums.into_iter().zip(biases).zip([m0, m1, m2, m3]);

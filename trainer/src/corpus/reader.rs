@@ -73,6 +73,11 @@ impl Reader {
         &self.schema
     }
 
+    /// Whether the heads' targets are a column of their own; otherwise they are theta.
+    pub fn has_target(&self) -> bool {
+        self.has_target
+    }
+
     /// Adds what a study declares of the parameters; every value of theta is then held to its support.
     ///
     /// # Errors

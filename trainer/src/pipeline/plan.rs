@@ -66,7 +66,7 @@ impl<'s> Plan<'s> {
         let calibration = source.available(Split::Calibration, training.calibration);
         if simulations < 100 || validation < 8 || calibration < 8 {
             return Err(PipelineError::Study(format!(
-                "{simulations} training, {validation} validation and {calibration} calibration simulations are too few: a corpus needs 128 rows at least"
+                "{simulations} training, {validation} validation and {calibration} calibration simulations are too few: a corpus needs 125 rows at least"
             )));
         }
         let sample = source.simulations(Split::Train, 0..simulations.min(SCALING_SIMULATIONS));

@@ -104,7 +104,6 @@ impl Panel {
         chart
             .configure_series_labels()
             .position(SeriesLabelPosition::LowerLeft)
-            .background_style(WHITE.mix(0.8))
             .label_font(("sans-serif", 11))
             .draw()
     }
