@@ -39,7 +39,6 @@ impl Codec {
     /// What is left of vectors `[n, d]` that are on the bank's grid.
     pub(super) fn decoded(self, vectors: Vec<i16>, d: usize) -> Vec<i16> {
         let Codec::Product { group, bits } = self else { return vectors };
-        let n = vectors.len() / d;
         let mut decoded = vectors.clone();
         // The search for the nearest codeword takes widths of multiples of four.
         let width = group.next_multiple_of(4);
@@ -51,11 +50,13 @@ impl Codec {
                     own.chain(std::iter::repeat_n(0, width - group))
                 })
                 .collect();
-            let count = (1 << bits).min(n);
-            let mut codebook: Vec<i16> = (0..count)
-                .flat_map(|at| &part[at * n / count * width..][..width])
-                .copied()
-                .collect();
+            // Distinct starts: equal ones would stay equal.
+            let mut distinct: Vec<&[i16]> = part.chunks_exact(width).collect();
+            distinct.sort_unstable();
+            distinct.dedup();
+            let count = (1 << bits).min(distinct.len());
+            let mut codebook: Vec<i16> =
+                (0..count).flat_map(|at| distinct[at * distinct.len() / count]).copied().collect();
             for _ in 0..ROUNDS {
                 move_to_means(&mut codebook, &part, width, |_| 1.0);
             }
