@@ -31,7 +31,7 @@ use mixture::{Mixture, Neighborhoods};
 use moments::Moments;
 pub use product::Codec;
 
-use crate::prototypes::on_grid;
+use crate::prototypes::{integer_shares, on_grid};
 
 /// Simulations of the corpus that the mixture is fitted to.
 const LESSONS: usize = 16_384;
@@ -526,14 +526,6 @@ fn share_codes(shares: &[f32]) -> Vec<u8> {
         codes[at] += 1;
     }
     codes
-}
-
-/// Masses as shares of 65,536: at least 1 each, at most 65,536 together.
-fn integer_shares(masses: &[f64]) -> Vec<u16> {
-    let total: f64 = masses.iter().sum();
-    let room = 65_536.0 - masses.len() as f64;
-    let share = |mass: &f64| 1.0 + (mass / total * room).floor();
-    masses.iter().map(|mass| share(mass).min(65_535.0) as u16).collect()
 }
 
 #[cfg(test)]

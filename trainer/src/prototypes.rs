@@ -173,7 +173,7 @@ fn represented(corpus: &Embedded, members: &[usize], medoids: &[usize]) -> Vec<f
 }
 
 /// Masses as shares of 65,536: at least 1 each, at most 65,536 together.
-fn integer_shares(masses: &[f64]) -> Vec<u16> {
+pub(crate) fn integer_shares(masses: &[f64]) -> Vec<u16> {
     let total: f64 = masses.iter().sum();
     let room = 65_536.0 - masses.len() as f64;
     let share = |mass: &f64| 1.0 + (mass / total * room).floor();

@@ -8,6 +8,22 @@ use simground_runtime::artifact::MAX_THETA;
 
 use crate::linked::{LINKED, Memory};
 
+/// The panic handler of a program that does not link when a panic is reachable.
+#[macro_export]
+macro_rules! a_panic_does_not_link {
+    () => {
+        unsafe extern "C" {
+            fn a_panic_is_reachable_from_the_runtime() -> !;
+        }
+
+        #[panic_handler]
+        fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+            // SAFETY: never called, because a program that could call it does not link.
+            unsafe { a_panic_is_reachable_from_the_runtime() }
+        }
+    };
+}
+
 /// From quantized inputs to integer outputs: what a firmware whose sensor delivers integers needs, and what the figures of
 /// other integer runtimes count.
 pub fn integers(memory: &mut Memory) {

@@ -7,15 +7,7 @@ use firmware_common::bare;
 use firmware_common::linked::Memory;
 use firmware_cortex_m as _;
 
-unsafe extern "C" {
-    fn a_panic_is_reachable_from_the_runtime() -> !;
-}
-
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: never called, because a program that could call it does not link.
-    unsafe { a_panic_is_reachable_from_the_runtime() }
-}
+firmware_common::a_panic_does_not_link!();
 
 #[entry]
 fn main() -> ! {
