@@ -44,6 +44,23 @@ pub struct Options {
     pub resume: bool,
     /// Threads that simulate; 0 for one a core.
     pub threads: usize,
+    /// Networks to train, from the study's seed and those after it; the one with the least held-out loss is kept. 0 and 1 mean one.
+    pub seeds: u64,
+}
+
+impl Options {
+    /// The networks to train from `first` on: the seed of each, and where its training state is kept.
+    pub fn members(&self, first: u64) -> Vec<(u64, Option<PathBuf>)> {
+        if self.seeds < 2 {
+            return vec![(first, self.checkpoint.clone())];
+        }
+        let seeds = (0..self.seeds).map(|after| first.wrapping_add(after));
+        let of_seed = |seed| {
+            let named = |path: &PathBuf| path.with_extension(format!("{seed}.checkpoint"));
+            (seed, self.checkpoint.as_ref().map(named))
+        };
+        seeds.map(of_seed).collect()
+    }
 }
 
 /// What was made.
@@ -141,10 +158,15 @@ pub fn run(
     let plan = Plan::new(study, source)?;
     plan.check_budget()?;
     talk.stage(TRAINING);
-    let mut fitted = plan.train(options, observer)?;
-    if fitted.stop == Stop::Observer {
-        return Err(PipelineError::Interrupted { step: fitted.steps });
+    let all = plan.train(options, observer)?;
+    if let Some(stopped) = all.iter().find(|fitted| fitted.stop == Stop::Observer) {
+        return Err(PipelineError::Interrupted { step: stopped.steps });
     }
+    if all.len() > 1 {
+        talk.note(&spread(study.seed, &all));
+    }
+    let best = all.into_iter().min_by(|a, b| a.best_loss.total_cmp(&b.best_loss));
+    let mut fitted = best.expect("one network or more was trained");
     talk.note(&format!(
         "{} steps, best held-out loss {:.4} at step {}, {} simulations, {:.1} s ({:.1} s waiting for simulations)",
         fitted.steps,
@@ -192,6 +214,18 @@ pub fn run(
     let artifact = artifact::write(&parts)?;
     plan.check_flash(artifact.len(), bank.len())?;
     Ok(Outcome { artifact, float_model: float_bytes, fitted, report })
+}
+
+/// How much seeds differ, in a line.
+fn spread(first: u64, all: &[Fitted]) -> String {
+    let losses = all.iter().map(|fitted| fitted.best_loss);
+    let mean = losses.clone().sum::<f64>() / all.len() as f64;
+    let sd =
+        (losses.map(|loss| (loss - mean).powi(2)).sum::<f64>() / (all.len() - 1) as f64).sqrt();
+    let each =
+        all.iter().zip(first..).map(|(fitted, seed)| format!("{seed}: {:.4}", fitted.best_loss));
+    let each = each.collect::<Vec<_>>().join(", ");
+    format!("held-out loss of {} seeds {mean:.4} +- {sd:.4} ({each}); the least is kept", all.len())
 }
 
 /// Proves that a study fits its source and its budget, as [`run`] does before it trains.

@@ -8,6 +8,7 @@
 //! cargo xtask c [--bless]            the C header, checked, and a static library for each core
 //! cargo xtask fuzz [--seconds N]     hostile bytes and windows for N seconds a target
 //! cargo xtask miri                   the runtime's tests under Miri, big-endian included
+//! cargo xtask gpu                    trains by wgpu on this machine's GPU or on Mesa's software Vulkan, against the CPU
 //! cargo xtask peers                  rivals beside us: instructions, flash, agreement; --json; needs package registries
 //! cargo xtask demo                   study to artifact to microcontroller to explained answer
 //! ```
@@ -21,6 +22,7 @@ mod c;
 mod check;
 mod demo;
 mod fuzz;
+mod gpu;
 mod miri;
 mod peers;
 mod qemu;
@@ -79,6 +81,8 @@ enum Command {
     },
     /// The runtime's tests and the C interface's under Miri, little-endian and big-endian; needs a nightly toolchain
     Miri,
+    /// Trains by wgpu on this machine's GPU, or on Mesa's software Vulkan, and compares with the CPU
+    Gpu,
     /// Rivals on the same networks, in QEMU; fetches them from package registries the first time
     Peers {
         /// One JSON document on stdout
@@ -118,6 +122,7 @@ fn run(command: Command) -> Result<()> {
         Command::C { bless } => c::run(bless),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Miri => miri::run(),
+        Command::Gpu => gpu::run(),
         Command::Peers { json } => peers::run(json),
         Command::Demo => demo::run(),
     }

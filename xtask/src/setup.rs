@@ -51,6 +51,16 @@ pub fn newlib() -> Result<()> {
     })
 }
 
+/// Mesa's Vulkan on the processor, for machines without a GPU.
+pub fn vulkan() -> Result<()> {
+    packages(&["mesa-vulkan-drivers", "libvulkan1"], || {
+        let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+        let drivers = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+        let found = drivers.flatten().next().is_some();
+        if found || !cfg!(target_os = "linux") { Vec::new() } else { vec!["a Vulkan driver"] }
+    })
+}
+
 fn programs() -> Result<()> {
     packages(&PACKAGES, || PROGRAMS.into_iter().filter(|program| !is_there(program)).collect())
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::stage::{Stages, cargo, execute};
-use crate::{check, fuzz, miri};
+use crate::{check, fuzz, gpu, miri};
 
 /// Every test.
 pub fn run(slow: bool) -> Result<()> {
@@ -33,6 +33,7 @@ fn stages_in(stages: &mut Stages, slow: bool) -> Result<()> {
             let arguments = ["test", "--workspace", "--release", "--", "--ignored"];
             execute(cargo(&arguments).env("SIMGROUND_SLOW", "1"))
         })?;
+        stages.run("training by wgpu", gpu::run)?;
         stages.run("miri", miri::run)?;
         stages.run("fuzz, 60 s a target", || fuzz::run(60))?;
     }

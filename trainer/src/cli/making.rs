@@ -27,7 +27,7 @@ use super::output::{Output, say};
 /// Options of every command that trains.
 #[derive(Debug, clap::Args)]
 pub struct Making {
-    /// Which of burn's CPU backends trains.
+    /// What trains.
     #[arg(long, value_enum, default_value_t = BackendName::Flex)]
     backend: BackendName,
     /// Go on from the checkpoint that an interrupted training left.
@@ -39,14 +39,33 @@ pub struct Making {
     /// Seed of everything that is random, instead of the study's.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Train this many networks at once, from the seed and those after it, and keep the one with the least held-out loss.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    seeds: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum BackendName {
+    /// The CPU.
     Flex,
-    /// Deprecated by burn; needs a build with `--features ndarray`.
+    /// The CPU by burn-ndarray, deprecated by burn; needs a build with `--features ndarray`.
     #[value(name = "ndarray")]
     NdArray,
+    /// A GPU through Vulkan, Metal or Direct3D 12; needs a build with `--features wgpu`.
+    Wgpu,
+    /// An NVIDIA GPU; needs a build with `--features cuda`.
+    Cuda,
+}
+
+impl From<BackendName> for Backend {
+    fn from(name: BackendName) -> Backend {
+        match name {
+            BackendName::Flex => Backend::Flex,
+            BackendName::NdArray => Backend::NdArray,
+            BackendName::Wgpu => Backend::Wgpu,
+            BackendName::Cuda => Backend::Cuda,
+        }
+    }
 }
 
 /// The files that a training leaves.
@@ -138,16 +157,16 @@ pub fn make(
     let started = Instant::now();
     let interrupt = Interrupt::install()?;
     let options = Options {
-        backend: match making.backend {
-            BackendName::Flex => Backend::Flex,
-            BackendName::NdArray => Backend::NdArray,
-        },
+        backend: making.backend.into(),
         checkpoint: Some(files.checkpoint.clone()),
         resume: making.resume,
         threads: making.threads,
+        seeds: making.seeds,
     };
-    if making.resume && !files.checkpoint.exists() {
-        say(&format!("{}: no such checkpoint, starting anew", files.checkpoint.display()));
+    let checkpoints: Vec<PathBuf> =
+        options.members(study.seed).into_iter().filter_map(|(_, path)| path).collect();
+    for missing in checkpoints.iter().filter(|path| making.resume && !path.exists()) {
+        say(&format!("{}: no such checkpoint, starting anew", missing.display()));
     }
     let mut observer = ProgressObserver::new().with_interrupt(Arc::clone(&interrupt.asked));
     let mut talk = Speaker { training: Arc::clone(&interrupt.training), started };
@@ -214,7 +233,9 @@ fn write(
     replace_file(&files.float, &outcome.float_model)?;
     replace_file(&files.artifact, &outcome.artifact)?;
     // What it held is done; if it cannot be removed, the next training overwrites it.
-    let _ = std::fs::remove_file(&files.checkpoint);
+    for checkpoint in &checkpoints {
+        let _ = std::fs::remove_file(checkpoint);
+    }
     Ok(made)
 }
 

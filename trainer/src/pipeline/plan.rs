@@ -196,7 +196,7 @@ impl<'s> Plan<'s> {
         &self,
         options: &Options,
         observer: &mut dyn Observer,
-    ) -> Result<Fitted, PipelineError> {
+    ) -> Result<Vec<Fitted>, PipelineError> {
         let training = &self.study.training;
         let fingerprint =
             hash(&[self.study.source.as_bytes(), &self.simulations.to_le_bytes()].concat());
@@ -234,7 +234,14 @@ impl<'s> Plan<'s> {
             checkpoint_every: 10 * training.validate_every,
         };
         let validation = examples(&held_out, &self.input, &self.columns);
-        Ok(training::fit(&config, source, &validation, observer)?)
+        if options.seeds < 2 {
+            return Ok(vec![training::fit(&config, source, &validation, observer)?]);
+        }
+        let members = options.members(self.study.seed).into_iter();
+        let configs: Vec<FitConfig> = members
+            .map(|(seed, checkpoint)| FitConfig { seed, checkpoint, ..config.clone() })
+            .collect();
+        Ok(training::fit_several(&configs, &source, &validation, observer)?)
     }
 
     pub(super) fn fit_embedding(&self, network: &FloatNetwork) -> Dense {
@@ -363,6 +370,7 @@ impl<'s> Plan<'s> {
 }
 
 /// Examples of a source's training split.
+#[derive(Clone)]
 struct TrainingExamples {
     source: Source,
     input: InputScaling,

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Best, State};
+use super::company::Seat;
 use super::examples::{Pool, Widths};
 use super::loss::Loss;
 use super::model::Model;
@@ -28,13 +29,30 @@ pub fn fit(
     validation: &Examples,
     observer: &mut dyn Observer,
 ) -> Result<Fitted, TrainingError> {
+    fit_seated(config, train, validation, observer, None)
+}
+
+/// [`fit`], with gradients computed at a seat.
+pub(super) fn fit_seated(
+    config: &FitConfig,
+    train: impl ExampleSource + 'static,
+    validation: &Examples,
+    observer: &mut dyn Observer,
+    seat: Option<Seat>,
+) -> Result<Fitted, TrainingError> {
     // burn takes its threads from the pool that calls it. A pool of its own keeps a step from queueing behind the simulations, and one
     // thread is what a compact network keeps busy.
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .thread_name(|i| format!("train-{i}"))
         .build()?;
-    threads.install(|| Fit::prepare(config, &train, validation)?.run(train, observer))
+    threads.install(|| {
+        let mut fit = Fit::prepare(config, &train, validation)?;
+        if let Some(seat) = seat {
+            fit.model.sit(seat);
+        }
+        fit.run(train, observer)
+    })
 }
 
 struct Fit<'a> {
@@ -96,7 +114,7 @@ impl<'a> Fit<'a> {
         let config = self.config;
         let mut state = self.start()?;
         if state.stop.is_some() {
-            return Ok(self.fitted(state, Duration::ZERO, None));
+            return self.fitted(state, Duration::ZERO, None);
         }
         let mut pool =
             Pool::start(train, config.simulations, config.simulation_threads, self.widths)?;
@@ -124,7 +142,7 @@ impl<'a> Fit<'a> {
                 }
                 Err(TrainingError::NonFinite { what, value, step, learning_rate })
             };
-            let sums = self.model.gradient(&state.parameters, &batch, &self.loss, &mut gradient);
+            let sums = self.model.gradient(&state.parameters, &batch, &self.loss, &mut gradient)?;
             let loss = finite("the loss", self.loss.total(&sums))?;
             if step == first_step {
                 self.model.check_gradient(&state.parameters, &batch, &self.loss, &gradient)?;
@@ -144,7 +162,7 @@ impl<'a> Fit<'a> {
             let progress = self.progress(&state, first_step, loss, learning_rate, available);
             let validated = state.step % config.validation_every == 0 || state.step == config.steps;
             if validated {
-                let latest = self.validate(&mut state, learning_rate);
+                let latest = self.validate(&mut state, learning_rate)?;
                 finite("the held-out loss", latest.loss)?;
                 observer.validation(&progress, &latest, state.without_best == 0);
             }
@@ -171,7 +189,7 @@ impl<'a> Fit<'a> {
             }
         };
         observer.finish(stop);
-        Ok(self.fitted(state, pool.stalled, Some(stop)))
+        self.fitted(state, pool.stalled, Some(stop))
     }
 
     /// The state of the checkpoint if there is one to resume, else a new one.
@@ -197,8 +215,12 @@ impl<'a> Fit<'a> {
         })
     }
 
-    fn validate(&mut self, state: &mut State, learning_rate: f64) -> Validation {
-        let sums = self.model.evaluate(&state.parameters, self.validation, &self.loss);
+    fn validate(
+        &mut self,
+        state: &mut State,
+        learning_rate: f64,
+    ) -> Result<Validation, TrainingError> {
+        let sums = self.model.evaluate(&state.parameters, self.validation, &self.loss)?;
         let validation = Validation {
             step: state.step,
             train_loss: state.loss_sum / state.loss_count as f64,
@@ -219,7 +241,7 @@ impl<'a> Fit<'a> {
         } else {
             state.without_best += 1;
         }
-        validation
+        Ok(validation)
     }
 
     fn progress(
@@ -241,18 +263,27 @@ impl<'a> Fit<'a> {
             steps_per_second: per_step.recip(),
             remaining: Duration::from_secs_f64(per_step * (self.config.steps - state.step) as f64),
             pool,
+            seed: None,
         }
     }
 
-    fn fitted(&mut self, mut state: State, stalled: Duration, stop: Option<Stop>) -> Fitted {
+    fn fitted(
+        &mut self,
+        mut state: State,
+        stalled: Duration,
+        stop: Option<Stop>,
+    ) -> Result<Fitted, TrainingError> {
         let stop = stop.or(state.stop).expect("a finished state says why it ended");
         let steps = state.step;
-        let best = state.best.take().unwrap_or_else(|| {
+        let best = match state.best.take() {
+            Some(best) => best,
             // Stopped before the first validation.
-            let sums = self.model.evaluate(&state.parameters, self.validation, &self.loss);
-            Best { loss: self.loss.total(&sums), step: steps, parameters: state.parameters }
-        });
-        Fitted {
+            None => {
+                let sums = self.model.evaluate(&state.parameters, self.validation, &self.loss)?;
+                Best { loss: self.loss.total(&sums), step: steps, parameters: state.parameters }
+            }
+        };
+        Ok(Fitted {
             network: self.model.network(&best.parameters),
             best_loss: best.loss,
             best_step: best.step,
@@ -262,6 +293,6 @@ impl<'a> Fit<'a> {
             stop,
             elapsed: self.started.elapsed(),
             stalled,
-        }
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Fits the network to simulations; the only folder that names burn.
 //!
-//! On the CPU a dense stack and its gradient are one operation of our own ([`Stack`]) that skips what a ReLU made zero; each training first
-//! compares it with burn's gradient. Other devices compute with burn's tensors.
+//! On the CPU a dense stack and its gradient are one operation of our own ([`Stack`]) that skips what a ReLU made zero. Other devices
+//! compute with burn's tensors. Each training first computes one gradient in both ways and compares.
 //!
 //! The caller hands over standardized examples by index ([`ExampleSource`]) and gets a plain [`FloatNetwork`]. A producer thread
 //! simulates ahead while one thread optimizes: AdamW, a cosine schedule with warmup, clipped gradients, early stopping on held-out
@@ -12,6 +12,8 @@
 //! of the result on one machine.
 
 mod checkpoint;
+mod company;
+mod device;
 mod examples;
 mod fit;
 mod graph;
@@ -21,6 +23,7 @@ mod optimizer;
 mod progress;
 mod random;
 pub mod ratio;
+mod several;
 mod spec;
 mod stack;
 #[cfg(test)]
@@ -33,24 +36,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use device::Backend;
 pub use examples::{ExampleSource, Examples};
 pub use fit::fit;
 pub use optimizer::{AdamW, Update};
 pub use progress::{Observer, Progress, ProgressObserver, Silent};
+pub use several::fit_several;
 pub use spec::HeadSpec;
 pub use stack::Stack;
 
 use crate::network::FloatNetwork;
-
-/// What computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Backend {
-    /// The CPU: [`Stack`], with burn-flex to check it.
-    #[default]
-    Flex,
-    /// burn-ndarray, deprecated by burn; needs the feature `ndarray`.
-    NdArray,
-}
 
 /// All that decides the result of [`fit`], and where it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -175,13 +170,23 @@ pub enum TrainingError {
         /// Of this step.
         learning_rate: f64,
     },
-    /// The gradient is not the one that burn computes: this processor runs a path that is wrong.
+    /// Two ways to compute one gradient disagree: this processor, or this driver, runs a path that is wrong.
     #[error(
-        "the gradient differs from that of burn by {difference:.1e} of its norm\nhint: please report this processor; `--backend ndarray` (a build with `--features ndarray`) computes in another way"
+        "the gradients of burn and of the CPU's own code differ by {difference:.1e} of their norm\nhint: please report this processor and driver; another `--backend` computes in another way"
     )]
     Gradient {
         /// Norm of the difference over the norm.
         difference: f64,
+    },
+    /// No device, or one whose driver gave up.
+    #[error("backend {backend}: {message}\nhint: {others} works without it")]
+    Device {
+        /// Its name.
+        backend: &'static str,
+        /// What was said.
+        message: String,
+        /// Options that do without it.
+        others: String,
     },
     /// A checkpoint that cannot be resumed from.
     #[error("checkpoint {}: {message}", path.display())]

@@ -2,8 +2,7 @@
 //!
 //! The parameters live in one flat vector: per layer the weights, `[d_input, d_output]` row-major, then the biases.
 
-use burn::tensor::Device;
-
+use super::company::{self, Seat};
 use super::examples::Examples;
 use super::graph::Graph;
 use super::loss::{Loss, LossSums};
@@ -17,12 +16,16 @@ pub(super) struct Model {
     layers: Vec<(usize, usize)>,
     /// Width of each head.
     heads: Vec<usize>,
+    backend: Backend,
+    /// Computes where the backend is burn's; where it is the CPU's own, what that is compared with.
     graph: Graph,
-    /// Computes in the place of `graph` on the CPU.
-    stack: Option<Stack>,
+    /// The other way around.
+    stack: Stack,
+    /// Computes gradients in the place of `graph`, together with those of other networks.
+    seat: Option<Seat>,
 }
 
-/// Largest difference of a gradient from burn's, in units of its norm. Other orders of summation give about `1e-6`; an input of a ReLU that
+/// Largest difference between the gradients of burn and of [`Stack`], in units of the norm. Other orders of summation give about `1e-6`; an input of a ReLU that
 /// is zero but for its rounding may add more.
 const TOLERANCE: f64 = 1e-3;
 
@@ -41,9 +44,19 @@ impl Model {
             .collect();
         let layers: Vec<(usize, usize)> =
             widths.windows(2).map(|pair| (pair[0], pair[1])).collect();
-        let stack = (backend == Backend::Flex).then(|| Stack::new(&layers));
-        let graph = Graph { layers: layers.clone(), device: device(backend)? };
-        Ok(Model { layers, heads, graph, stack })
+        let stack = Stack::new(&layers);
+        let graph = Graph { layers: layers.clone(), device: backend.device()? };
+        Ok(Model { layers, heads, backend, graph, stack, seat: None })
+    }
+
+    /// Seats for `count` networks of this shape, whose gradients are computed together from then on.
+    pub fn seats(&self, count: usize) -> Result<Vec<Seat>, TrainingError> {
+        company::seats(count, &self.layers, self.backend)
+    }
+
+    /// Takes one of [`Model::seats`].
+    pub fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
     }
 
     /// Lengths of `(weights, biases)` of each layer, as they lie in the flat vector.
@@ -82,7 +95,38 @@ impl Model {
     }
 
     /// Losses of a batch; the gradient of their total is written to `gradient`, laid out like `parameters`.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Device`].
     pub fn gradient(
+        &mut self,
+        parameters: &[f32],
+        batch: &Examples,
+        loss: &Loss,
+        gradient: &mut [f32],
+    ) -> Result<LossSums, TrainingError> {
+        if let Some(seat) = &self.seat {
+            let (mut sums, weight) = (LossSums::default(), batch.total_weight());
+            seat.gradient(parameters, &batch.inputs, gradient, |outputs, by_output| {
+                loss.add_with_gradient(
+                    outputs,
+                    batch,
+                    0..batch.len(),
+                    weight,
+                    by_output,
+                    &mut sums,
+                );
+            })?;
+            return Ok(sums);
+        }
+        if self.backend == Backend::Flex {
+            return Ok(self.gradient_by_stack(parameters, batch, loss, gradient));
+        }
+        self.gradient_by_burn(parameters, batch, loss, gradient)
+    }
+
+    fn gradient_by_stack(
         &mut self,
         parameters: &[f32],
         batch: &Examples,
@@ -91,56 +135,81 @@ impl Model {
     ) -> LossSums {
         let mut sums = LossSums::default();
         let weight = batch.total_weight();
-        let of_rows = |rows, outputs: &[f32], by_output: &mut [f32]| {
+        self.stack.gradient(parameters, &batch.inputs, gradient, |rows, outputs, by_output| {
             loss.add_with_gradient(outputs, batch, rows, weight, by_output, &mut sums);
-        };
-        match &mut self.stack {
-            Some(stack) => stack.gradient(parameters, &batch.inputs, gradient, of_rows),
-            None => self.graph.gradient(parameters, &batch.inputs, gradient, of_rows),
-        }
+        });
         sums
     }
 
-    /// Compares a gradient that [`Model::gradient`] gave with burn's, computed from the same parameters and batch.
-    ///
-    /// Which vector instructions a processor has decides which code computes gradients, and no test has seen every processor.
-    pub fn check_gradient(
+    fn gradient_by_burn(
         &self,
+        parameters: &[f32],
+        batch: &Examples,
+        loss: &Loss,
+        gradient: &mut [f32],
+    ) -> Result<LossSums, TrainingError> {
+        let mut sums = LossSums::default();
+        let weight = batch.total_weight();
+        self.backend.guard(|| {
+            self.graph.gradient(parameters, &batch.inputs, gradient, |rows, outputs, by_output| {
+                loss.add_with_gradient(outputs, batch, rows, weight, by_output, &mut sums);
+            });
+        })?;
+        Ok(sums)
+    }
+
+    /// Compares a gradient that [`Model::gradient`] gave with the other computation's, from the same parameters and batch: burn's where
+    /// the CPU's own code trains, and that code's where burn trains.
+    ///
+    /// Which vector instructions a processor has decides which code computes gradients, and no test has seen every processor or driver.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Gradient`].
+    pub fn check_gradient(
+        &mut self,
         parameters: &[f32],
         batch: &Examples,
         loss: &Loss,
         gradient: &[f32],
     ) -> Result<(), TrainingError> {
-        if self.stack.is_none() {
-            return Ok(());
+        let mut other = vec![0.0; gradient.len()];
+        if self.backend == Backend::Flex {
+            self.gradient_by_burn(parameters, batch, loss, &mut other)?;
+        } else {
+            self.gradient_by_stack(parameters, batch, loss, &mut other);
         }
-        let mut by_burn = vec![0.0; gradient.len()];
-        let weight = batch.total_weight();
-        self.graph.gradient(parameters, &batch.inputs, &mut by_burn, |rows, outputs, by_output| {
-            let mut sums = LossSums::default();
-            loss.add_with_gradient(outputs, batch, rows, weight, by_output, &mut sums);
-        });
         let norm = |values: &mut dyn Iterator<Item = f32>| {
             values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
         };
-        let norm_by_burn = norm(&mut by_burn.iter().copied());
-        let difference = norm(&mut gradient.iter().zip(&by_burn).map(|(own, burn)| own - burn));
-        if difference > TOLERANCE * norm_by_burn {
-            let difference = difference / norm_by_burn;
-            return Err(TrainingError::Gradient { difference });
+        let norm_of_other = norm(&mut other.iter().copied());
+        let difference = norm(&mut gradient.iter().zip(&other).map(|(own, other)| own - other));
+        // A gradient that is not a number is larger than anything.
+        if difference <= TOLERANCE * norm_of_other {
+            return Ok(());
         }
-        Ok(())
+        Err(TrainingError::Gradient { difference: difference / norm_of_other })
     }
 
     /// Losses over any number of examples.
-    pub fn evaluate(&mut self, parameters: &[f32], examples: &Examples, loss: &Loss) -> LossSums {
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::Device`].
+    pub fn evaluate(
+        &mut self,
+        parameters: &[f32],
+        examples: &Examples,
+        loss: &Loss,
+    ) -> Result<LossSums, TrainingError> {
         let mut sums = LossSums::default();
         let of_rows = |rows, outputs: &[f32]| loss.add(outputs, examples, rows, &mut sums);
-        match &mut self.stack {
-            Some(stack) => stack.outputs(parameters, &examples.inputs, of_rows),
-            None => self.graph.outputs(parameters, &examples.inputs, of_rows),
+        if self.backend == Backend::Flex {
+            self.stack.outputs(parameters, &examples.inputs, of_rows);
+        } else {
+            self.backend.guard(|| self.graph.outputs(parameters, &examples.inputs, of_rows))?;
         }
-        sums
+        Ok(sums)
     }
 
     /// The parameters as a plain network, its heads taken apart.
@@ -172,20 +241,6 @@ impl Model {
             }
         }
         FloatNetwork { trunk, heads }
-    }
-}
-
-fn device(backend: Backend) -> Result<Device, TrainingError> {
-    match backend {
-        Backend::Flex => Ok(Device::flex()),
-        #[cfg(feature = "ndarray")]
-        #[expect(deprecated, reason = "kept for those who compare the two CPU backends")]
-        Backend::NdArray => Ok(Device::ndarray()),
-        #[cfg(not(feature = "ndarray"))]
-        Backend::NdArray => Err(TrainingError::Config {
-            message: "this build has no backend `ndarray`; hint: build with `--features ndarray`"
-                .into(),
-        }),
     }
 }
 
@@ -239,7 +294,7 @@ mod tests {
             }
         };
         model.graph.outputs(&parameters, &inputs, check);
-        model.stack.as_mut().unwrap().outputs(&parameters, &inputs, check);
+        model.stack.outputs(&parameters, &inputs, check);
     }
 
     #[test]
@@ -248,12 +303,13 @@ mod tests {
         let (loss, batch) = (Loss::new(&heads(), 2), batch(64));
         let parameters = model.initial(3, &heads());
         let mut gradient = vec![0.0; model.len()];
-        model.gradient(&parameters, &batch, &loss, &mut gradient);
-        let check = |gradient: &[f32]| model.check_gradient(&parameters, &batch, &loss, gradient);
+        model.gradient(&parameters, &batch, &loss, &mut gradient).unwrap();
+        let mut check =
+            |gradient: &[f32]| model.check_gradient(&parameters, &batch, &loss, gradient);
         assert!(check(&gradient).is_ok());
         gradient[7] += 0.01;
         let error = check(&gradient).unwrap_err().to_string();
-        assert!(error.contains("differs from that of burn"), "{error}");
+        assert!(error.contains("gradients of burn and of"), "{error}");
     }
 
     #[test]
@@ -263,8 +319,9 @@ mod tests {
         let parameters = model.initial(3, &heads());
         let batch = batch(64);
         let mut gradient = vec![0.0; model.len()];
-        let sums = model.gradient(&parameters, &batch, &loss, &mut gradient);
-        let mut value = |parameters: &[f32]| loss.total(&model.evaluate(parameters, &batch, &loss));
+        let sums = model.gradient(&parameters, &batch, &loss, &mut gradient).unwrap();
+        let mut value =
+            |parameters: &[f32]| loss.total(&model.evaluate(parameters, &batch, &loss).unwrap());
         assert!((loss.total(&sums) - value(&parameters)).abs() < 1e-6);
         // Along the gradient itself the slope is its squared norm.
         let squared: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();

@@ -29,6 +29,8 @@ pub struct Progress {
     pub remaining: Duration,
     /// Simulations this step could draw from.
     pub pool: u64,
+    /// Which of several networks made this step; `None` where there is one. A step then counts the steps of all.
+    pub seed: Option<u64>,
 }
 
 /// Watches a training, and may stop it.
@@ -114,8 +116,9 @@ impl Observer for ProgressObserver {
         if self.bar.is_some() {
             return;
         }
+        let seed = progress.seed.map_or(String::new(), |seed| format!("seed {seed}  "));
         say(&format!(
-            "step {}/{}  loss {:.4}  held-out {:.4}{}  {:.0} steps/s  rate {:.1e}  {} left",
+            "{seed}step {}/{}  loss {:.4}  held-out {:.4}{}  {:.0} steps/s  rate {:.1e}  {} left",
             validation.step,
             progress.steps,
             validation.train_loss,

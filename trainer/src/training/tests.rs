@@ -100,6 +100,69 @@ fn assert_same(a: &Fitted, b: &Fitted) {
     );
 }
 
+/// A configuration for each seed.
+fn of_seeds(seeds: impl Iterator<Item = u64>) -> Vec<FitConfig> {
+    seeds.map(|seed| FitConfig { seed, ..config() }).collect()
+}
+
+#[test]
+fn several_networks_are_those_that_each_seed_gives_alone() {
+    let configs = of_seeds(3..6);
+    let together = fit_several(&configs, &Toy::default(), &held_out(), &mut Silent).unwrap();
+    assert_eq!(together.len(), 3);
+    for (config, fitted) in configs.iter().zip(&together) {
+        assert_same(fitted, &train(config));
+    }
+    assert_ne!(together[0].best_loss, together[1].best_loss);
+}
+
+#[test]
+fn several_networks_stop_together_and_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut configs = of_seeds(3..6);
+    for config in &mut configs {
+        config.checkpoint = Some(folder.path().join(config.seed.to_string()));
+    }
+    let fit = |configs: &[FitConfig], observer: &mut dyn Observer| {
+        fit_several(configs, &Toy::default(), &held_out(), observer).unwrap()
+    };
+    let stopped = fit(&configs, &mut StopAt(400));
+    assert!(stopped.iter().any(|fitted| fitted.stop == Stop::Observer));
+    configs.iter_mut().for_each(|config| config.resume = true);
+    for (config, fitted) in configs.iter().zip(fit(&configs, &mut Silent)) {
+        assert_same(
+            &fitted,
+            &train(&FitConfig { checkpoint: None, resume: false, ..config.clone() }),
+        );
+    }
+}
+
+/// Losses of the first steps on a GPU, or on Mesa's software Vulkan, against those of the CPU.
+#[cfg(feature = "wgpu")]
+#[test]
+#[ignore = "compiles shaders for a minute where there is no GPU"]
+fn wgpu_trains_as_the_cpu_does() {
+    let on = |backend| {
+        let mut configs = of_seeds(3..5);
+        for config in &mut configs {
+            config.backend = backend;
+            config.steps = 20;
+            config.validation_every = 1;
+        }
+        let together = fit_several(&configs, &Toy::default(), &held_out(), &mut Silent).unwrap();
+        let alone = fit(&configs[0], Toy::default(), &held_out(), &mut Silent).unwrap();
+        [together, vec![alone]].concat()
+    };
+    for (gpu, cpu) in on(Backend::Wgpu).iter().zip(on(Backend::Flex)) {
+        assert!(cpu.history.last().unwrap().loss < 0.99 * cpu.history[0].loss);
+        for (gpu, cpu) in gpu.history.iter().zip(&cpu.history) {
+            println!("step {}: {} on the GPU, {} on the CPU", gpu.step, gpu.loss, cpu.loss);
+            assert!((gpu.loss - cpu.loss).abs() < 1e-4 * cpu.loss.abs(), "step {}", gpu.step);
+            assert!((gpu.train_loss - cpu.train_loss).abs() < 1e-4 * cpu.train_loss.abs());
+        }
+    }
+}
+
 /// Stops a training after a number of steps.
 struct StopAt(u64);
 
