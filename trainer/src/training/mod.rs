@@ -5,7 +5,7 @@
 //!
 //! The caller hands over standardized examples by index ([`ExampleSource`]) and gets a plain [`FloatNetwork`]. A producer thread
 //! simulates ahead while one thread optimizes: AdamW, a cosine schedule with warmup, clipped gradients, early stopping on held-out
-//! examples, the best weights kept.
+//! examples, the best weights kept, or the best of their running averages.
 //!
 //! **Invariant:** every choice of step `s` is a function of the configuration and `s` alone: its batch, its learning rate, and the part
 //! of the growing pool it may draw from. So neither timing, nor the number of simulation threads, nor a kill and resume changes one bit
@@ -23,6 +23,7 @@ mod random;
 pub mod ratio;
 mod spec;
 mod stack;
+mod start;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -75,6 +76,12 @@ pub struct FitConfig {
     pub warmup: u64,
     /// Largest norm of the whole gradient; infinite for none.
     pub clip_norm: f64,
+    /// Steps over which weights are averaged, with exponentially fading shares; 0 for the weights of the last step alone.
+    pub averaging: u64,
+    /// Whether a joint posterior starts at a linear regression rather than at the prior.
+    pub linear_start: bool,
+    /// Steps after which training ends with the weights that it has then, whatever the held-out loss; 0 for the best weights of all.
+    pub ends_at: u64,
     /// Steps between validations.
     pub validation_every: u64,
     /// Validations without a new best after which training stops.
@@ -224,6 +231,9 @@ impl FitConfig {
             weight_decay: 1e-2,
             warmup: 200,
             clip_norm: 1.0,
+            averaging: 0,
+            linear_start: false,
+            ends_at: 0,
             validation_every: 500,
             patience: 12,
             simulations: 200_000,

@@ -158,7 +158,12 @@ fn quantiles_and_odds_approach_the_closed_form() {
 fn joint_density_and_means_approach_the_closed_form() {
     let heads = vec![
         HeadSpec::Point { targets: vec![1, 0], loss_share: 1.0 },
-        HeadSpec::Mixture { targets: vec![0, 1], components: 3, loss_share: 1.0 },
+        HeadSpec::Mixture {
+            targets: vec![0, 1],
+            ends: vec![(f32::NEG_INFINITY, f32::INFINITY); 2],
+            components: 3,
+            loss_share: 1.0,
+        },
     ];
     let config = FitConfig { heads, steps: 4_000, batch: 256, simulations: 50_000, ..config() };
     let fitted = train(&config);
