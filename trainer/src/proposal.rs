@@ -270,7 +270,7 @@ impl Sizes {
         let (hidden, steps, batch, validate_every, patience) = match train_rows {
             ..400 => (vec![32, 32], 2_000, 32, 25, 20),
             400..4_000 => (vec![64, 64], 4_000, 64, 50, 20),
-            4_000..40_000 => (vec![64, 64], 10_000, 128, 200, 15),
+            4_000..40_000 => (vec![64, 64], 15_000, 128, 250, 25),
             _ => (vec![128, 64], 20_000, 256, 500, 10),
         };
         let narrowest = (FIRST_LAYER_BYTES / d_input.max(1)).next_multiple_of(8).max(8);

@@ -4,7 +4,7 @@ use heapless::Vec;
 use rand_core::Rng;
 
 use super::cut::share_below;
-use super::gaussians::{Ends, Gaussian, Gaussians, component_outputs};
+use super::gaussians::{Ends, Gaussian, Gaussians, PARTS, component_outputs};
 use super::{HeadOutputs, parameter};
 use crate::artifact::{Head, MAX_COMPONENTS, MAX_THETA, Parameter, Records};
 use crate::error::{ArtifactError, Part};
@@ -123,7 +123,7 @@ impl<'a> MixturePosterior<'_, 'a> {
     }
 
     /// One parameter's marginal posterior in the standardized space, where each Gaussian is cut to the support.
-    pub fn marginal(&self, parameter: usize) -> Vec<Gaussian, MAX_COMPONENTS> {
+    pub fn marginal(&self, parameter: usize) -> Vec<Gaussian, { PARTS * MAX_COMPONENTS }> {
         self.gaussians.marginal(&self.weights, &self.ends, parameter)
     }
 

@@ -14,8 +14,8 @@ use crate::posterior_calibration::golden_section;
 use crate::records::{Encoded, encode};
 use crate::training::HeadSpec;
 
-/// Components where the study names no number and flash allows as many.
-const COMPONENTS: usize = 8;
+/// Most components where the study names no number and flash allows as many.
+const COMPONENTS: usize = MAX_COMPONENTS;
 /// Part of the flash budget that the head may take where the study leaves the number of components open.
 const FLASH_SHARE: usize = 2;
 /// Widths are scaled by `e^-x` to `e^x` at most.
@@ -95,7 +95,9 @@ impl Answering for Mixture {
     fn spec(&self, sample: &Corpus, columns: &mut Columns) -> HeadSpec {
         let targets = parameters::columns(&self.parameters, sample, columns);
         let ends = self.ends().iter().map(|ends| (ends.low, ends.high)).collect();
-        HeadSpec::Mixture { targets, ends, components: self.components, loss_share: 1.0 }
+        // In nats, as likelihoods are; the loss is a mean over dimensions.
+        let loss_share = self.parameters.len() as f32;
+        HeadSpec::Mixture { targets, ends, components: self.components, loss_share }
     }
 
     /// Scales all widths by the factor that gives the held-out simulations the highest log score.

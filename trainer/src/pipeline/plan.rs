@@ -267,7 +267,8 @@ impl<'s> Plan<'s> {
                 *components = count;
             }
         }
-        let joint = heads.iter().any(|head| matches!(head, HeadSpec::Mixture { .. }));
+        let judged_by = heads.iter().position(|head| matches!(head, HeadSpec::Mixture { .. }));
+        let joint = judged_by.is_some();
         let batch = training.batch.min(self.simulations as usize);
         let pool_start = (32 * batch as u64).min(self.simulations);
         // The pool is complete after the first half of the steps at the latest.
@@ -286,6 +287,7 @@ impl<'s> Plan<'s> {
             averaging: if joint { (training.steps / AVERAGED_SHARE).max(1) } else { 0 },
             linear_start: joint,
             ends_at: 0,
+            judged_by,
             validation_every: training.validate_every,
             patience: training.patience,
             simulations: self.simulations,

@@ -19,7 +19,9 @@ pub(super) const FEW: u64 = 4_000;
 /// Parts of the cross-validation.
 const FOLDS: usize = 5;
 /// A trial takes this part of the steps.
-const TRIAL_SHARE: u64 = 4;
+const TRIAL_SHARE: u64 = 3;
+/// Numbers of components in a row that may not pay before no more are tried.
+const FAILURES: usize = 2;
 /// A larger number of components must lower the loss by this much, per dimension and in nats, to be worth its flash.
 const WORTH: f64 = 1e-3;
 
@@ -30,7 +32,7 @@ pub(super) struct Judged {
     pub loss: f64,
 }
 
-/// The candidate of least loss and what it came to, tried in order until one is worse than the best by far.
+/// The candidate of least loss and what it came to, tried in order until [`FAILURES`] in a row do not pay.
 ///
 /// # Errors
 ///
@@ -40,20 +42,20 @@ pub(super) fn best_of(
     talk: &mut dyn Talk,
     mut judge: impl FnMut(usize) -> Result<Judged, PipelineError>,
 ) -> Result<(usize, Judged), PipelineError> {
-    let mut best: Option<(usize, Judged)> = None;
+    let (mut best, mut failures): (Option<(usize, Judged)>, usize) = (None, 0);
     for &components in candidates {
         let judged = judge(components)?;
         talk.note(&format!(
             "{components} components: held-out loss {:.4} after {} steps",
             judged.loss, judged.steps
         ));
-        match best {
-            Some((_, least)) if judged.loss > least.loss - WORTH => {
-                if judged.loss > least.loss + WORTH {
-                    break;
-                }
+        if best.is_some_and(|(_, least)| judged.loss > least.loss - WORTH) {
+            failures += 1;
+            if failures == FAILURES {
+                break;
             }
-            _ => best = Some((components, judged)),
+        } else {
+            (best, failures) = (Some((components, judged)), 0);
         }
     }
     best.ok_or_else(|| PipelineError::Study("no number of components fits the budget".into()))
@@ -201,9 +203,8 @@ mod tests {
     #[test]
     fn components_are_added_while_they_pay() {
         assert_eq!(chosen(&[(1, 2.0), (2, 1.5), (4, 1.2), (8, 1.1)]), (8, 4));
-        assert_eq!(chosen(&[(1, 1.0), (2, 1.5), (4, 0.2)]), (1, 2));
-        // One that neither pays nor harms does not end the search.
-        assert_eq!(chosen(&[(1, 1.0), (2, 1.0), (4, 0.2)]), (4, 3));
+        assert_eq!(chosen(&[(1, 1.0), (2, 1.5), (4, 1.2), (8, 0.2)]), (1, 3));
+        assert_eq!(chosen(&[(1, 1.0), (2, 1.1), (4, 0.2)]), (4, 3));
         assert_eq!(chosen(&[(1, 1.0), (2, 0.9995)]), (1, 2));
     }
 

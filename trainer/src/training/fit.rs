@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Best, State};
 use super::examples::{Pool, Widths};
-use super::loss::Loss;
+use super::loss::{Loss, LossSums};
 use super::model::Model;
 use super::optimizer::{AdamW, Update};
 use super::{
@@ -227,7 +227,7 @@ impl<'a> Fit<'a> {
         let validation = Validation {
             step: state.step,
             train_loss: state.loss_sum / state.loss_count as f64,
-            loss: self.loss.total(&sums),
+            loss: self.judged(&sums),
             head_losses: sums.heads.iter().map(|sum| sum / sums.weight).collect(),
             learning_rate,
         };
@@ -248,6 +248,14 @@ impl<'a> Fit<'a> {
             state.without_best += 1;
         }
         validation
+    }
+
+    /// What decides which weights are best.
+    fn judged(&self, sums: &LossSums) -> f64 {
+        match self.config.judged_by {
+            Some(head) => sums.heads[head] / sums.weight.max(f64::MIN_POSITIVE),
+            None => self.loss.total(sums),
+        }
     }
 
     fn progress(
@@ -278,7 +286,7 @@ impl<'a> Fit<'a> {
         let best = state.best.take().unwrap_or_else(|| {
             // Stopped before the first validation.
             let sums = self.model.evaluate(&state.parameters, self.validation, &self.loss);
-            Best { loss: self.loss.total(&sums), step: steps, parameters: state.parameters }
+            Best { loss: self.judged(&sums), step: steps, parameters: state.parameters }
         });
         Fitted {
             network: self.model.network(&best.parameters),

@@ -82,6 +82,8 @@ pub struct FitConfig {
     pub linear_start: bool,
     /// Steps after which training ends with the weights that it has then, whatever the held-out loss; 0 for the best weights of all.
     pub ends_at: u64,
+    /// The head whose loss alone decides which weights are best; all of them, by their shares, where none is named.
+    pub judged_by: Option<usize>,
     /// Steps between validations.
     pub validation_every: u64,
     /// Validations without a new best after which training stops.
@@ -134,7 +136,7 @@ pub struct Validation {
     pub step: u64,
     /// Mean loss of the batches since the last validation.
     pub train_loss: f64,
-    /// Loss on the held-out examples.
+    /// Loss on the held-out examples: of the head that decides, where one does.
     pub loss: f64,
     /// Of each head, its `loss_share` not applied.
     pub head_losses: Vec<f64>,
@@ -234,6 +236,7 @@ impl FitConfig {
             averaging: 0,
             linear_start: false,
             ends_at: 0,
+            judged_by: None,
             validation_every: 500,
             patience: 12,
             simulations: 200_000,
@@ -304,6 +307,9 @@ impl FitConfig {
         }
         if !self.heads.iter().any(|head| head.loss_share() > 0.0) {
             return Some("no head has a positive `loss_share`".into());
+        }
+        if self.judged_by.is_some_and(|head| head >= self.heads.len()) {
+            return Some(format!("`judged_by` is {:?} of {} heads", self.judged_by, self.heads.len()));
         }
         let mut heads = self.heads.iter().enumerate();
         heads.find_map(|(i, head)| Some(format!("head {i}: {}", head.problem(d_target)?)))
