@@ -77,7 +77,8 @@ pub(crate) fn variate_of_bits(low: f32, high: f32, bits: u32) -> f32 {
     let between = |at_low: f32, at_high: f32| at_low * from_high + at_high * from_low;
     let below = between(math::normal_cdf(low), math::normal_cdf(high));
     let above = between(math::normal_cdf(-low), math::normal_cdf(-high));
-    let x = if below < above { math::normal_quantile(below) } else { -math::normal_quantile(above) };
+    let x =
+        if below < above { math::normal_quantile(below) } else { -math::normal_quantile(above) };
     math::within(x, low, high)
 }
 
@@ -105,8 +106,8 @@ mod tests {
         let mut sums = [0.0; 3];
         for i in 0..n {
             let x = low + (high - low) * (f64::from(i) + 0.5) / f64::from(n);
-            let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt() * (high - low)
-                / f64::from(n);
+            let density =
+                (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt() * (high - low) / f64::from(n);
             sums.iter_mut().zip([1.0, x, x * x]).for_each(|(sum, term)| *sum += density * term);
         }
         let (mean, square) = (sums[1] / sums[0], sums[2] / sums[0]);
@@ -152,7 +153,8 @@ mod tests {
 
     #[test]
     fn absurd_ends_give_numbers() {
-        for (low, high) in [(50.0, 60.0), (f32::NAN, 1.0), (1.0, f32::NAN), (3.0, 3.0), (2.0, 1.0)] {
+        for (low, high) in [(50.0, 60.0), (f32::NAN, 1.0), (1.0, f32::NAN), (3.0, 3.0), (2.0, 1.0)]
+        {
             let cut = Cut::new(low, high);
             assert!(!cut.log_mass.is_nan(), "{low} {high}");
             for bits in [0, 1 << 31, u32::MAX] {

@@ -107,18 +107,15 @@ impl Given {
         let mut parts = Vec::new();
         for (between, (low, high)) in bounds.iter().zip(bounds.iter().skip(1)).enumerate() {
             let below = |bound: f32| math::normal_cdf(bound);
-            let weight = if *low > 0.0 { below(-low) - below(-high) } else { below(*high) - below(*low) };
+            let weight =
+                if *low > 0.0 { below(-low) - below(-high) } else { below(*high) - below(*low) };
             // A share too small to matter has no moments either.
             if weight < 1e-6 || weight.is_nan() {
                 continue;
             }
             let cut = Cut::new(*low, *high);
             let spread = if between == 1 { self.variance * cut.variance(*low, *high) } else { 0.0 };
-            let part = Gaussian {
-                weight,
-                mean: self.mean + sd * cut.mean(),
-                sd: sd_of(spread),
-            };
+            let part = Gaussian { weight, mean: self.mean + sd * cut.mean(), sd: sd_of(spread) };
             let _ = parts.push(part);
         }
         // Without a variance there is nothing to part.
@@ -280,12 +277,7 @@ impl<O: Outputs> Gaussians<O> {
     }
 
     /// How the mean of coordinate `at` answers to the noise of each before it.
-    fn influences(
-        &self,
-        component: usize,
-        at: usize,
-        before: &[Moments],
-    ) -> Vec<f32, MAX_THETA> {
+    fn influences(&self, component: usize, at: usize, before: &[Moments]) -> Vec<f32, MAX_THETA> {
         let mut row: Vec<f32, MAX_THETA> = crate::first_items(before.iter().map(|_| 0.0));
         for j in (0..row.len()).rev() {
             let behind = (j..row.len()).map(|m| m.saturating_add(1)).take_while(|m| *m < at);
@@ -309,7 +301,8 @@ impl<O: Outputs> Gaussians<O> {
             let (cut, mean) = gaussian.cut_to(*ends);
             let noise = (z - mean) / gaussian.sd;
             let log_mass = Cut::new(cut.low, cut.high).log_mass;
-            log_density += self.log_precision(component, i) - 0.5 * noise * noise
+            log_density += self.log_precision(component, i)
+                - 0.5 * noise * noise
                 - math::LN_SQRT_TAU
                 - log_mass;
             let _ = deviations.push(z - self.mean(component, i));
@@ -487,7 +480,10 @@ mod tests {
         let expected = |a: usize, b: usize| {
             weights.iter().enumerate().fold([0.0; 2], |[mean, product], (k, weight)| {
                 let (m_a, m_b, covariance) = gaussians.joint(k, &CUT, a, b);
-                [mean + f64::from(weight * m_a), product + f64::from(weight * (covariance + m_a * m_b))]
+                [
+                    mean + f64::from(weight * m_a),
+                    product + f64::from(weight * (covariance + m_a * m_b)),
+                ]
             })
         };
         assert!((sums[0] - expected(0, 0)[0]).abs() < 0.01, "{sums:?}");
@@ -514,7 +510,10 @@ mod tests {
         let gaussians = Gaussians::new(&outputs[..], 2, 2);
         let weights = gaussians.weights();
         assert_eq!(weights.iter().sum::<f32>(), 1.0);
-        assert_eq!(gaussians.log_density(&weights, &[Ends::NONE; 2], &[0.0, 0.0]), f32::NEG_INFINITY);
+        assert_eq!(
+            gaussians.log_density(&weights, &[Ends::NONE; 2], &[0.0, 0.0]),
+            f32::NEG_INFINITY
+        );
     }
 
     #[test]

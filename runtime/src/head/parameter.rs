@@ -268,7 +268,8 @@ mod tests {
         let count = parameters()[6];
         let ends = count.ends();
         assert_eq!((ends.low, ends.high), (-2.5, 2.5));
-        let of = |i: i32| count.from_z(ends.low + (ends.high - ends.low) * (i as f32 + 0.5) / 1_000.0);
+        let of =
+            |i: i32| count.from_z(ends.low + (ends.high - ends.low) * (i as f32 + 0.5) / 1_000.0);
         let share = |n: i32| (0..1_000).filter(|i| of(*i) == n as f32).count();
         assert_eq!([1, 2, 3, 4, 5].map(share), [200; 5]);
         assert_eq!(count.log_slope(0.75), f32::NEG_INFINITY);

@@ -2,8 +2,8 @@
 //! likelihood.
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::{Ends, Gaussians};
 use simground_runtime::artifact::{self as format, MAX_COMPONENTS, OutputLayer, component_outputs};
+use simground_runtime::{Ends, Gaussians};
 
 use super::parameters::{self, ParameterScaling};
 use super::{Answering, Columns, Context, HeadError};

@@ -41,7 +41,8 @@ impl ParameterScaling {
             (Some(low), Some(_)) => (low > 0.0).then_some(ParameterTransform::LogValue),
             _ => Some(ParameterTransform::Log),
         };
-        let fit = |transform| ParameterScaling::fit(parameter, transform, parameter.integer, values);
+        let fit =
+            |transform| ParameterScaling::fit(parameter, transform, parameter.integer, values);
         let plain = fit(ParameterTransform::Identity);
         let Some(logarithm) = logarithm.map(fit) else { return plain };
         let skewness = |scaling: &ParameterScaling| {

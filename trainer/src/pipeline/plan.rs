@@ -84,7 +84,8 @@ impl<'s> Plan<'s> {
         check_variation(&sample)?;
         let d_hidden = study.network.hidden.last().copied().unwrap_or(input.d_input());
         let (heads, columns, specs) = heads(study, &sample, d_hidden)?;
-        let open = |head: &study::Head| matches!(head, study::Head::Mixture { components: None, .. });
+        let open =
+            |head: &study::Head| matches!(head, study::Head::Mixture { components: None, .. });
         let components = match heads.iter().find_map(mixture) {
             Some(most) if study.heads.iter().any(open) => ladder(most.components),
             _ => Vec::new(),
@@ -435,7 +436,9 @@ fn mixture(head: &Head) -> Option<&Mixture> {
 
 /// Numbers of components to choose from, the least first: powers of two up to `most`.
 fn ladder(most: usize) -> Vec<usize> {
-    std::iter::successors(Some(1), |count| Some(2 * count)).take_while(|count| *count <= most).collect()
+    std::iter::successors(Some(1), |count| Some(2 * count))
+        .take_while(|count| *count <= most)
+        .collect()
 }
 
 /// Examples of a source's training split.

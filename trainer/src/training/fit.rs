@@ -221,8 +221,7 @@ impl<'a> Fit<'a> {
     }
 
     fn validate(&mut self, state: &mut State, learning_rate: f64) -> Validation {
-        let parameters =
-            if state.average.is_empty() { &state.parameters } else { &state.average };
+        let parameters = if state.average.is_empty() { &state.parameters } else { &state.average };
         let sums = self.model.evaluate(parameters, self.validation, &self.loss);
         let validation = Validation {
             step: state.step,

@@ -309,7 +309,11 @@ impl FitConfig {
             return Some("no head has a positive `loss_share`".into());
         }
         if self.judged_by.is_some_and(|head| head >= self.heads.len()) {
-            return Some(format!("`judged_by` is {:?} of {} heads", self.judged_by, self.heads.len()));
+            return Some(format!(
+                "`judged_by` is {:?} of {} heads",
+                self.judged_by,
+                self.heads.len()
+            ));
         }
         let mut heads = self.heads.iter().enumerate();
         heads.find_map(|(i, head)| Some(format!("head {i}: {}", head.problem(d_target)?)))

@@ -39,7 +39,8 @@ pub(super) fn linear_start(
             let features = regression.features(narrowest.map(|width| width / (2 * PAIRS_SHARE)));
             if let Some(features) = features {
                 let rest = features.write_trunk(parameters, hidden);
-                let head = Head { first, d_output: layers[layers.len() - 1].1, components: *components };
+                let head =
+                    Head { first, d_output: layers[layers.len() - 1].1, components: *components };
                 head.write(rest, &features, &regression, !hidden.is_empty());
             }
             return;
@@ -76,7 +77,8 @@ impl Regression {
             f64::from(examples.targets[row * d_target + targets[at]])
         });
         let mean = |m: &DMatrix<f64>| -> Vec<f64> {
-            let column = |at: usize| (0..n).map(|row| share(row) * m[(row, at)]).sum::<f64>() / total;
+            let column =
+                |at: usize| (0..n).map(|row| share(row) * m[(row, at)]).sum::<f64>() / total;
             (0..m.ncols()).map(column).collect()
         };
         let (mean_x, mean_y) = (mean(&x), mean(&y));
@@ -107,9 +109,8 @@ impl Regression {
         let scale = xx.trace() / d_x as f64;
         let penalties = (0..=12).map(|i| scale.max(1e-12) * 10_f64.powf(-5.0 + 0.5 * f64::from(i)));
         let penalty = penalties.min_by(|a, b| score(*a).total_cmp(&score(*b)))?;
-        let shrunk = DMatrix::from_fn(d_x, targets.len(), |i, at| {
-            rotated[(i, at)] / (values[i] + penalty)
-        });
+        let shrunk =
+            DMatrix::from_fn(d_x, targets.len(), |i, at| rotated[(i, at)] / (values[i] + penalty));
         let weight = (&eigen.eigenvectors * shrunk).transpose();
         let explained = &weight * &xy;
         let left = (1.0 - freedom(penalty) / n as f64).max(0.1);
@@ -124,7 +125,11 @@ impl Regression {
         let (d_y, d_x) = self.weight.shape();
         if most.is_none_or(|most| d_x <= most) {
             let identity = DMatrix::identity(d_x, d_x);
-            return Some(Features { map: identity, back: self.weight.clone(), mean: self.mean_x.clone() });
+            return Some(Features {
+                map: identity,
+                back: self.weight.clone(),
+                mean: self.mean_x.clone(),
+            });
         }
         if most.is_some_and(|most| d_y > most) {
             return None;
@@ -150,7 +155,11 @@ struct Features {
 
 impl Features {
     /// Writes the pairs into the hidden layers; the parameters behind them.
-    fn write_trunk<'p>(&self, parameters: &'p mut [f32], hidden: &[(usize, usize)]) -> &'p mut [f32] {
+    fn write_trunk<'p>(
+        &self,
+        parameters: &'p mut [f32],
+        hidden: &[(usize, usize)],
+    ) -> &'p mut [f32] {
         let mut rest = parameters;
         for (depth, &(d_input, d_output)) in hidden.iter().enumerate() {
             let (weights, others) = rest.split_at_mut(d_input * d_output);
@@ -202,7 +211,8 @@ impl Head {
             };
             for (k, i) in (0..self.components).flat_map(|k| (0..d).map(move |i| (k, i))) {
                 let column = self.first + k * each + 1 + i;
-                weights[input * self.d_output + column] = (sign * features.back[(i, feature)]) as f32;
+                weights[input * self.d_output + column] =
+                    (sign * features.back[(i, feature)]) as f32;
             }
         }
         let Factors { coefficients, responses, sd } = Factors::of(&regression.covariance);
@@ -271,7 +281,9 @@ mod tests {
         for _ in 0..n {
             let x: Vec<f64> = (0..d_x).map(|_| 0.7 + normal()).collect();
             let (e, f) = (0.2 * normal(), 0.1 * normal());
-            examples.targets.extend([0.5 * x[0] - x[1] + e, 0.3 * x[d_x - 1] + 1.0 + e + f].map(|y| y as f32));
+            examples
+                .targets
+                .extend([0.5 * x[0] - x[1] + e, 0.3 * x[d_x - 1] + 1.0 + e + f].map(|y| y as f32));
             examples.inputs.extend(x.iter().map(|x| *x as f32));
             examples.mechanism.push(0);
         }
@@ -307,7 +319,10 @@ mod tests {
             for components in [1, 3] {
                 let scores = started(d_x, &hidden, components);
                 let mean = scores.iter().sum::<f64>() / scores.len() as f64;
-                assert!(mean > best - 0.3 && mean < best + 0.05, "{d_x} {components}: {mean} {best}");
+                assert!(
+                    mean > best - 0.3 && mean < best + 0.05,
+                    "{d_x} {components}: {mean} {best}"
+                );
             }
         }
     }

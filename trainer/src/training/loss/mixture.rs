@@ -114,9 +114,9 @@ fn conditional(z: f32, mean: f32, log_precision: f32, ends: Ends) -> [f32; 3] {
     } else {
         0.0
     };
-    let product = |end: f32, density: f32| if density > 0.0 { (end - anchor) * density } else { 0.0 };
-    let by_log_precision = 1.0 - noise * (noise - anchor)
-        + product(noise_ends.low, cut.at_low)
+    let product =
+        |end: f32, density: f32| if density > 0.0 { (end - anchor) * density } else { 0.0 };
+    let by_log_precision = 1.0 - noise * (noise - anchor) + product(noise_ends.low, cut.at_low)
         - product(noise_ends.high, cut.at_high);
     // Beyond its reach a mean may only come back.
     let pushed_out = by_noise * moved < 0.0;
@@ -191,11 +191,8 @@ mod tests {
     use super::*;
 
     /// A coordinate without ends, one with a lower end, one between two.
-    const ENDS: [Ends; 3] = [
-        Ends::NONE,
-        Ends { low: -0.9, high: f32::INFINITY },
-        Ends { low: -1.0, high: 1.5 },
-    ];
+    const ENDS: [Ends; 3] =
+        [Ends::NONE, Ends { low: -0.9, high: f32::INFINITY }, Ends { low: -1.0, high: 1.5 }];
 
     fn outputs(components: usize, d: usize) -> Vec<f32> {
         let n = components * component_outputs(d);
@@ -248,13 +245,19 @@ mod tests {
                     let slope = (at(mean, log_precision + step) - at(mean, log_precision - step))
                         / (2.0 * f64::from(step));
                     let error = (slope - f64::from(by_log_precision)).abs();
-                    assert!(error < 0.05 + 0.02 * slope.abs(), "{z} {mean} {log_precision}: {slope} {by_log_precision}");
+                    assert!(
+                        error < 0.05 + 0.02 * slope.abs(),
+                        "{z} {mean} {log_precision}: {slope} {by_log_precision}"
+                    );
                     let slope = (at(mean + step, log_precision) - at(mean - step, log_precision))
                         / (2.0 * f64::from(step));
                     // Beyond its reach a mean does not matter, but may come back.
                     let beyond = slope == 0.0;
                     let error = (slope - f64::from(by_mean)).abs();
-                    assert!(beyond || error < 0.05 + 0.02 * slope.abs(), "{z} {mean} {log_precision}: {slope} {by_mean}");
+                    assert!(
+                        beyond || error < 0.05 + 0.02 * slope.abs(),
+                        "{z} {mean} {log_precision}: {slope} {by_mean}"
+                    );
                     assert!(!beyond || by_mean * mean <= 0.0, "{by_mean}");
                 }
             }
