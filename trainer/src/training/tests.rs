@@ -181,7 +181,12 @@ fn joint_density_and_means_approach_the_closed_form() {
         let d_output = config.heads[1].d_output();
         let own = &outputs[1][row * d_output..][..d_output];
         let gaussians = simground_runtime::Gaussians::new(own, 2, 3);
-        shortfall += truth - f64::from(gaussians.log_density(&gaussians.weights(), &[simground_runtime::Ends::NONE; 2], theta));
+        shortfall += truth
+            - f64::from(gaussians.log_density(
+                &gaussians.weights(),
+                &[simground_runtime::Ends::NONE; 2],
+                theta,
+            ));
         // Outputs stand in the order of the head's targets: theta_1, theta_0.
         error += (f64::from(outputs[0][row * 2 + 1]) - mean).abs();
     }
