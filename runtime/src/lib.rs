@@ -85,7 +85,8 @@ pub use attribution::{Attribution, Nearest, THETA_ABSENT, ThetaSummary, kernel_w
 pub use dense::{DenseShape, row_bound};
 pub use drift::Drift;
 pub use error::{ArtifactError, InputError, Part, SelfTestError};
-pub use head::gaussians::{Gaussian, Gaussians, LOG_PRECISION_RANGE, Outputs};
+pub use head::cut::{Cut, MEAN_REACH};
+pub use head::gaussians::{Ends, Gaussian, Gaussians, LOG_PRECISION_RANGE, Outputs};
 pub use head::mixture::MixturePosterior;
 pub use head::quantiles::rearrange;
 pub use input::InputReport;

@@ -325,7 +325,7 @@ fn target(name: &str) -> Target<'_> {
 }
 
 /// One parameter of each kind of support.
-pub fn parameters() -> [Parameter<'static>; 4] {
+pub fn parameters() -> [Parameter<'static>; 5] {
     let real = Parameter {
         name: "shift",
         unit: "",
@@ -337,19 +337,26 @@ pub fn parameters() -> [Parameter<'static>; 4] {
         spread: 3.0,
     };
     let log = ParameterTransform::Log;
-    let probit = ParameterTransform::Probit;
     [
         real,
         Parameter { name: "rate", unit: "1/day", transform: log, low: 0.25, center: 0.5, ..real },
         Parameter { name: "depth", unit: "m", transform: log, high: 7.0, spread: 0.5, ..real },
         Parameter {
             name: "count",
-            transform: probit,
             integer: true,
             low: 1.0,
             high: 9.0,
-            center: 0.25,
-            spread: 0.75,
+            center: 4.5,
+            spread: 2.0,
+            ..real
+        },
+        Parameter {
+            name: "dose",
+            unit: "mg",
+            transform: ParameterTransform::LogValue,
+            low: 0.5,
+            high: 800.0,
+            center: 2.0,
             ..real
         },
     ]

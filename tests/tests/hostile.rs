@@ -507,7 +507,7 @@ fn numbers_outside_their_range() {
 fn parameters_that_no_answer_can_have() {
     let wrong = || value(Part::Head(1));
     check_in(joint(), |_, _| (), Ok(()));
-    for (position, _) in [(); 4].iter().enumerate() {
+    for (position, _) in [(); 5].iter().enumerate() {
         parameter(position, |p| p.spread = 0.0, wrong());
         parameter(position, |p| p.spread = f32::NAN, wrong());
         parameter(position, |p| p.center = f32::INFINITY, wrong());
@@ -517,10 +517,13 @@ fn parameters_that_no_answer_can_have() {
     }
     // A transform and a support that do not fit each other.
     parameter(0, |p| p.transform = ParameterTransform::Log, wrong());
-    parameter(0, |p| p.transform = ParameterTransform::Probit, wrong());
+    parameter(0, |p| p.transform = ParameterTransform::LogValue, wrong());
     parameter(1, |p| p.high = 9.0, wrong());
     parameter(1, |p| p.low = f32::NEG_INFINITY, wrong());
-    parameter(3, |p| p.high = f32::INFINITY, wrong());
+    parameter(4, |p| p.high = f32::INFINITY, wrong());
+    parameter(4, |p| p.low = 0.0, wrong());
+    parameter(4, |p| (p.integer, p.low) = (true, 0.5), wrong());
+    parameter(3, |p| p.high = f32::INFINITY, Ok(()));
     parameter(0, |p| (p.low, p.high) = (1.0, 1.0), wrong());
     parameter(3, |p| (p.low, p.high) = (1.0, 1.0), Ok(()));
     parameter(0, |p| (p.low, p.high) = (-3.0, 3.0), Ok(()));
@@ -533,7 +536,7 @@ fn parameters_that_no_answer_can_have() {
         shape(Part::Head(1)),
     );
     mixture(
-        |_, parameters| *parameters = Records::new(5, records(&builder::parameters()).leak()),
+        |_, parameters| *parameters = Records::new(6, records(&builder::parameters()).leak()),
         Err(ArtifactError::Undecodable(Part::Head(1))),
     );
 }

@@ -9,6 +9,7 @@
 
 mod check;
 mod plan;
+mod selection;
 
 use std::path::PathBuf;
 
@@ -155,10 +156,10 @@ pub fn run(
     observer: &mut dyn Observer,
     talk: &mut dyn Talk,
 ) -> Result<Outcome, PipelineError> {
-    let plan = Plan::new(study, source)?;
+    let mut plan = Plan::new(study, source)?;
     plan.check_budget()?;
     talk.stage(TRAINING);
-    let all = plan.train(options, observer)?;
+    let all = plan.train(options, observer, talk)?;
     if let Some(stopped) = all.iter().find(|fitted| fitted.stop == Stop::Observer) {
         return Err(PipelineError::Interrupted { step: stopped.steps });
     }

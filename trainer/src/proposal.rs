@@ -176,7 +176,7 @@ impl Facts {
         );
         line("seed = 1");
         self.input(&mut text);
-        self.heads(&mut text, sizes);
+        self.heads(&mut text);
         self.parameters(&mut text);
         sizes.write(&mut text, ram_kib);
         text
@@ -207,7 +207,7 @@ impl Facts {
         );
     }
 
-    fn heads(&self, text: &mut String, sizes: &Sizes) {
+    fn heads(&self, text: &mut String) {
         if self.mechanisms.len() > 1 {
             *text += &format!(
                 "\n# Which of {} mechanisms: {}.\n[[head]]\nkind = \"categorical\"\n",
@@ -225,10 +225,7 @@ impl Facts {
         if !self.parameters.is_empty() && self.parameters.len() <= MAX_THETA {
             *text += "\n# The joint posterior of the parameters: `predict --samples` draws from it, `evaluate` judges it.\n[[head]]\nkind = \"mixture\"\n";
             *text += &format!("parameters = [{}]\n", list(&self.parameters));
-            *text += &format!(
-                "# More components follow a more complex posterior, cost flash and need more rows.\ncomponents = {}\n",
-                sizes.components
-            );
+            *text += "# How many Gaussians it is made of is chosen by held-out loss; `components = 4` would decide it.\n";
         }
     }
 
@@ -260,7 +257,6 @@ impl Facts {
 /// Everything whose size depends on how many rows there are to learn from.
 struct Sizes {
     hidden: Vec<usize>,
-    components: usize,
     prototypes: usize,
     steps: usize,
     batch: usize,
@@ -271,22 +267,21 @@ struct Sizes {
 impl Sizes {
     /// The more rows, the wider; the fewer rows, the more passes over them, ended by the held-out loss.
     fn of(train_rows: usize, d_input: usize) -> Sizes {
-        let (hidden, components, steps, batch, validate_every, patience) = match train_rows {
-            ..400 => (vec![32, 32], 2, 2_000, 32, 25, 20),
-            400..4_000 => (vec![64, 32], 4, 4_000, 64, 50, 20),
-            4_000..40_000 => (vec![64, 64], 6, 10_000, 128, 200, 15),
-            _ => (vec![128, 64], 8, 20_000, 256, 500, 10),
+        let (hidden, steps, batch, validate_every, patience) = match train_rows {
+            ..400 => (vec![32, 32], 2_000, 32, 25, 20),
+            400..4_000 => (vec![64, 64], 4_000, 64, 50, 20),
+            4_000..40_000 => (vec![64, 64], 15_000, 128, 250, 25),
+            _ => (vec![128, 64], 20_000, 256, 500, 10),
         };
         let narrowest = (FIRST_LAYER_BYTES / d_input.max(1)).next_multiple_of(8).max(8);
         let hidden = hidden.into_iter().map(|width: usize| width.min(narrowest)).collect();
         let prototypes = 256.min(train_rows / 2).max(1);
-        Sizes { hidden, components, prototypes, steps, batch, validate_every, patience }
+        Sizes { hidden, prototypes, steps, batch, validate_every, patience }
     }
 
     /// Everything that costs flash divided by `2^times`.
     fn halved(mut self, times: u32) -> Sizes {
         self.hidden.iter_mut().for_each(|width| *width = (*width >> times).max(8));
-        self.components = (self.components >> times).max(1);
         self.prototypes = (self.prototypes >> times).max(self.prototypes.min(16));
         self
     }

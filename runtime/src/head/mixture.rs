@@ -1,9 +1,10 @@
-//! `mixture`: the joint posterior of theta as a mixture of Gaussians in an unbounded space.
+//! `mixture`: the joint posterior of theta as a mixture of Gaussians on its support.
 
 use heapless::Vec;
 use rand_core::Rng;
 
-use super::gaussians::{Gaussian, Gaussians, component_outputs};
+use super::cut::share_below;
+use super::gaussians::{Ends, Gaussian, Gaussians, PARTS, component_outputs};
 use super::{HeadOutputs, parameter};
 use crate::artifact::{Head, MAX_COMPONENTS, MAX_THETA, Parameter, Records};
 use crate::error::{ArtifactError, Part};
@@ -16,6 +17,8 @@ pub struct MixturePosterior<'i, 'a> {
     gaussians: Gaussians<HeadOutputs<'i>>,
     parameters: Records<'a, Parameter<'a>>,
     weights: Vec<f32, MAX_COMPONENTS>,
+    /// Of each parameter, standardized.
+    ends: Vec<Ends, MAX_THETA>,
 }
 
 impl<'a> Inference<'_, '_, 'a> {
@@ -30,7 +33,8 @@ impl<'a> Inference<'_, '_, 'a> {
         let outputs = self.head_outputs(position)?;
         let gaussians = Gaussians::new(outputs, parameters.len(), usize::from(components));
         let weights = gaussians.weights();
-        Some(MixturePosterior { gaussians, parameters, weights })
+        let ends = crate::first_items(parameters.iter().map(|parameter| parameter.ends()));
+        Some(MixturePosterior { gaussians, parameters, weights, ends })
     }
 }
 
@@ -52,8 +56,6 @@ impl<'a> MixturePosterior<'_, 'a> {
 
     /// Logarithm of the posterior density at `theta`, per product of the parameters' units; of a whole number, the
     /// logarithm of its probability. Minus infinity outside the support, NaN for a theta of another length.
-    ///
-    /// With a clamp: where a parameter lies within `2^-24` of its range from a bound, the density is that at this distance.
     pub fn log_density(&self, theta: &[f32]) -> f32 {
         if theta.len() != self.parameters.len() {
             return f32::NAN;
@@ -65,41 +67,51 @@ impl<'a> MixturePosterior<'_, 'a> {
         }
         let z = both().map(|(parameter, theta)| parameter.to_z(*theta));
         let z: Vec<f32, MAX_THETA> = crate::first_items(z);
-        slope + self.gaussians.log_density(&self.weights, &z)
+        slope + self.gaussians.log_density(&self.weights, &self.ends, &z)
     }
 
     /// Draws one theta from the posterior, in physical units, into `theta`; entries beyond the parameters are left alone.
     ///
-    /// Takes one word of `rng` for the component and one for each parameter.
+    /// Takes one word of `rng` for the component and one for each parameter; nothing is drawn again.
     pub fn sample(&self, rng: &mut (impl Rng + ?Sized), theta: &mut [f32]) {
-        self.gaussians.sample(&self.weights, rng, theta);
+        self.gaussians.sample(&self.weights, &self.ends, rng, theta);
         for (value, parameter) in theta.iter_mut().zip(self.parameters.iter()) {
             *value = parameter.from_z(*value);
         }
     }
 
-    /// Posterior mean of one parameter in its unit; `None` past the last.
+    /// Posterior mean of one parameter in its unit; `None` past the last. As exact as [`Gaussians::marginal`].
     pub fn mean(&self, parameter: usize) -> Option<f32> {
         let record = self.parameters.at(parameter)?;
         let marginal = self.marginal(parameter);
-        let weighted = |g: &Gaussian| g.weight * record.mean_of_normal(g.mean, g.sd);
+        let weighted = |g: &Gaussian| g.weight * record.mean_of_normal(g);
         // Rounding can carry a sum of values of the support past its end.
         Some(record.inside(marginal.iter().fold(0.0, |sum, g| sum + weighted(g))))
     }
 
-    /// Quantile of one parameter's marginal posterior in its unit; `None` past the last parameter.
+    /// Quantile of one parameter's marginal posterior in its unit; `None` past the last parameter. As exact as
+    /// [`Gaussians::marginal`].
     ///
     /// By bisection of the marginal's distribution function, to `2^-20` of the widest component.
     pub fn quantile(&self, parameter: usize, level: f32) -> Option<f32> {
         let record = self.parameters.at(parameter)?;
+        let support = record.ends();
         let marginal = self.marginal(parameter);
-        // Every component has less than 10^-9 of its mass beyond six standard deviations.
-        let ends = |sign: f32| marginal.iter().map(move |g| g.mean + sign * 6.0 * g.sd);
+        // Every component has less than 10^-9 of its mass beyond six standard deviations of where it is cut.
+        let ends = |sign: f32| {
+            marginal.iter().map(move |g| {
+                let end = math::within(g.mean, support.low, support.high) + sign * 6.0 * g.sd;
+                math::within(end, support.low, support.high)
+            })
+        };
         let mut low = ends(-1.0).fold(f32::INFINITY, f32::min);
         let mut high = ends(1.0).fold(f32::NEG_INFINITY, f32::max);
         for _ in 0..24 {
             let middle = 0.5 * (low + high);
-            let below = |g: &Gaussian| g.weight * math::normal_cdf((middle - g.mean) / g.sd);
+            let below = |g: &Gaussian| {
+                let (cut, mean) = g.cut_to(support);
+                g.weight * share_below(cut.low, cut.high, (middle - mean) / g.sd)
+            };
             let share = marginal.iter().fold(0.0, |sum, g| sum + below(g));
             if share < level {
                 low = middle;
@@ -110,19 +122,19 @@ impl<'a> MixturePosterior<'_, 'a> {
         Some(record.from_z(0.5 * (low + high)))
     }
 
-    /// One parameter's marginal posterior in the unbounded, standardized space.
-    pub fn marginal(&self, parameter: usize) -> Vec<Gaussian, MAX_COMPONENTS> {
-        self.gaussians.marginal(&self.weights, parameter)
+    /// One parameter's marginal posterior in the standardized space, where each Gaussian is cut to the support.
+    pub fn marginal(&self, parameter: usize) -> Vec<Gaussian, { PARTS * MAX_COMPONENTS }> {
+        self.gaussians.marginal(&self.weights, &self.ends, parameter)
     }
 
-    /// Covariance of two parameters in the unbounded, standardized space.
+    /// Covariance of two parameters in the standardized space; as exact as [`Gaussians::marginal`].
     ///
     /// `sum_k w_k (C_k + m_k m_k^T) - m m^T` with the mean `m` of the mixture.
     pub fn covariance(&self, a: usize, b: usize) -> f32 {
         let (mut product, mut mean_a, mut mean_b) = (0.0, 0.0, 0.0);
         for (k, weight) in self.weights.iter().enumerate() {
-            let (m_a, m_b) = (self.gaussians.mean(k, a), self.gaussians.mean(k, b));
-            product += weight * (self.gaussians.covariance(k, a, b) + m_a * m_b);
+            let (m_a, m_b, covariance) = self.gaussians.joint(k, &self.ends, a, b);
+            product += weight * (covariance + m_a * m_b);
             mean_a += weight * m_a;
             mean_b += weight * m_b;
         }

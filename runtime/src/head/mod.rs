@@ -1,6 +1,7 @@
 //! One file a posterior head: integers in, the answer in physical units out.
 
 pub mod categorical;
+pub mod cut;
 pub mod gaussians;
 pub mod mixture;
 pub mod parameter;

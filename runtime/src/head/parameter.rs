@@ -1,28 +1,26 @@
-//! The parameters of theta that a head answers: their support, and the way into the space where densities are modelled.
+//! The parameters of theta that a head answers: their support, and the way into the space where densities are
+//! modelled.
 
 use serde::{Deserialize, Serialize};
 
+use super::cut::Cut;
+use super::gaussians::{Ends, Gaussian};
 use crate::artifact::{FLOAT_LIMIT, MAX_THETA, Records};
 use crate::error::{ArtifactError, Part};
 use crate::math;
 
 /// Largest magnitude of a standardized value that is turned into a physical one; farther out there is only noise.
 const Z_LIMIT: f32 = 1_048_576.0;
-/// Shares of a bounded support nearer to its ends than this count as this far: the ends themselves lie at infinity.
-const SHARE_LIMIT: f32 = 1.0 / 16_777_216.0;
 
-/// How a parameter becomes a real number without bounds.
+/// The space in which a density of a parameter is modelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParameterTransform {
-    /// `theta`.
+    /// `theta`. Where its support has ends, they are those of the density: a posterior may end there at its highest.
     Identity,
-    /// `ln(theta - low)`, or `-ln(high - theta)` where only `high` is finite.
+    /// `ln(theta - low)`, or `-ln(high - theta)` where only `high` is finite: no end is left.
     Log,
-    /// `Phi^-1((theta - low) / (high - low))` with the standard normal's distribution function `Phi`.
-    ///
-    /// A uniform prior becomes standard normal, so a posterior that a bound cuts off has the tails that a Gaussian has. With
-    /// a logit, the usual choice, they fall off like `exp(-|u|)`, which takes several Gaussians to follow.
-    Probit,
+    /// `ln(theta)` of a parameter whose support ends at two positive values: for priors that span decades. The ends stay.
+    LogValue,
 }
 
 /// One entry of theta that a head answers.
@@ -49,7 +47,7 @@ pub struct Parameter<'a> {
 }
 
 impl Parameter<'_> {
-    /// Into the unbounded, standardized space. Outside the support as at its nearest end.
+    /// Into the standardized space. Outside the support of a logarithm as at its nearest end.
     pub fn to_z(&self, theta: f32) -> f32 {
         let (low, high) = self.edges();
         let u = match self.transform {
@@ -58,34 +56,37 @@ impl Parameter<'_> {
                 math::ln((theta - low).max(f32::MIN_POSITIVE))
             }
             ParameterTransform::Log => -math::ln((high - theta).max(f32::MIN_POSITIVE)),
-            ParameterTransform::Probit => {
-                // From the nearer end, where a share keeps its digits.
-                let (below, above) = ((theta - low) / (high - low), (high - theta) / (high - low));
-                if below < above {
-                    math::normal_quantile(below.max(SHARE_LIMIT))
-                } else {
-                    -math::normal_quantile(above.max(SHARE_LIMIT))
-                }
-            }
+            ParameterTransform::LogValue => math::ln(theta.max(f32::MIN_POSITIVE)),
         };
         (u - self.center) / self.spread
     }
 
-    /// From the unbounded, standardized space to physical units: always inside the support.
+    /// Ends of the support in the standardized space.
+    pub fn ends(&self) -> Ends {
+        match self.transform {
+            ParameterTransform::Log => Ends::NONE,
+            ParameterTransform::Identity | ParameterTransform::LogValue => {
+                let (low, high) = self.edges();
+                Ends { low: self.to_z(low), high: self.to_z(high) }
+            }
+        }
+    }
+
+    /// From the standardized space to physical units: always inside the support.
     ///
     /// ```
     /// use simground_runtime::artifact::{Parameter, ParameterTransform};
     /// let rate = Parameter {
     ///     name: "rate",
     ///     unit: "1/day",
-    ///     transform: ParameterTransform::Probit,
+    ///     transform: ParameterTransform::Identity,
     ///     integer: false,
     ///     low: 0.2,
     ///     high: 0.6,
-    ///     center: 0.0,
-    ///     spread: 1.0,
+    ///     center: 0.4,
+    ///     spread: 0.1,
     /// };
-    /// assert!((rate.from_z(0.0) - 0.4).abs() < 1e-6);
+    /// assert!((rate.from_z(1.0) - 0.5).abs() < 1e-6);
     /// assert!((rate.from_z(rate.to_z(0.25)) - 0.25).abs() < 1e-6);
     /// assert_eq!(rate.from_z(f32::INFINITY), 0.6);
     /// ```
@@ -96,8 +97,7 @@ impl Parameter<'_> {
             ParameterTransform::Identity => u,
             ParameterTransform::Log if low.is_finite() => low + math::exp(u),
             ParameterTransform::Log => high - math::exp(-u),
-            ParameterTransform::Probit if u < 0.0 => low + (high - low) * math::normal_cdf(u),
-            ParameterTransform::Probit => high - (high - low) * math::normal_cdf(-u),
+            ParameterTransform::LogValue => math::exp(u),
         };
         let theta = if self.integer { math::round(theta) } else { theta };
         self.inside(theta)
@@ -115,28 +115,26 @@ impl Parameter<'_> {
                 -math::ln((theta - low).max(f32::MIN_POSITIVE))
             }
             ParameterTransform::Log => -math::ln((high - theta).max(f32::MIN_POSITIVE)),
-            ParameterTransform::Probit => {
-                let u = self.center + self.spread * self.to_z(theta);
-                0.5 * u * u + math::LN_SQRT_TAU - math::ln(high - low)
-            }
+            ParameterTransform::LogValue => -math::ln(theta.max(f32::MIN_POSITIVE)),
         };
         slope - math::ln(self.spread)
     }
 
-    /// Mean of theta where `z` is normal with this mean and standard deviation, in closed form.
-    pub(crate) fn mean_of_normal(&self, mean: f32, sd: f32) -> f32 {
+    /// Mean of theta where `z` is this Gaussian, cut to the support; in closed form.
+    pub(crate) fn mean_of_normal(&self, gaussian: &Gaussian) -> f32 {
         let (low, high) = self.edges();
+        let (cut, mean) = gaussian.cut_to(self.ends());
         let u = self.center + self.spread * math::within(mean, -Z_LIMIT, Z_LIMIT);
-        let sd = self.spread * sd;
+        let sd = self.spread * gaussian.sd;
         let half = 0.5 * sd * sd;
         let theta = match self.transform {
-            ParameterTransform::Identity => u,
+            ParameterTransform::Identity => u + sd * Cut::new(cut.low, cut.high).mean(),
             ParameterTransform::Log if low.is_finite() => low + math::exp(u + half),
             ParameterTransform::Log => high - math::exp(half - u),
-            // Owen 1980, "A table of normal integrals", 10,010.8.
-            ParameterTransform::Probit => {
-                let share = math::normal_cdf(u / math::sqrt(1.0 + sd * sd));
-                low + (high - low) * share
+            // exp tilts a normal into one whose mean is `sd^2` higher: a ratio of two masses.
+            ParameterTransform::LogValue => {
+                let tilted = Cut::new(cut.low - sd, cut.high - sd).log_mass;
+                math::exp(u + half + tilted - Cut::new(cut.low, cut.high).log_mass)
             }
         };
         self.inside(theta)
@@ -159,7 +157,7 @@ impl Parameter<'_> {
         let transformed = match self.transform {
             ParameterTransform::Identity => true,
             ParameterTransform::Log => finite(self.low) != finite(self.high),
-            ParameterTransform::Probit => finite(self.low) && finite(self.high),
+            ParameterTransform::LogValue => finite(self.high) && self.edges().0 > 0.0,
         };
         let (low, high) = self.edges();
         transformed
@@ -193,6 +191,7 @@ pub(crate) fn prove(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::cut::variate_of_bits;
     use proptest::prelude::*;
 
     fn parameter(transform: ParameterTransform, low: f32, high: f32) -> Parameter<'static> {
@@ -208,21 +207,24 @@ mod tests {
         }
     }
 
-    fn parameters() -> [Parameter<'static>; 5] {
-        use ParameterTransform::{Identity, Log, Probit};
-        let count = Parameter { integer: true, ..parameter(Probit, 1.0, 5.0) };
+    fn parameters() -> [Parameter<'static>; 7] {
+        use ParameterTransform::{Identity, Log, LogValue};
+        let count = Parameter { integer: true, ..parameter(Identity, 1.0, 5.0) };
+        let uniform = Parameter { center: 3.0, spread: 1.0, ..count };
         [
             parameter(Identity, f32::NEG_INFINITY, f32::INFINITY),
             parameter(Log, 2.0, f32::INFINITY),
             parameter(Log, f32::NEG_INFINITY, 2.0),
-            parameter(Probit, -1.0, 3.0),
-            count,
+            parameter(Identity, -1.0, 3.0),
+            parameter(Identity, -0.5, f32::INFINITY),
+            parameter(LogValue, 0.02, 9.0),
+            uniform,
         ]
     }
 
     proptest! {
         #[test]
-        fn answers_never_leave_the_support(bits: u32, which in 0..5_usize) {
+        fn answers_never_leave_the_support(bits: u32, which in 0..7_usize) {
             let parameter = parameters()[which];
             let theta = parameter.from_z(f32::from_bits(bits));
             prop_assert!(parameter.low <= theta && theta <= parameter.high, "{theta}");
@@ -230,14 +232,17 @@ mod tests {
         }
 
         #[test]
-        fn there_and_back_is_the_same(z in -3.0_f32..3.0, which in 0..4_usize) {
+        fn there_and_back_is_the_same(z in -1.0_f32..2.0, which in 0..6_usize) {
             let parameter = parameters()[which];
+            let ends = parameter.ends();
+            prop_assert!(ends.low < -0.9 && ends.high > 1.9);
+            let z = math::within(z, ends.low, ends.high);
             let again = parameter.to_z(parameter.from_z(z));
             prop_assert!((again - z).abs() < 2e-4, "{z} {again}");
         }
 
         #[test]
-        fn the_slope_is_that_of_the_way_in(z in -2.0_f32..2.0, which in 0..4_usize) {
+        fn the_slope_is_that_of_the_way_in(z in -0.9_f32..1.9, which in 0..6_usize) {
             let parameter = parameters()[which];
             let theta = parameter.from_z(z);
             let step = 1e-2 * (parameter.from_z(z + 0.1) - theta);
@@ -247,29 +252,26 @@ mod tests {
         }
 
         #[test]
-        fn the_mean_is_that_of_the_quantiles(mean in -1.5_f32..1.5, sd in 0.01_f32..0.8, which in 0..4_usize) {
+        fn the_mean_is_that_of_the_quantiles(mean in -1.5_f32..1.5, sd in 0.01_f32..0.8, which in 0..6_usize) {
             let parameter = parameters()[which];
-            let levels = (0..4_000).map(|i| (i as f32 + 0.5) / 4_000.0);
-            let quantile = |p| f64::from(parameter.from_z(mean + sd * math::normal_quantile(p)));
-            let average = levels.map(quantile).sum::<f64>() / 4_000.0;
-            let found = f64::from(parameter.mean_of_normal(mean, sd));
+            let gaussian = Gaussian { weight: 1.0, mean, sd };
+            let (cut, mean) = gaussian.cut_to(parameter.ends());
+            let variates = (0..4_000_u32).map(|i| variate_of_bits(cut.low, cut.high, i * 1_073_741 + 536_870));
+            let average = variates.map(|e| f64::from(parameter.from_z(mean + sd * e))).sum::<f64>() / 4_000.0;
+            let found = f64::from(parameter.mean_of_normal(&gaussian));
             prop_assert!((found - average).abs() < 2e-3 * (1.0 + average.abs()), "{found} {average}");
         }
     }
 
     #[test]
     fn a_whole_number_stands_for_its_neighborhood() {
-        let count = parameters()[4];
-        let shares: std::vec::Vec<usize> = (1..=5)
-            .map(|n| {
-                let quantiles = (0..1_000).map(|i| {
-                    let u = math::normal_quantile((i as f32 + 0.5) / 1_000.0);
-                    count.from_z((u - count.center) / count.spread)
-                });
-                quantiles.filter(|theta| *theta == n as f32).count()
-            })
-            .collect();
-        assert_eq!(shares, [200; 5]);
+        let count = parameters()[6];
+        let ends = count.ends();
+        assert_eq!((ends.low, ends.high), (-2.5, 2.5));
+        let of =
+            |i: i32| count.from_z(ends.low + (ends.high - ends.low) * (i as f32 + 0.5) / 1_000.0);
+        let share = |n: i32| (0..1_000).filter(|i| of(*i) == n as f32).count();
+        assert_eq!([1, 2, 3, 4, 5].map(share), [200; 5]);
         assert_eq!(count.log_slope(0.75), f32::NEG_INFINITY);
     }
 }

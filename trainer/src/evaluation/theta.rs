@@ -100,11 +100,18 @@ impl JudgedMixture {
         Ok(JudgedMixture { head: head.clone(), positions })
     }
 
-    /// The rival that answers the same for every observation: one Gaussian with the prior's moments in the unbounded space. Of a
-    /// uniform prior that is the prior itself.
+    /// The rival that answers the same for every observation: one Gaussian with the prior's moments in the standardized space;
+    /// between two ends, the uniform distribution (the widest Gaussian, cut).
     pub fn prior(&self) -> (JudgedMixture, Vec<f32>) {
         let head = Mixture { components: 1, ..self.head.clone() };
-        let outputs = vec![0.0; head.outputs()];
+        let mut outputs = vec![0.0; head.outputs()];
+        let ends = head.ends();
+        let log_precisions = outputs.iter_mut().skip(1 + ends.len());
+        for (log_precision, ends) in log_precisions.zip(&ends) {
+            if ends.low.is_finite() && ends.high.is_finite() {
+                *log_precision = simground_runtime::LOG_PRECISION_RANGE.0;
+            }
+        }
         (JudgedMixture { head, positions: self.positions.clone() }, outputs)
     }
 
@@ -141,9 +148,9 @@ impl JudgedMixture {
         let records: Vec<_> = self.head.parameters.iter().map(ParameterScaling::record).collect();
         let theta: Vec<f32> = self.positions.iter().map(|&at| corpus.theta_row(row)[at]).collect();
         let gaussians = self.head.gaussians(outputs);
-        let weights = gaussians.weights();
+        let (weights, ends) = (gaussians.weights(), self.head.ends());
         let z: Vec<f32> = records.iter().zip(&theta).map(|(r, theta)| r.to_z(*theta)).collect();
-        let density = gaussians.log_density(&weights, &z);
+        let density = gaussians.log_density(&weights, &ends, &z);
         let slope: f32 = records.iter().zip(&theta).map(|(r, theta)| r.log_slope(*theta)).sum();
 
         let mut rng = ChaCha8Rng::seed_from_u64(row as u64);
@@ -151,8 +158,8 @@ impl JudgedMixture {
         let mut rank = 0;
         let mut sample = vec![0.0; records.len()];
         for _ in 0..SAMPLES {
-            gaussians.sample(&weights, &mut rng, &mut sample);
-            rank += usize::from(gaussians.log_density(&weights, &sample) > density);
+            gaussians.sample(&weights, &ends, &mut rng, &mut sample);
+            rank += usize::from(gaussians.log_density(&weights, &ends, &sample) > density);
             for ((values, record), z) in samples.iter_mut().zip(&records).zip(&sample) {
                 values.push(record.from_z(*z));
             }

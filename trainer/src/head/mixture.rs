@@ -1,8 +1,9 @@
-//! `mixture`: joint posterior of theta as a mixture of full-covariance Gaussians, by negative log likelihood.
+//! `mixture`: joint posterior of theta as a mixture of full-covariance Gaussians on its support, by negative log
+//! likelihood.
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::Gaussians;
 use simground_runtime::artifact::{self as format, MAX_COMPONENTS, OutputLayer, component_outputs};
+use simground_runtime::{Ends, Gaussians};
 
 use super::parameters::{self, ParameterScaling};
 use super::{Answering, Columns, Context, HeadError};
@@ -13,8 +14,8 @@ use crate::posterior_calibration::golden_section;
 use crate::records::{Encoded, encode};
 use crate::training::HeadSpec;
 
-/// Components where the study names no number and flash allows as many.
-const COMPONENTS: usize = 8;
+/// Most components where the study names no number and flash allows as many.
+const COMPONENTS: usize = MAX_COMPONENTS;
 /// Part of the flash budget that the head may take where the study leaves the number of components open.
 const FLASH_SHARE: usize = 2;
 /// Widths are scaled by `e^-x` to `e^x` at most.
@@ -43,7 +44,7 @@ impl Mixture {
         let Context { sample, .. } = context;
         let scaling = |at: usize| {
             let values = parameters::values(sample, at);
-            ParameterScaling::unbounded(&sample.schema.theta[at], &values)
+            ParameterScaling::modelled(&sample.schema.theta[at], &values)
         };
         let parameters: Vec<ParameterScaling> =
             parameters::chosen(names, sample)?.into_iter().map(scaling).collect();
@@ -60,6 +61,11 @@ impl Mixture {
     /// The mixture that these outputs stand for.
     pub fn gaussians<'o>(&self, outputs: &'o [f32]) -> Gaussians<&'o [f32]> {
         Gaussians::new(outputs, self.parameters.len(), self.components)
+    }
+
+    /// Ends of each parameter's support, standardized.
+    pub fn ends(&self) -> Vec<Ends> {
+        self.parameters.iter().map(|parameter| parameter.record().ends()).collect()
     }
 
     /// Number of outputs.
@@ -88,19 +94,23 @@ impl Answering for Mixture {
 
     fn spec(&self, sample: &Corpus, columns: &mut Columns) -> HeadSpec {
         let targets = parameters::columns(&self.parameters, sample, columns);
-        HeadSpec::Mixture { targets, components: self.components, loss_share: 1.0 }
+        let ends = self.ends().iter().map(|ends| (ends.low, ends.high)).collect();
+        // In nats, as likelihoods are; the loss is a mean over dimensions.
+        let loss_share = self.parameters.len() as f32;
+        HeadSpec::Mixture { targets, ends, components: self.components, loss_share }
     }
 
     /// Scales all widths by the factor that gives the held-out simulations the highest log score.
     fn calibrate(&self, layer: &mut Dense, outputs: &[&[f32]], held_out: &Corpus) {
         let truths: Vec<Vec<f32>> = (0..held_out.len()).map(|row| self.z(held_out, row)).collect();
         let rows: Vec<usize> = self.log_precisions().collect();
+        let ends = self.ends();
         let loss = |log_scale: f64| {
             let each = outputs.iter().zip(&truths).map(|(outputs, z)| {
                 let mut outputs = outputs.to_vec();
                 rows.iter().for_each(|&row| outputs[row] -= log_scale as f32);
                 let gaussians = self.gaussians(&outputs);
-                -f64::from(gaussians.log_density(&gaussians.weights(), z))
+                -f64::from(gaussians.log_density(&gaussians.weights(), &ends, z))
             });
             each.sum::<f64>()
         };

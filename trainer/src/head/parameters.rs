@@ -30,14 +30,27 @@ pub struct ParameterScaling {
 }
 
 impl ParameterScaling {
-    /// Into the space where a density is modelled, by the parameter's support.
-    pub fn unbounded(parameter: &corpus::Parameter, values: &[f32]) -> ParameterScaling {
-        let transform = match (parameter.lower, parameter.upper) {
-            (None, None) => ParameterTransform::Identity,
-            (Some(_), Some(_)) => ParameterTransform::Probit,
-            _ => ParameterTransform::Log,
+    /// Into the space where a density is modelled: of those that the support allows, the one where the prior is least skewed.
+    ///
+    /// Between two ends a parameter stays as it is, or goes through its logarithm; with one end, as it is, or through the logarithm
+    /// of the distance to it.
+    pub fn modelled(parameter: &corpus::Parameter, values: &[f32]) -> ParameterScaling {
+        let lowest = parameter.lower.map(|low| if parameter.integer { low - 0.5 } else { low });
+        let logarithm = match (lowest, parameter.upper) {
+            (None, None) => None,
+            (Some(low), Some(_)) => (low > 0.0).then_some(ParameterTransform::LogValue),
+            _ => Some(ParameterTransform::Log),
         };
-        ParameterScaling::fit(parameter, transform, parameter.integer, values)
+        let fit =
+            |transform| ParameterScaling::fit(parameter, transform, parameter.integer, values);
+        let plain = fit(ParameterTransform::Identity);
+        let Some(logarithm) = logarithm.map(fit) else { return plain };
+        let skewness = |scaling: &ParameterScaling| {
+            let record = scaling.record();
+            let cubes = values.iter().map(|theta| f64::from(record.to_z(*theta)).powi(3));
+            (cubes.sum::<f64>() / values.len().max(1) as f64).abs()
+        };
+        if skewness(&logarithm) < skewness(&plain) { logarithm } else { plain }
     }
 
     /// In physical units, up to center and spread: where the mean of a posterior is the mean of theta.
@@ -166,10 +179,27 @@ mod tests {
     }
 
     #[test]
-    fn a_uniform_prior_becomes_standard_normal() {
+    fn a_prior_goes_where_it_is_least_skewed() {
+        use ParameterTransform::{Identity, Log, LogValue};
+        let shares = || (0..1_000).map(|i| (i as f32 + 0.5) / 1_000.0);
+        let chosen = |low, high, of: fn(f32) -> f32| {
+            let values: Vec<f32> = shares().map(of).collect();
+            ParameterScaling::modelled(&parameter(low, high, false), &values).transform
+        };
+        assert_eq!(chosen(Some(2.0), Some(5.0), |u| 2.0 + 3.0 * u), Identity);
+        assert_eq!(chosen(Some(0.01), Some(1.0), |u| 0.01 * 100_f32.powf(u)), LogValue);
+        assert_eq!(chosen(Some(0.0), None, |u| -(1.0 - u).ln()), Log);
+        assert_eq!(chosen(Some(0.0), None, |u| u.sqrt()), Identity);
+        assert_eq!(chosen(None, None, |u| u.powi(4)), Identity);
+    }
+
+    #[test]
+    fn a_uniform_prior_has_its_ends() {
         let values: Vec<f32> = (0..1_000).map(|i| 2.0 + 3.0 * (i as f32 + 0.5) / 1_000.0).collect();
-        let scaling = ParameterScaling::unbounded(&parameter(Some(2.0), Some(5.0), false), &values);
-        assert!(scaling.center.abs() < 1e-3 && (scaling.spread - 1.0).abs() < 1e-2, "{scaling:?}");
+        let scaling = ParameterScaling::modelled(&parameter(Some(2.0), Some(5.0), false), &values);
+        let ends = scaling.record().ends();
+        let sd = 3_f32.sqrt();
+        assert!((ends.low + sd).abs() < 1e-2 && (ends.high - sd).abs() < 1e-2, "{ends:?}");
         let physical = ParameterScaling::physical(&parameter(Some(2.0), Some(5.0), false), &values);
         assert!((physical.center - 3.5).abs() < 1e-3);
         assert_eq!(physical.record().from_z(1e9), 5.0);
@@ -178,12 +208,12 @@ mod tests {
     #[test]
     fn counts_are_spread_over_their_neighborhood() {
         let scaling =
-            ParameterScaling::unbounded(&parameter(Some(1.0), Some(5.0), true), &[1.0, 5.0]);
+            ParameterScaling::modelled(&parameter(Some(1.0), Some(5.0), true), &[1.0, 5.0]);
         let offsets: Vec<f32> = (0..10_000).map(|i| scaling.spread_of_count(i, 3)).collect();
         assert!(offsets.iter().all(|offset| offset.abs() < 0.5));
         assert!(offsets.iter().sum::<f32>().abs() / 10_000.0 < 0.01);
         assert_ne!(offsets[7], scaling.spread_of_count(7, 4));
-        let real = ParameterScaling::unbounded(&parameter(None, None, false), &[1.0, 5.0]);
+        let real = ParameterScaling::modelled(&parameter(None, None, false), &[1.0, 5.0]);
         assert_eq!(real.spread_of_count(7, 3), 0.0);
     }
 }

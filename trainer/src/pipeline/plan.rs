@@ -8,20 +8,21 @@ use simground_runtime::Model;
 use simground_runtime::artifact as format;
 
 use super::check::{check_corpus, check_memory, check_variation, ranges_of_theta};
-use super::{Options, PipelineError, ram_bytes};
+use super::selection::{self, FEW};
+use super::{Options, PipelineError, Talk, ram_bytes};
 use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
 use crate::bank::Embedded;
 use crate::corpus::{Corpus, Schema};
 use crate::embedding;
 use crate::float_model::{FloatModel, hash};
-use crate::head::{Columns, Context, Head, HeadError};
+use crate::head::{Columns, Context, Head, HeadError, Mixture};
 use crate::network::{Dense, FloatNetwork};
 use crate::prototypes;
 use crate::quantization;
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
-use crate::study::Study;
+use crate::study::{self, Study};
 use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer};
 
 /// Training simulations from which scalings are estimated.
@@ -32,6 +33,8 @@ const BANK_SIMULATIONS: u64 = 65_536;
 const BANDWIDTH_SIMULATIONS: u64 = 2_048;
 /// Entries of the novelty table: p-values in steps of 1/256.
 const NOVELTY_ENTRIES: usize = 255;
+/// Weights are averaged over one of so many parts of the steps.
+const AVERAGED_SHARE: u64 = 50;
 /// Self-test vectors.
 const SELF_TEST_VECTORS: usize = 3;
 /// Bytes kept free for what is known only after training: lengths in the manifest and figures.
@@ -46,6 +49,8 @@ pub(super) struct Plan<'s> {
     heads: Vec<Head>,
     columns: Arc<Columns>,
     specs: Vec<HeadSpec>,
+    /// Numbers of components that training chooses from; none where the study names one or has no joint posterior.
+    components: Vec<usize>,
     mechanisms: Vec<String>,
     channels: Vec<(String, String)>,
     period: String,
@@ -79,6 +84,12 @@ impl<'s> Plan<'s> {
         check_variation(&sample)?;
         let d_hidden = study.network.hidden.last().copied().unwrap_or(input.d_input());
         let (heads, columns, specs) = heads(study, &sample, d_hidden)?;
+        let open =
+            |head: &study::Head| matches!(head, study::Head::Mixture { components: None, .. });
+        let components = match heads.iter().find_map(mixture) {
+            Some(most) if study.heads.iter().any(open) => ladder(most.components),
+            _ => Vec::new(),
+        };
         check_memory(simulations, 2 * schema.d_x() + columns.len())?;
         let parameters = ranges_of_theta(&schema, &sample)?;
         // As in `embedding::fit`: an embedding is no wider than the layer that it is read from.
@@ -111,6 +122,7 @@ impl<'s> Plan<'s> {
             heads,
             columns: Arc::new(columns),
             specs,
+            components,
             mechanisms,
             channels: vec![(channel.into(), String::new())],
             period,
@@ -192,29 +204,91 @@ impl<'s> Plan<'s> {
         Err(PipelineError::OverBudget { what: "flash", needed, budget, hint })
     }
 
+    /// Trains the network, and finds out what the study leaves open: see [`selection`].
     pub(super) fn train(
-        &self,
+        &mut self,
         options: &Options,
         observer: &mut dyn Observer,
+        talk: &mut dyn Talk,
     ) -> Result<Vec<Fitted>, PipelineError> {
-        let training = &self.study.training;
+        let held_out = self.source.simulations(Split::Validation, 0..self.validation);
+        let validation = examples(&held_out, &self.input, &self.columns);
+        let joint = self.heads.iter().any(|head| mixture(head).is_some());
+        if !joint || self.simulations + self.validation > FEW {
+            if let [_, _, ..] = &self.components[..] {
+                let judge = |components| {
+                    let config = self.config(options, Some(components));
+                    selection::trial(&config, self.training_examples(), &validation, observer)
+                };
+                let (components, _) = selection::best_of(&self.components, talk, judge)?;
+                self.set_components(components);
+            }
+            let config = self.config(options, None);
+            let source = self.training_examples();
+            if options.seeds < 2 {
+                return Ok(vec![training::fit(&config, source, &validation, observer)?]);
+            }
+            let members = options.members(self.study.seed).into_iter();
+            let configs: Vec<FitConfig> = members
+                .map(|(seed, checkpoint)| FitConfig { seed, checkpoint, ..config.clone() })
+                .collect();
+            return Ok(training::fit_several(&configs, &source, &validation, observer)?);
+        }
+        let mut all = self.training_examples().examples(0..self.simulations);
+        all.append(validation);
+        let candidates = match &self.components[..] {
+            [] => vec![self.heads.iter().find_map(mixture).map_or(1, |mixture| mixture.components)],
+            several => several.to_vec(),
+        };
+        let judge = |components| {
+            selection::cross_validate(&self.config(options, Some(components)), &all, observer)
+        };
+        let (components, judged) = selection::best_of(&candidates, talk, judge)?;
+        self.set_components(components);
+        if options.seeds > 1 {
+            talk.note("one seed: so few simulations leave none to judge several by");
+        }
+        Ok(vec![selection::refit(&self.config(options, None), all, judged, observer)?])
+    }
+
+    fn training_examples(&self) -> TrainingExamples {
         let fingerprint =
             hash(&[self.study.source.as_bytes(), &self.simulations.to_le_bytes()].concat());
-        let source = TrainingExamples {
+        TrainingExamples {
             source: self.source.clone(),
             input: self.input.clone(),
             columns: Arc::clone(&self.columns),
             fingerprint: u64::from_le_bytes(fingerprint[..8].try_into().unwrap_or_default()),
-        };
-        let held_out = self.source.simulations(Split::Validation, 0..self.validation);
+        }
+    }
+
+    fn set_components(&mut self, count: usize) {
+        for (head, spec) in self.heads.iter_mut().zip(&mut self.specs) {
+            if let (Head::Mixture(head), HeadSpec::Mixture { components, .. }) = (head, spec) {
+                (head.components, *components) = (count, count);
+            }
+        }
+    }
+
+    /// Settings of the training, perhaps with another number of components than that of the heads.
+    fn config(&self, options: &Options, components: Option<usize>) -> FitConfig {
+        let training = &self.study.training;
+        let mut heads = self.specs.clone();
+        for head in &mut heads {
+            if let (HeadSpec::Mixture { components, .. }, Some(count)) = (head, components) {
+                *components = count;
+            }
+        }
+        let judged_by = heads.iter().position(|head| matches!(head, HeadSpec::Mixture { .. }));
+        let joint = judged_by.is_some();
         let batch = training.batch.min(self.simulations as usize);
         let pool_start = (32 * batch as u64).min(self.simulations);
         // The pool is complete after the first half of the steps at the latest.
         let fresh_per_step = (self.simulations - pool_start).div_ceil((training.steps / 2).max(1));
-        let config = FitConfig {
+        FitConfig {
             d_input: self.input.d_input(),
             hidden: self.study.network.hidden.clone(),
-            heads: self.specs.clone(),
+            heads,
             seed: self.study.seed,
             steps: training.steps,
             batch,
@@ -222,6 +296,10 @@ impl<'s> Plan<'s> {
             weight_decay: training.weight_decay,
             warmup: training.warmup,
             clip_norm: training.gradient_clip,
+            averaging: if joint { (training.steps / AVERAGED_SHARE).max(1) } else { 0 },
+            linear_start: joint,
+            ends_at: 0,
+            judged_by,
             validation_every: training.validate_every,
             patience: training.patience,
             simulations: self.simulations,
@@ -232,16 +310,7 @@ impl<'s> Plan<'s> {
             checkpoint: options.checkpoint.clone(),
             resume: options.resume,
             checkpoint_every: 10 * training.validate_every,
-        };
-        let validation = examples(&held_out, &self.input, &self.columns);
-        if options.seeds < 2 {
-            return Ok(vec![training::fit(&config, source, &validation, observer)?]);
         }
-        let members = options.members(self.study.seed).into_iter();
-        let configs: Vec<FitConfig> = members
-            .map(|(seed, checkpoint)| FitConfig { seed, checkpoint, ..config.clone() })
-            .collect();
-        Ok(training::fit_several(&configs, &source, &validation, observer)?)
     }
 
     pub(super) fn fit_embedding(&self, network: &FloatNetwork) -> Dense {
@@ -367,6 +436,20 @@ impl<'s> Plan<'s> {
             provenance,
         }
     }
+}
+
+fn mixture(head: &Head) -> Option<&Mixture> {
+    match head {
+        Head::Mixture(mixture) => Some(mixture),
+        _ => None,
+    }
+}
+
+/// Numbers of components to choose from, the least first: powers of two up to `most`.
+fn ladder(most: usize) -> Vec<usize> {
+    std::iter::successors(Some(1), |count| Some(2 * count))
+        .take_while(|count| *count <= most)
+        .collect()
 }
 
 /// Examples of a source's training split.

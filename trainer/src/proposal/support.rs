@@ -7,8 +7,8 @@
 
 /// Logarithm of the likelihood ratio from which an end counts as abrupt: twenty to one.
 const LOG_RATIO: f64 = 3.0;
-/// An end is sought within this many spacings beyond the outermost draw; of abrupt ends 5 % (`e^-3`) lie farther out.
-const SPACINGS: f64 = 3.0;
+/// An end is sought within this many spacings beyond the outermost draw; of abrupt ends one in a thousand (`e^-7`) lies farther out.
+const SPACINGS: f64 = 7.0;
 /// Fewest draws from which an end is judged.
 const MIN_DRAWS: usize = 80;
 

@@ -1,7 +1,7 @@
 //! The state of a training on disk: enough that going on gives the very bits of a training that was never interrupted.
 //!
 //! ```text
-//! magic "SGTRAIN\x01" | run, u64 | hash of the body, u64 | body, postcard
+//! magic "SGTRAIN\x02" | run, u64 | hash of the body, u64 | body, postcard
 //! ```
 //!
 //! `run` is a hash of everything that decides the result. The file is written under another name and renamed, so a kill at any moment
@@ -22,6 +22,8 @@ pub(super) struct State {
     /// Steps made.
     pub step: u64,
     pub parameters: Vec<f32>,
+    /// Running average of the parameters; empty where none is kept.
+    pub average: Vec<f32>,
     pub first_moment: Vec<f32>,
     pub second_moment: Vec<f32>,
     pub best: Option<Best>,
@@ -42,7 +44,7 @@ pub(super) struct Best {
     pub parameters: Vec<f32>,
 }
 
-const MAGIC: [u8; 8] = *b"SGTRAIN\x01";
+const MAGIC: [u8; 8] = *b"SGTRAIN\x02";
 const HEADER: usize = 24;
 
 /// Identifies a run: its settings, except those that have no influence on the result, its data and the version of this crate.
@@ -124,6 +126,7 @@ impl State {
         match postcard::from_bytes::<State>(body) {
             Ok(state)
                 if state.parameters.len() == len
+                    && (state.average.is_empty() || state.average.len() == len)
                     && state.first_moment.len() == len
                     && state.second_moment.len() == len
                     && state.best.as_ref().is_none_or(|best| best.parameters.len() == len) =>
@@ -168,6 +171,7 @@ mod tests {
             step,
             first_moment: parameters.iter().map(|value| -value).collect(),
             second_moment: parameters.clone(),
+            average: parameters.clone(),
             parameters,
             best: Some(best),
             without_best: 2,

@@ -56,6 +56,42 @@ impl Examples {
         self.mechanism.is_empty()
     }
 
+    /// Some of the rows, in this order.
+    ///
+    /// # Panics
+    ///
+    /// Past the last row.
+    pub fn select(&self, rows: impl IntoIterator<Item = usize>) -> Examples {
+        let (d_input, d_target) = self.widths();
+        let mut selected = Examples::default();
+        for row in rows {
+            selected.inputs.extend_from_slice(&self.inputs[row * d_input..][..d_input]);
+            selected.targets.extend_from_slice(&self.targets[row * d_target..][..d_target]);
+            selected.mechanism.push(self.mechanism[row]);
+            selected.weight.extend(self.weight.get(row));
+        }
+        selected
+    }
+
+    /// Adds the rows of `others`, which have the same columns; a missing weight is 1.
+    pub fn append(&mut self, others: Examples) {
+        if !(self.weight.is_empty() && others.weight.is_empty()) {
+            let (count, more) = (self.len(), others.len());
+            self.weight.resize(count, 1.0);
+            self.weight.extend(&others.weight);
+            self.weight.resize(count + more, 1.0);
+        }
+        self.inputs.extend(others.inputs);
+        self.targets.extend(others.targets);
+        self.mechanism.extend(others.mechanism);
+    }
+
+    /// Width of the inputs and of the targets.
+    fn widths(&self) -> (usize, usize) {
+        let n = self.len().max(1);
+        (self.inputs.len() / n, self.targets.len() / n)
+    }
+
     /// Sum of the weights.
     pub(super) fn total_weight(&self) -> f32 {
         if self.weight.is_empty() { self.len() as f32 } else { self.weight.iter().sum() }

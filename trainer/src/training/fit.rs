@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::checkpoint::{self, Best, State};
 use super::company::Seat;
 use super::examples::{Pool, Widths};
-use super::loss::Loss;
+use super::loss::{Loss, LossSums};
 use super::model::Model;
 use super::optimizer::{AdamW, Update};
 use super::{
     ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, Progress, Stop, TrainingError,
-    Validation, random,
+    Validation, random, start,
 };
 
 /// Trains a network on the examples of `train`, and keeps the weights that do best on `validation`.
@@ -54,6 +54,9 @@ pub(super) fn fit_seated(
         fit.run(train, observer)
     })
 }
+
+/// Simulations on which a start is regressed.
+const START_EXAMPLES: u64 = 8_192;
 
 struct Fit<'a> {
     config: &'a FitConfig,
@@ -112,12 +115,16 @@ impl<'a> Fit<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Fitted, TrainingError> {
         let config = self.config;
-        let mut state = self.start()?;
-        if state.stop.is_some() {
-            return self.fitted(state, Duration::ZERO, None);
+        let resumed = self.resumed()?;
+        if let Some(state) = resumed.as_ref().filter(|state| state.stop.is_some()) {
+            return self.fitted(state.clone(), Duration::ZERO, None);
         }
         let mut pool =
             Pool::start(train, config.simulations, config.simulation_threads, self.widths)?;
+        let mut state = match resumed {
+            Some(state) => state,
+            None => self.start(&mut pool)?,
+        };
         let mut adam = AdamW {
             first_moment: std::mem::take(&mut state.first_moment),
             second_moment: std::mem::take(&mut state.second_moment),
@@ -155,18 +162,21 @@ impl<'a> Fit<'a> {
             };
             let norm = adam.update(&mut state.parameters, &gradient, &parts, update);
             finite("the norm of the gradient", norm)?;
+            average(&mut state.average, &state.parameters, step, config.averaging);
             state.step += 1;
             state.loss_sum += loss;
             state.loss_count += 1;
 
             let progress = self.progress(&state, first_step, loss, learning_rate, available);
-            let validated = state.step % config.validation_every == 0 || state.step == config.steps;
+            let validated = state.step % config.validation_every == 0
+                || state.step == config.steps
+                || state.step == config.ends_at;
             if validated {
                 let latest = self.validate(&mut state, learning_rate)?;
                 finite("the held-out loss", latest.loss)?;
                 observer.validation(&progress, &latest, state.without_best == 0);
             }
-            if state.step == config.steps {
+            if state.step == config.steps || state.step == config.ends_at {
                 state.stop = Some(Stop::Completed);
             } else if validated && state.without_best >= config.patience {
                 state.stop = Some(Stop::Patience);
@@ -192,18 +202,31 @@ impl<'a> Fit<'a> {
         self.fitted(state, pool.stalled, Some(stop))
     }
 
-    /// The state of the checkpoint if there is one to resume, else a new one.
-    fn start(&self) -> Result<State, TrainingError> {
-        if self.config.resume
-            && let Some(path) = &self.config.checkpoint
-            && let Some(state) = State::load(path, self.run, self.model.len())?
-        {
-            return Ok(state);
+    /// The state of the checkpoint, if there is one to resume.
+    fn resumed(&self) -> Result<Option<State>, TrainingError> {
+        match &self.config.checkpoint {
+            Some(path) if self.config.resume => State::load(path, self.run, self.model.len()),
+            _ => Ok(None),
+        }
+    }
+
+    /// A state before the first step.
+    fn start(&self, pool: &mut Pool) -> Result<State, TrainingError> {
+        let config = self.config;
+        let mut parameters = self.model.initial(config.seed, &config.heads);
+        if config.linear_start {
+            let count = config.simulations.min(START_EXAMPLES);
+            pool.grow_to(count)?;
+            let mut examples = Examples::default();
+            pool.gather(&(0..count).collect::<Vec<_>>(), &mut examples);
+            start::linear_start(&mut parameters, self.model.layers(), &config.heads, &examples);
         }
         let AdamW { first_moment, second_moment } = AdamW::new(self.model.len());
+        let average = if config.averaging > 0 { parameters.clone() } else { Vec::new() };
         Ok(State {
             step: 0,
-            parameters: self.model.initial(self.config.seed, &self.config.heads),
+            parameters,
+            average,
             first_moment,
             second_moment,
             best: None,
@@ -220,28 +243,40 @@ impl<'a> Fit<'a> {
         state: &mut State,
         learning_rate: f64,
     ) -> Result<Validation, TrainingError> {
-        let sums = self.model.evaluate(&state.parameters, self.validation, &self.loss)?;
+        let parameters = if state.average.is_empty() { &state.parameters } else { &state.average };
+        let sums = self.model.evaluate(parameters, self.validation, &self.loss)?;
         let validation = Validation {
             step: state.step,
             train_loss: state.loss_sum / state.loss_count as f64,
-            loss: self.loss.total(&sums),
+            loss: self.judged(&sums),
             head_losses: sums.heads.iter().map(|sum| sum / sums.weight).collect(),
             learning_rate,
         };
         (state.loss_sum, state.loss_count) = (0.0, 0);
         state.history.push(validation.clone());
-        let better = state.best.as_ref().is_none_or(|best| validation.loss < best.loss);
+        let better = match &state.best {
+            Some(best) if self.config.ends_at == 0 => validation.loss < best.loss,
+            _ => true,
+        };
         if better {
             state.without_best = 0;
             state.best = Some(Best {
                 loss: validation.loss,
                 step: state.step,
-                parameters: state.parameters.clone(),
+                parameters: parameters.clone(),
             });
         } else {
             state.without_best += 1;
         }
         Ok(validation)
+    }
+
+    /// What decides which weights are best.
+    fn judged(&self, sums: &LossSums) -> f64 {
+        match self.config.judged_by {
+            Some(head) => sums.heads[head] / sums.weight.max(f64::MIN_POSITIVE),
+            None => self.loss.total(sums),
+        }
     }
 
     fn progress(
@@ -280,7 +315,7 @@ impl<'a> Fit<'a> {
             // Stopped before the first validation.
             None => {
                 let sums = self.model.evaluate(&state.parameters, self.validation, &self.loss)?;
-                Best { loss: self.loss.total(&sums), step: steps, parameters: state.parameters }
+                Best { loss: self.judged(&sums), step: steps, parameters: state.parameters }
             }
         };
         Ok(Fitted {
@@ -294,5 +329,15 @@ impl<'a> Fit<'a> {
             elapsed: self.started.elapsed(),
             stalled,
         })
+    }
+}
+
+/// Moves a running average, if there is one, by a share of `1 / horizon`; by more at first, so that the start is forgotten.
+///
+/// The share of step `t` is at least `9 / (10 + t)`: the average lags a tenth of the steps made.
+fn average(average: &mut [f32], parameters: &[f32], step: u64, horizon: u64) {
+    let share = (1.0 / horizon.max(1) as f64).max(9.0 / (10.0 + step as f64)) as f32;
+    for (average, parameter) in average.iter_mut().zip(parameters) {
+        *average += share * (parameter - *average);
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! The caller hands over standardized examples by index ([`ExampleSource`]) and gets a plain [`FloatNetwork`]. A producer thread
 //! simulates ahead while one thread optimizes: AdamW, a cosine schedule with warmup, clipped gradients, early stopping on held-out
-//! examples, the best weights kept.
+//! examples, the best weights kept, or the best of their running averages.
 //!
 //! **Invariant:** every choice of step `s` is a function of the configuration and `s` alone: its batch, its learning rate, and the part
 //! of the growing pool it may draw from. So neither timing, nor the number of simulation threads, nor a kill and resume changes one bit
@@ -26,6 +26,7 @@ pub mod ratio;
 mod several;
 mod spec;
 mod stack;
+mod start;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -70,6 +71,14 @@ pub struct FitConfig {
     pub warmup: u64,
     /// Largest norm of the whole gradient; infinite for none.
     pub clip_norm: f64,
+    /// Steps over which weights are averaged, with exponentially fading shares; 0 for the weights of the last step alone.
+    pub averaging: u64,
+    /// Whether a joint posterior starts at a linear regression rather than at the prior.
+    pub linear_start: bool,
+    /// Steps after which training ends with the weights that it has then, whatever the held-out loss; 0 for the best weights of all.
+    pub ends_at: u64,
+    /// The head whose loss alone decides which weights are best; all of them, by their shares, where none is named.
+    pub judged_by: Option<usize>,
     /// Steps between validations.
     pub validation_every: u64,
     /// Validations without a new best after which training stops.
@@ -122,7 +131,7 @@ pub struct Validation {
     pub step: u64,
     /// Mean loss of the batches since the last validation.
     pub train_loss: f64,
-    /// Loss on the held-out examples.
+    /// Loss on the held-out examples: of the head that decides, where one does.
     pub loss: f64,
     /// Of each head, its `loss_share` not applied.
     pub head_losses: Vec<f64>,
@@ -229,6 +238,10 @@ impl FitConfig {
             weight_decay: 1e-2,
             warmup: 200,
             clip_norm: 1.0,
+            averaging: 0,
+            linear_start: false,
+            ends_at: 0,
+            judged_by: None,
             validation_every: 500,
             patience: 12,
             simulations: 200_000,
@@ -299,6 +312,13 @@ impl FitConfig {
         }
         if !self.heads.iter().any(|head| head.loss_share() > 0.0) {
             return Some("no head has a positive `loss_share`".into());
+        }
+        if self.judged_by.is_some_and(|head| head >= self.heads.len()) {
+            return Some(format!(
+                "`judged_by` is {:?} of {} heads",
+                self.judged_by,
+                self.heads.len()
+            ));
         }
         let mut heads = self.heads.iter().enumerate();
         heads.find_map(|(i, head)| Some(format!("head {i}: {}", head.problem(d_target)?)))

@@ -64,6 +64,11 @@ impl Model {
         self.layers.iter().map(|&(d_input, d_output)| (d_input * d_output, d_output)).collect()
     }
 
+    /// `(d_input, d_output)` of each layer; the last holds all heads.
+    pub fn layers(&self) -> &[(usize, usize)] {
+        &self.layers
+    }
+
     /// Number of parameters.
     pub fn len(&self) -> usize {
         self.parts().iter().map(|(weights, biases)| weights + biases).sum()

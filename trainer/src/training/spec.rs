@@ -37,6 +37,8 @@ pub enum HeadSpec {
     Mixture {
         /// Columns of [`Examples::targets`](super::Examples::targets): the coordinates of the density.
         targets: Vec<usize>,
+        /// Lower and upper end of each coordinate, which may be infinite.
+        ends: Vec<(f32, f32)>,
         /// Number of components.
         components: usize,
         /// Weight of this head's loss (a mean over coordinates) in the total.
@@ -124,6 +126,11 @@ impl HeadSpec {
         }
         if let Some(target) = targets.iter().find(|&&target| target >= d_target) {
             return Some(format!("target column {target}, but the examples have {d_target}"));
+        }
+        if let HeadSpec::Mixture { ends, .. } = self
+            && (ends.len() != targets.len() || !ends.iter().all(|(low, high)| low < high))
+        {
+            return Some(format!("ends {ends:?} of {} coordinates", targets.len()));
         }
         let HeadSpec::Quantiles { levels, target_weights: weights, .. } = self else { return None };
         let inside = levels.iter().all(|&level| level > 0.0 && level < 1.0);

@@ -221,7 +221,12 @@ fn quantiles_and_odds_approach_the_closed_form() {
 fn joint_density_and_means_approach_the_closed_form() {
     let heads = vec![
         HeadSpec::Point { targets: vec![1, 0], loss_share: 1.0 },
-        HeadSpec::Mixture { targets: vec![0, 1], components: 3, loss_share: 1.0 },
+        HeadSpec::Mixture {
+            targets: vec![0, 1],
+            ends: vec![(f32::NEG_INFINITY, f32::INFINITY); 2],
+            components: 3,
+            loss_share: 1.0,
+        },
     ];
     let config = FitConfig { heads, steps: 4_000, batch: 256, simulations: 50_000, ..config() };
     let fitted = train(&config);
@@ -239,7 +244,12 @@ fn joint_density_and_means_approach_the_closed_form() {
         let d_output = config.heads[1].d_output();
         let own = &outputs[1][row * d_output..][..d_output];
         let gaussians = simground_runtime::Gaussians::new(own, 2, 3);
-        shortfall += truth - f64::from(gaussians.log_density(&gaussians.weights(), theta));
+        shortfall += truth
+            - f64::from(gaussians.log_density(
+                &gaussians.weights(),
+                &[simground_runtime::Ends::NONE; 2],
+                theta,
+            ));
         // Outputs stand in the order of the head's targets: theta_1, theta_0.
         error += (f64::from(outputs[0][row * 2 + 1]) - mean).abs();
     }

@@ -1,9 +1,9 @@
-//! `mixture`: negative log likelihood of a mixture of Gaussians.
+//! `mixture`: negative log likelihood of a mixture of Gaussians on its support.
 //!
 //! The outputs are those of [`simground_runtime::Gaussians`], which has the formulas; the density here is the same.
 
-use simground_runtime::LOG_PRECISION_RANGE;
 use simground_runtime::artifact::component_outputs;
+use simground_runtime::{Cut, Ends, Gaussian, LOG_PRECISION_RANGE};
 
 use super::{RowLoss, Truth};
 
@@ -17,6 +17,8 @@ const LN_SQRT_TAU: f32 = 0.918_938_5;
 pub(in crate::training) struct LogLikelihood {
     /// Column of each parameter.
     pub targets: Vec<usize>,
+    /// Ends of each parameter's support.
+    pub ends: Vec<Ends>,
     pub components: usize,
 }
 
@@ -31,83 +33,113 @@ impl RowLoss for LogLikelihood {
     ) -> f32 {
         let d = self.targets.len();
         let each = component_outputs(d);
-        // Of each component: log density, then deviations, then noises.
+        // Of each component: log density, then what each coordinate hands to the gradient.
+        let kept = 1 + 3 * d;
         scratch.clear();
-        scratch.resize(self.components * (1 + 2 * d), 0.0);
+        scratch.resize(self.components * kept, 0.0);
         let largest_logit = outputs.iter().step_by(each).copied().fold(f32::NEG_INFINITY, f32::max);
         let logits = outputs.iter().step_by(each).map(|logit| libm::expf(logit - largest_logit));
         let log_sum = libm::logf(logits.sum::<f32>()) + largest_logit;
-        let pairs = outputs.chunks_exact(each).zip(scratch.chunks_exact_mut(1 + 2 * d));
+        let pairs = outputs.chunks_exact(each).zip(scratch.chunks_exact_mut(kept));
         for (component, memory) in pairs {
             let (log_density, memory) = memory.split_at_mut(1);
-            let (deviations, noises) = memory.split_at_mut(d);
             let z = |i: usize| truth.targets[self.targets[i]];
-            log_density[0] =
-                component[0] - log_sum + log_component(component, z, deviations, noises);
+            log_density[0] = component[0] - log_sum + self.log_component(component, z, memory);
         }
-        let terms = scratch.iter().step_by(1 + 2 * d).copied();
+        let terms = scratch.iter().step_by(kept).copied();
         let largest = terms.clone().fold(f32::NEG_INFINITY, f32::max);
         let sum: f32 = terms.map(|term| libm::expf(term - largest)).sum();
         let log_likelihood = libm::logf(sum) + largest;
         let scale = scale / d as f32;
         let gradients = gradient.chunks_exact_mut(each);
-        let components = outputs.chunks_exact(each).zip(scratch.chunks_exact(1 + 2 * d));
+        let components = outputs.chunks_exact(each).zip(scratch.chunks_exact(kept));
         for (gradient, (component, memory)) in gradients.zip(components) {
             let responsibility = libm::expf(memory[0] - log_likelihood);
             let weight = libm::expf(component[0] - log_sum);
             gradient[0] = scale * (weight - responsibility);
-            let (deviations, noises) = memory[1..].split_at(d);
-            component_gradient(component, deviations, noises, scale * responsibility, gradient);
+            component_gradient(component, &memory[1..], scale * responsibility, gradient);
         }
         -log_likelihood / d as f32
     }
 }
 
-/// `log N(z; m, C)`; also the deviations `z - m` and the noises `e`.
-fn log_component(
-    component: &[f32],
-    z: impl Fn(usize) -> f32,
-    deviations: &mut [f32],
-    noises: &mut [f32],
-) -> f32 {
-    let d = deviations.len();
-    let (low, high) = LOG_PRECISION_RANGE;
-    let mut coefficients = &component[1 + 2 * d..];
-    let mut log_density = 0.0;
-    for i in 0..d {
-        let (row, rest) = coefficients.split_at(i);
-        coefficients = rest;
-        deviations[i] = z(i) - component[1 + i];
-        let regression: f32 = row.iter().zip(&*deviations).map(|(b, x)| b * x).sum();
-        let log_precision = component[1 + d + i].clamp(low, high);
-        noises[i] = libm::expf(log_precision) * (deviations[i] - regression);
-        log_density += log_precision - 0.5 * noises[i] * noises[i] - LN_SQRT_TAU;
+impl LogLikelihood {
+    /// `log N(z; m, C)`; also of each coordinate, one behind the other, `z - m` and the derivatives of [`conditional`].
+    fn log_component(
+        &self,
+        component: &[f32],
+        z: impl Fn(usize) -> f32,
+        memory: &mut [f32],
+    ) -> f32 {
+        let d = self.targets.len();
+        let (low, high) = LOG_PRECISION_RANGE;
+        let mut coefficients = &component[1 + 2 * d..];
+        let mut log_density = 0.0;
+        for i in 0..d {
+            let (row, rest) = coefficients.split_at(i);
+            coefficients = rest;
+            let deviations = memory.iter().step_by(3);
+            let regression: f32 = row.iter().zip(deviations).map(|(b, x)| b * x).sum();
+            let mean = component[1 + i] + regression;
+            let log_precision = component[1 + d + i].clamp(low, high);
+            let [of_z, by_mean, by_log_precision] =
+                conditional(z(i), mean, log_precision, self.ends[i]);
+            log_density += of_z;
+            let deviation = z(i) - component[1 + i];
+            memory[3 * i..3 * i + 3].copy_from_slice(&[deviation, by_mean, by_log_precision]);
+        }
+        log_density
     }
-    log_density
+}
+
+/// Log density of `z` under a normal of this mean and logarithm of precision `l`, cut to `ends`, and its
+/// derivatives by these two.
+///
+/// With the noise `e = (z - mean) exp(l)`, the ends `a` and `b` likewise, and the cut density `f` at them: by the mean it is
+/// `exp(l) (e - f(a) + f(b))`, by `l` it is `1 - e^2 + a f(a) - b f(b)`. A mean beyond its reach moves with `exp(-l)`: its
+/// distance `c` from there, in standard deviations, is taken off the second factor of each product.
+fn conditional(z: f32, mean: f32, log_precision: f32, ends: Ends) -> [f32; 3] {
+    let precision = libm::expf(log_precision);
+    let gaussian = Gaussian { weight: 1.0, mean, sd: 1.0 / precision };
+    let (noise_ends, within) = gaussian.cut_to(ends);
+    let noise = (z - within) * precision;
+    let cut = Cut::new(noise_ends.low, noise_ends.high);
+    let log_density = log_precision - 0.5 * noise * noise - LN_SQRT_TAU - cut.log_mass;
+    let by_noise = noise - cut.at_low + cut.at_high;
+    let moved = within - mean;
+    let anchor = if moved > 0.0 {
+        noise_ends.low
+    } else if moved < 0.0 {
+        noise_ends.high
+    } else {
+        0.0
+    };
+    let product =
+        |end: f32, density: f32| if density > 0.0 { (end - anchor) * density } else { 0.0 };
+    let by_log_precision = 1.0 - noise * (noise - anchor) + product(noise_ends.low, cut.at_low)
+        - product(noise_ends.high, cut.at_high);
+    // Beyond its reach a mean may only come back.
+    let pushed_out = by_noise * moved < 0.0;
+    let by_mean = if pushed_out { 0.0 } else { by_noise * precision };
+    [log_density, by_mean, by_log_precision]
 }
 
 /// `-scale` times the derivatives of `log N(z; m, C)`.
 ///
-/// With `a_i = exp(l_i) e_i`: by `B_ij` it is `a_i (z_j - m_j)`, by `l_i` it is `1 - e_i^2`, by `m_j` it is
+/// With `a_i` the derivative by the mean of coordinate `i` given those before it: by `B_ij` it is `a_i (z_j - m_j)`, by `m_j` it is
 /// `a_j - sum_(i > j) B_ij a_i`.
-fn component_gradient(
-    component: &[f32],
-    deviations: &[f32],
-    noises: &[f32],
-    scale: f32,
-    gradient: &mut [f32],
-) {
-    let d = deviations.len();
+fn component_gradient(component: &[f32], memory: &[f32], scale: f32, gradient: &mut [f32]) {
+    let d = memory.len() / 3;
     let (low, high) = LOG_PRECISION_RANGE;
     let (by_mean, rest) = gradient[1..].split_at_mut(d);
     let (by_log_precision, mut by_coefficients) = rest.split_at_mut(d);
     by_mean.fill(0.0);
     let mut coefficients = &component[1 + 2 * d..];
-    for i in 0..d {
+    for (i, of_i) in memory.chunks_exact(3).enumerate() {
         let log_precision = component[1 + d + i];
-        let a = scale * libm::expf(log_precision.clamp(low, high)) * noises[i];
+        let a = scale * of_i[1];
         by_mean[i] -= a;
-        let slope = scale * (noises[i] * noises[i] - 1.0);
+        let slope = -scale * of_i[2];
         // At its limit a precision may only come back.
         let pushed_out =
             (log_precision >= high && slope < 0.0) || (log_precision <= low && slope > 0.0);
@@ -117,7 +149,7 @@ fn component_gradient(
         let (by_row, rest) = std::mem::take(&mut by_coefficients).split_at_mut(i);
         by_coefficients = rest;
         for j in 0..i {
-            by_row[j] = -a * deviations[j];
+            by_row[j] = -a * memory[3 * j];
             by_mean[j] += a * row[j];
         }
     }
@@ -141,7 +173,7 @@ pub(in crate::training) fn initial_bias(d: usize, components: usize) -> Vec<f32>
 }
 
 /// Coordinate `i` of starting point `k`: quantiles of the prior in another order for each coordinate.
-fn spread_point(k: usize, i: usize, components: usize) -> f32 {
+pub(in crate::training) fn spread_point(k: usize, i: usize, components: usize) -> f32 {
     if components == 1 {
         return 0.0;
     }
@@ -158,6 +190,10 @@ mod tests {
 
     use super::*;
 
+    /// A coordinate without ends, one with a lower end, one between two.
+    const ENDS: [Ends; 3] =
+        [Ends::NONE, Ends { low: -0.9, high: f32::INFINITY }, Ends { low: -1.0, high: 1.5 }];
+
     fn outputs(components: usize, d: usize) -> Vec<f32> {
         let n = components * component_outputs(d);
         (0..n).map(|i| (i as f32 * 1.7).sin() * 0.8).collect()
@@ -167,13 +203,13 @@ mod tests {
     fn the_density_is_the_runtimes() {
         let (d, components) = (3, 2);
         let outputs = outputs(components, d);
-        let loss = LogLikelihood { targets: vec![2, 0, 1], components };
+        let loss = LogLikelihood { targets: vec![2, 0, 1], ends: ENDS.to_vec(), components };
         let targets = [0.3, -0.7, 1.1];
         let z = [1.1, 0.3, -0.7];
         let truth = Truth { targets: &targets, mechanism: 0 };
         let found = loss.row(&outputs, truth, 1.0, &mut [], &mut Vec::new());
         let gaussians = Gaussians::new(&outputs[..], d, components);
-        let expected = -gaussians.log_density(&gaussians.weights(), &z) / d as f32;
+        let expected = -gaussians.log_density(&gaussians.weights(), &ENDS, &z) / d as f32;
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
     }
 
@@ -181,7 +217,7 @@ mod tests {
     fn the_gradient_is_the_slope() {
         let (d, components) = (3, 2);
         let outputs = outputs(components, d);
-        let loss = LogLikelihood { targets: vec![0, 1, 2], components };
+        let loss = LogLikelihood { targets: vec![0, 1, 2], ends: ENDS.to_vec(), components };
         let truth = Truth { targets: &[0.3, -0.7, 1.1], mechanism: 0 };
         let mut gradient = vec![0.0; outputs.len()];
         loss.row(&outputs, truth, 2.0, &mut gradient, &mut Vec::new());
@@ -193,6 +229,38 @@ mod tests {
             };
             let slope = 2.0 * (moved(1e-2) - moved(-1e-2)) / 2e-2;
             assert!((slope - f64::from(gradient[i])).abs() < 3e-3, "{i}: {slope} {}", gradient[i]);
+        }
+    }
+
+    /// Derivatives against differences, with means inside, near and far beyond the ends.
+    #[test]
+    fn derivatives_of_a_cut_normal_are_slopes() {
+        let ends = Ends { low: -1.0, high: 1.5 };
+        for z in [-0.99_f32, 0.3, 1.45] {
+            for mean in [-40.0_f32, -6.0, -1.2, 0.0, 1.4, 2.5, 30.0] {
+                for log_precision in [-1.0_f32, 0.5, 2.0] {
+                    let at = |mean: f32, l: f32| f64::from(conditional(z, mean, l, ends)[0]);
+                    let [_, by_mean, by_log_precision] = conditional(z, mean, log_precision, ends);
+                    let step = 2e-3_f32;
+                    let slope = (at(mean, log_precision + step) - at(mean, log_precision - step))
+                        / (2.0 * f64::from(step));
+                    let error = (slope - f64::from(by_log_precision)).abs();
+                    assert!(
+                        error < 0.05 + 0.02 * slope.abs(),
+                        "{z} {mean} {log_precision}: {slope} {by_log_precision}"
+                    );
+                    let slope = (at(mean + step, log_precision) - at(mean - step, log_precision))
+                        / (2.0 * f64::from(step));
+                    // Beyond its reach a mean does not matter, but may come back.
+                    let beyond = slope == 0.0;
+                    let error = (slope - f64::from(by_mean)).abs();
+                    assert!(
+                        beyond || error < 0.05 + 0.02 * slope.abs(),
+                        "{z} {mean} {log_precision}: {slope} {by_mean}"
+                    );
+                    assert!(!beyond || by_mean * mean <= 0.0, "{by_mean}");
+                }
+            }
         }
     }
 

@@ -11,6 +11,8 @@ mod quantiles;
 use std::fmt::Debug;
 use std::ops::Range;
 
+use simground_runtime::Ends;
+
 use super::HeadSpec;
 use super::examples::Examples;
 
@@ -152,8 +154,10 @@ fn rows(spec: &HeadSpec) -> Box<dyn RowLoss> {
         HeadSpec::Point { targets, .. } => {
             Box::new(point::SquaredError { targets: targets.clone() })
         }
-        HeadSpec::Mixture { targets, components, .. } => {
-            Box::new(mixture::LogLikelihood { targets: targets.clone(), components: *components })
+        HeadSpec::Mixture { targets, ends, components, .. } => {
+            let ends = ends.iter().map(|&(low, high)| Ends { low, high }).collect();
+            let (targets, components) = (targets.clone(), *components);
+            Box::new(mixture::LogLikelihood { targets, ends, components })
         }
     }
 }

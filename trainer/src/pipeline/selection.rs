@@ -1,0 +1,247 @@
+//! What a training is left to find out by itself: how many components a joint posterior has, and where few simulations, when to stop.
+//!
+//! - Few simulations: each choice is judged by cross-validation over all that may be learned from, training and validation split
+//!   alike; the network is then trained on all of them, for as many steps as did best.
+//! - Many: each number of components is tried in a shorter training, judged on the validation split; the best is trained at length,
+//!   and stopped by the validation split.
+//!
+//! Numbers of components are tried upward from the least while the held-out loss falls.
+
+use std::ops::{ControlFlow, Range};
+
+use super::{PipelineError, Talk};
+use crate::training::{
+    self, ExampleSource, Examples, FitConfig, Fitted, Observer, Progress, Stop, Validation,
+};
+
+/// Up to this many simulations of both splits are cross-validated.
+pub(super) const FEW: u64 = 4_000;
+/// Parts of the cross-validation.
+const FOLDS: usize = 5;
+/// A trial takes this part of the steps.
+const TRIAL_SHARE: u64 = 3;
+/// Numbers of components in a row that may not pay before no more are tried.
+const FAILURES: usize = 2;
+/// A larger number of components must lower the loss by this much, per dimension and in nats, to be worth its flash.
+const WORTH: f64 = 1e-3;
+
+/// A number of steps and the held-out loss that it came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Judged {
+    pub steps: u64,
+    pub loss: f64,
+}
+
+/// The candidate of least loss and what it came to, tried in order until [`FAILURES`] in a row do not pay.
+///
+/// # Errors
+///
+/// Those of `judge`.
+pub(super) fn best_of(
+    candidates: &[usize],
+    talk: &mut dyn Talk,
+    mut judge: impl FnMut(usize) -> Result<Judged, PipelineError>,
+) -> Result<(usize, Judged), PipelineError> {
+    let (mut best, mut failures): (Option<(usize, Judged)>, usize) = (None, 0);
+    for &components in candidates {
+        let judged = judge(components)?;
+        talk.note(&format!(
+            "{components} components: held-out loss {:.4} after {} steps",
+            judged.loss, judged.steps
+        ));
+        if best.is_some_and(|(_, least)| judged.loss > least.loss - WORTH) {
+            failures += 1;
+            if failures == FAILURES {
+                break;
+            }
+        } else {
+            (best, failures) = (Some((components, judged)), 0);
+        }
+    }
+    best.ok_or_else(|| PipelineError::Study("no number of components fits the budget".into()))
+}
+
+/// The number of steps of least mean loss over [`FOLDS`] trainings, each judged on the fold that it was not trained on.
+///
+/// # Errors
+///
+/// Those of training, and [`PipelineError::Interrupted`].
+pub(super) fn cross_validate(
+    config: &FitConfig,
+    all: &Examples,
+    observer: &mut dyn Observer,
+) -> Result<Judged, PipelineError> {
+    let mut curves: Vec<Vec<Validation>> = Vec::new();
+    for fold in 0..FOLDS {
+        let held_out = |row: &usize| row % FOLDS == fold;
+        let train = all.select((0..all.len()).filter(|row| !held_out(row)));
+        let validation = all.select((0..all.len()).filter(held_out));
+        let count = train.len() as u64;
+        let config = FitConfig {
+            simulations: count,
+            pool_start: count,
+            batch: config.batch.min(train.len()),
+            checkpoint: None,
+            resume: false,
+            ..config.clone()
+        };
+        let fitted = training::fit(&config, Rows(train), &validation, &mut Quiet(observer))?;
+        curves.push(uninterrupted(fitted)?.history);
+    }
+    let common = curves.iter().map(Vec::len).min().unwrap_or(0);
+    let mean = |at: usize| curves.iter().map(|curve| curve[at].loss).sum::<f64>() / FOLDS as f64;
+    let best = (0..common).map(|at| Judged { steps: curves[0][at].step, loss: mean(at) });
+    best.min_by(|a, b| a.loss.total_cmp(&b.loss)).ok_or(PipelineError::Interrupted { step: 0 })
+}
+
+/// A shorter training, judged on the validation split.
+///
+/// # Errors
+///
+/// Those of training, and [`PipelineError::Interrupted`].
+pub(super) fn trial(
+    config: &FitConfig,
+    train: impl ExampleSource + 'static,
+    validation: &Examples,
+    observer: &mut dyn Observer,
+) -> Result<Judged, PipelineError> {
+    let steps = (config.steps / TRIAL_SHARE).max(1);
+    let config = FitConfig {
+        steps,
+        warmup: config.warmup.min(steps / 10),
+        pool_start: config.simulations,
+        validation_every: config.validation_every.min(steps.div_ceil(10)),
+        checkpoint: None,
+        resume: false,
+        ..config.clone()
+    };
+    let fitted = training::fit(&config, train, validation, &mut Quiet(observer))?;
+    let fitted = uninterrupted(fitted)?;
+    Ok(Judged { steps: fitted.best_step, loss: fitted.best_loss })
+}
+
+/// Trains on all examples for as many steps as cross-validation found best, whose loss it keeps.
+///
+/// # Errors
+///
+/// Those of training.
+pub(super) fn refit(
+    config: &FitConfig,
+    all: Examples,
+    judged: Judged,
+    observer: &mut dyn Observer,
+) -> Result<Fitted, PipelineError> {
+    let count = all.len() as u64;
+    let config = FitConfig {
+        simulations: count,
+        pool_start: count,
+        ends_at: judged.steps,
+        ..config.clone()
+    };
+    // What it reports as held out is not: the loss is that of the cross-validation.
+    let shown = all.select(0..all.len().min(config.batch));
+    let fitted = training::fit(&config, Rows(all), &shown, observer)?;
+    Ok(Fitted { best_loss: judged.loss, ..fitted })
+}
+
+fn uninterrupted(fitted: Fitted) -> Result<Fitted, PipelineError> {
+    match fitted.stop {
+        Stop::Observer => Err(PipelineError::Interrupted { step: 0 }),
+        _ => Ok(fitted),
+    }
+}
+
+/// Examples in memory.
+struct Rows(Examples);
+
+impl ExampleSource for Rows {
+    fn examples(&mut self, indices: Range<u64>) -> Examples {
+        self.0.select(indices.start as usize..indices.end as usize)
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let bytes: Vec<u8> =
+            self.0.inputs.iter().chain(&self.0.targets).flat_map(|v| v.to_le_bytes()).collect();
+        let hash = crate::float_model::hash(&bytes);
+        u64::from_le_bytes(hash[..8].try_into().unwrap_or_default())
+    }
+}
+
+/// Lets an observer stop a trial, whose progress is of no interest.
+struct Quiet<'o>(&'o mut dyn Observer);
+
+impl Observer for Quiet<'_> {
+    fn step(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self.0.step(progress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::Silent;
+
+    struct Nobody;
+
+    impl Talk for Nobody {
+        fn stage(&mut self, _: &str) {}
+        fn note(&mut self, _: &str) {}
+    }
+
+    fn chosen(losses: &[(usize, f64)]) -> (usize, usize) {
+        let mut tried = 0;
+        let candidates: Vec<usize> = losses.iter().map(|(components, _)| *components).collect();
+        let judge = |components: usize| {
+            tried += 1;
+            let loss = losses.iter().find(|(c, _)| *c == components).unwrap().1;
+            Ok(Judged { steps: 1, loss })
+        };
+        let best = best_of(&candidates, &mut Nobody, judge).unwrap().0;
+        (best, tried)
+    }
+
+    #[test]
+    fn components_are_added_while_they_pay() {
+        assert_eq!(chosen(&[(1, 2.0), (2, 1.5), (4, 1.2), (8, 1.1)]), (8, 4));
+        assert_eq!(chosen(&[(1, 1.0), (2, 1.5), (4, 1.2), (8, 0.2)]), (1, 3));
+        assert_eq!(chosen(&[(1, 1.0), (2, 1.1), (4, 0.2)]), (4, 3));
+        assert_eq!(chosen(&[(1, 1.0), (2, 0.9995)]), (1, 2));
+    }
+
+    /// A line through noise: more steps than needed fit the noise.
+    #[test]
+    fn a_training_on_few_examples_ends_where_cross_validation_says() {
+        let mut all = Examples::default();
+        for row in 0..120_u32 {
+            let noise = |salt: u32| {
+                let mixed = (row * 16 + salt).wrapping_mul(2_654_435_761) >> 8;
+                (mixed % 10_007) as f32 / 5_003.5 - 1.0
+            };
+            all.inputs.extend((0..6).map(noise));
+            all.targets.push(0.8 * noise(0) + 0.9 * noise(9));
+            all.mechanism.push(0);
+        }
+        let heads = vec![training::HeadSpec::Mixture {
+            targets: vec![0],
+            ends: vec![(f32::NEG_INFINITY, f32::INFINITY)],
+            components: 2,
+            loss_share: 1.0,
+        }];
+        let config = FitConfig {
+            steps: 600,
+            batch: 32,
+            warmup: 10,
+            learning_rate: 5e-3,
+            averaging: 20,
+            linear_start: true,
+            validation_every: 20,
+            patience: 1_000,
+            ..FitConfig::new(6, vec![32, 32], heads)
+        };
+        let judged = cross_validate(&config, &all, &mut Silent).unwrap();
+        assert!(judged.steps < 600, "{judged:?}");
+        let fitted = refit(&config, all, judged, &mut Silent).unwrap();
+        assert_eq!((fitted.steps, fitted.best_step), (judged.steps, judged.steps));
+        assert_eq!(fitted.best_loss, judged.loss);
+    }
+}
