@@ -182,6 +182,10 @@ pub fn make(
         other => other.into(),
     })?;
     let made = write(study, source, files, outcome, started)?;
+    // What they held is done; one that cannot be removed is overwritten by the next training.
+    for checkpoint in &checkpoints {
+        let _ = std::fs::remove_file(checkpoint);
+    }
     output.print(&made, made_text)?;
     warn_of_change(&made.evaluation);
     for failure in &made.evaluation.gate_failures {
@@ -232,10 +236,6 @@ fn write(
     replace_file(&files.report, page.as_bytes())?;
     replace_file(&files.float, &outcome.float_model)?;
     replace_file(&files.artifact, &outcome.artifact)?;
-    // What it held is done; if it cannot be removed, the next training overwrites it.
-    for checkpoint in &checkpoints {
-        let _ = std::fs::remove_file(checkpoint);
-    }
     Ok(made)
 }
 

@@ -60,7 +60,7 @@ impl Backend {
             Backend::Wgpu => wgpu(),
             #[cfg(feature = "cuda")]
             Backend::Cuda => self.guard(|| Device::cuda(0)),
-            #[expect(unreachable_patterns, reason = "what the features above leave")]
+            #[allow(unreachable_patterns, reason = "what the features above leave")]
             _ => Err(TrainingError::Config {
                 message: format!(
                     "this build has no backend `{0}`\nhint: build with `--features {0}`, or use {1}",
