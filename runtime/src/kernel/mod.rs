@@ -1,8 +1,9 @@
-//! The loops that take the time. [`portable`] is their definition; a core's own file computes the same bits faster.
+//! The loops that take the time. [`portable`] is their definition, and [`bytes`] that of layers of plain bytes; a core's own
+//! file computes the same bits faster.
 //!
 //! # Layout of a dense layer's stream
 //!
-//! Rows come in blocks of four. For each pair of inputs `j, j + 1` a block holds two little-endian words: rows 0 and 1,
+//! [`Layout::Bytes`] stands in [`bytes`]. In [`Layout::Pairs`], rows come in blocks of four. For each pair of inputs `j, j + 1` a block holds two little-endian words: rows 0 and 1,
 //! then rows 2 and 3. A word packs four weights as two halfwords `256 * w[upper][j] + w[lower][j]` (low half) and the
 //! same for `j + 1` (high half). Behind the weights stand four biases (`i32`), then four multipliers (`i32`; in an output layer the bits
 //! of the `f32` scale of each row).
@@ -14,7 +15,10 @@
 use core::marker::PhantomData;
 use core::slice::ChunksExact;
 
+use crate::artifact::Layout;
 use crate::dense::{DenseShape, padded};
+#[cfg(not(kernel = "helium"))]
+use crate::requantize::requantize;
 
 #[cfg(kernel = "armv6m")]
 #[expect(
@@ -37,6 +41,7 @@ mod armv7em;
 mod armv7m;
 #[cfg(assembly)]
 mod bank;
+pub mod bytes;
 #[cfg(kernel = "helium")]
 #[expect(
     unsafe_code,
@@ -57,6 +62,15 @@ use armv7m as dense_routines;
 #[cfg(kernel = "helium")]
 use helium as dense_routines;
 
+#[cfg(not(kernel = "helium"))]
+pub use bytes::dense_bytes;
+#[cfg(not(kernel = "helium"))]
+pub(crate) use bytes::narrow;
+#[cfg(kernel = "helium")]
+pub use helium::bytes::dense_bytes;
+#[cfg(kernel = "helium")]
+pub(crate) use helium::bytes::narrow;
+
 #[cfg(all(assembly, not(kernel = "helium")))]
 pub use bank::{nearest, squared_distances};
 #[cfg(kernel = "helium")]
@@ -72,9 +86,6 @@ pub use riscv::{dense, dense_accumulators};
 
 /// Rows in a block.
 pub const BLOCK_ROWS: usize = 4;
-
-/// A row's weighted sum stays below this.
-pub const SUM_LIMIT: u64 = 1 << 23;
 
 /// Largest magnitude of a bias: with the weighted sum it cannot leave `i32`.
 pub const BIAS_LIMIT: u32 = 1 << 30;
@@ -99,25 +110,20 @@ pub(crate) fn blocks(stream: &[u8], padded_input: usize) -> ChunksExact<'_, u8> 
     stream.chunks_exact(block_bytes(padded_input).max(1))
 }
 
-/// Sums of the magnitudes of each row's weights: below `2^21`, because no layer has `2^14` inputs.
-pub(crate) fn block_magnitudes(block: &[u8]) -> [u32; BLOCK_ROWS] {
-    let weights = block.len().saturating_sub(BLOCK_TAIL);
-    let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0_u32; BLOCK_ROWS];
-    for [a0, a1, a2, a3, b0, b1, b2, b3] in block.get(..weights).unwrap_or(&[]).as_chunks::<8>().0 {
-        for (half_01, half_23) in [([*a0, *a1], [*b0, *b1]), ([*a2, *a3], [*b2, *b3])] {
-            let ((w0, w1), (w2, w3)) = (portable::unpack(half_01), portable::unpack(half_23));
-            sum_0 = sum_0.wrapping_add(w0.unsigned_abs().into());
-            sum_1 = sum_1.wrapping_add(w1.unsigned_abs().into());
-            sum_2 = sum_2.wrapping_add(w2.unsigned_abs().into());
-            sum_3 = sum_3.wrapping_add(w3.unsigned_abs().into());
-        }
+/// Sums of the magnitudes of each row's weights: at most `2^21`, because no layer has `2^14` inputs.
+pub(crate) fn block_magnitudes(layout: Layout, block: &[u8]) -> [u32; BLOCK_ROWS] {
+    match layout {
+        Layout::Pairs => portable::block_magnitudes(block),
+        Layout::Bytes => bytes::block_magnitudes(block),
     }
-    [sum_0, sum_1, sum_2, sum_3]
 }
 
 /// The bias of one row of a block.
-pub fn block_bias(block: &[u8], lane: usize) -> i32 {
-    tail_word(block, lane)
+pub fn block_bias(layout: Layout, block: &[u8], lane: usize) -> i32 {
+    match layout {
+        Layout::Pairs => tail_word(block, lane),
+        Layout::Bytes => bytes::block_bias(block, lane),
+    }
 }
 
 /// The multiplier of one row of a block, or the bits of its scale in an output layer.
@@ -143,6 +149,17 @@ pub(crate) struct Dense<'a> {
     outputs: u16,
     low: i16,
     high: i16,
+    weights: Weights,
+}
+
+/// What a layer's weights multiply, and how they lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weights {
+    pub layout: Layout,
+    /// Whether inputs are halfwords where the layout's hidden activations are bytes. Kernels but Helium's have halfwords
+    /// everywhere.
+    #[cfg_attr(not(kernel = "helium"), expect(dead_code, reason = "of no interest to this core"))]
+    pub wide_inputs: bool,
 }
 
 /// More inputs or places than any layer has.
@@ -151,15 +168,20 @@ const WIDTH_LIMIT: usize = 1 << 14;
 impl<'a> Dense<'a> {
     /// `None` unless the stream is aligned as this core needs it and has a block for each four places.
     ///
-    /// An output layer has no clamps: `low` and `high` are ignored by [`Dense::accumulate`].
-    pub(crate) fn new(stream: &'a [u8], shape: DenseShape, low: i16, high: i16) -> Option<Self> {
+    /// An output layer has no clamps: they are ignored by [`Dense::accumulate`].
+    pub(crate) fn new(
+        stream: &'a [u8],
+        shape: DenseShape,
+        weights: Weights,
+        (low, high): (i16, i16),
+    ) -> Option<Self> {
         let (inputs, places) = (shape.padded_input(), shape.padded_output());
         let sound = (1..WIDTH_LIMIT).contains(&inputs)
             && (1..WIDTH_LIMIT).contains(&places)
             && stream.as_ptr().addr().is_multiple_of(ALIGNMENT)
             && stream.len() >= shape.stream_bytes();
         let inputs = u16::try_from(inputs).ok()?;
-        sound.then_some(Dense { stream, inputs, outputs: shape.d_output, low, high })
+        sound.then_some(Dense { stream, inputs, outputs: shape.d_output, low, high, weights })
     }
 
     /// Outputs.
@@ -181,8 +203,15 @@ impl<'a> Dense<'a> {
         f32::from_bits(block_multiplier(block, lane).cast_unsigned())
     }
 
-    /// [`dense`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
+    /// The next layer's activations from this one's, in words as this core's kernels hold them. Does nothing when `x` or
+    /// `out` is too short.
     pub(crate) fn run(&self, x: &[u32], out: &mut [u32]) {
+        if self.weights.layout == Layout::Bytes {
+            #[cfg(kernel = "helium")]
+            return helium::bytes::run(self, x, out);
+            #[cfg(not(kernel = "helium"))]
+            return self.run_bytes(x, out);
+        }
         #[cfg(assembly)]
         if let Some(whole) = Whole::of(self, x, out, self.places().wrapping_shr(1)) {
             dense_routines::dense_whole(&whole, self.low, self.high);
@@ -196,8 +225,23 @@ impl<'a> Dense<'a> {
         }
     }
 
-    /// [`dense_accumulators`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
+    /// As [`Dense::run`], with outputs in halfwords on every core.
+    pub(crate) fn embed(&self, x: &[u32], out: &mut [u32]) {
+        #[cfg(kernel = "helium")]
+        if self.weights.layout == Layout::Bytes {
+            return helium::bytes::embed(self, x, out);
+        }
+        self.run(x, out);
+    }
+
+    /// The accumulators of an output layer. Does nothing when `x` or `out` is too short.
     pub(crate) fn accumulate(&self, x: &[u32], out: &mut [i32]) {
+        if self.weights.layout == Layout::Bytes {
+            #[cfg(kernel = "helium")]
+            return helium::bytes::accumulate(self, x, out);
+            #[cfg(not(kernel = "helium"))]
+            return self.accumulate_bytes(x, out);
+        }
         #[cfg(assembly)]
         if let Some(whole) = Whole::of(self, x, out, self.places()) {
             dense_routines::accumulate_whole(&whole);
@@ -211,7 +255,25 @@ impl<'a> Dense<'a> {
         }
     }
 
-    #[cfg(not(assembly))]
+    #[cfg(not(kernel = "helium"))]
+    #[inline(never)]
+    fn run_bytes(&self, x: &[u32], out: &mut [u32]) {
+        if let (Some(x), Some(out)) = (self.halves(x), halves_mut(out).get_mut(..self.places())) {
+            bytes::layer(self.stream, x, out, |acc, multiplier| {
+                requantize(acc, multiplier, self.low, self.high)
+            });
+        }
+    }
+
+    #[cfg(not(kernel = "helium"))]
+    #[inline(never)]
+    fn accumulate_bytes(&self, x: &[u32], out: &mut [i32]) {
+        if let (Some(x), Some(out)) = (self.halves(x), out.get_mut(..self.places())) {
+            bytes::layer(self.stream, x, out, |acc, _| acc);
+        }
+    }
+
+    #[cfg(not(kernel = "helium"))]
     fn halves<'x>(&self, x: &'x [u32]) -> Option<&'x [i16]> {
         halves(x).get(..usize::from(self.inputs))
     }
