@@ -149,7 +149,9 @@ pub(crate) struct Dense<'a> {
     outputs: u16,
     low: i16,
     high: i16,
-    weights: Weights,
+    layout: Layout,
+    #[cfg(kernel = "helium")]
+    plan: helium::bytes::Plan,
 }
 
 /// What a layer's weights multiply, and how they lie.
@@ -181,7 +183,22 @@ impl<'a> Dense<'a> {
             && stream.as_ptr().addr().is_multiple_of(ALIGNMENT)
             && stream.len() >= shape.stream_bytes();
         let inputs = u16::try_from(inputs).ok()?;
-        sound.then_some(Dense { stream, inputs, outputs: shape.d_output, low, high, weights })
+        sound.then_some(Dense {
+            stream,
+            inputs,
+            outputs: shape.d_output,
+            low,
+            high,
+            layout: weights.layout,
+            #[cfg(kernel = "helium")]
+            plan: match weights.layout {
+                Layout::Pairs => Default::default(),
+                Layout::Bytes => {
+                    let blocks = u16::try_from(places).ok()?.wrapping_shr(2);
+                    helium::bytes::Plan::new(inputs, blocks, weights.wide_inputs, low, high)
+                }
+            },
+        })
     }
 
     /// Outputs.
@@ -206,7 +223,7 @@ impl<'a> Dense<'a> {
     /// The next layer's activations from this one's, in words as this core's kernels hold them. Does nothing when `x` or
     /// `out` is too short.
     pub(crate) fn run(&self, x: &[u32], out: &mut [u32]) {
-        if self.weights.layout == Layout::Bytes {
+        if self.layout == Layout::Bytes {
             #[cfg(kernel = "helium")]
             return helium::bytes::run(self, x, out);
             #[cfg(not(kernel = "helium"))]
@@ -228,7 +245,7 @@ impl<'a> Dense<'a> {
     /// As [`Dense::run`], with outputs in halfwords on every core.
     pub(crate) fn embed(&self, x: &[u32], out: &mut [u32]) {
         #[cfg(kernel = "helium")]
-        if self.weights.layout == Layout::Bytes {
+        if self.layout == Layout::Bytes {
             return helium::bytes::embed(self, x, out);
         }
         self.run(x, out);
@@ -236,7 +253,7 @@ impl<'a> Dense<'a> {
 
     /// The accumulators of an output layer. Does nothing when `x` or `out` is too short.
     pub(crate) fn accumulate(&self, x: &[u32], out: &mut [i32]) {
-        if self.weights.layout == Layout::Bytes {
+        if self.layout == Layout::Bytes {
             #[cfg(kernel = "helium")]
             return helium::bytes::accumulate(self, x, out);
             #[cfg(not(kernel = "helium"))]

@@ -24,72 +24,105 @@ enum Ending {
 /// Bytes of code of an ending.
 const ENDING_BYTES: u32 = 36;
 
-/// The operands of a layer as the routines take them.
-///
-/// `x` points to `inputs` values, a multiple of four, of bytes or of halfwords; `out` to four places, or a multiple, of the ending's
-/// size in memory that is the caller's alone. `stream` is aligned to four bytes and has a block for each four places, and there is
-/// one or more.
-struct Operands {
-    stream: *const u8,
-    x: *const u8,
-    wide: bool,
-    inputs: usize,
-    out: *mut u8,
-    blocks: usize,
-    ending: Ending,
+/// What the routines need to know of a layer beside its memory; what follows from its widths, once.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(in crate::kernel) struct Plan {
+    low: i32,
+    /// Not below `low`.
+    high: i32,
+    /// Bytes of code to skip: loads of inputs that stay in registers.
+    skipped_loads: u32,
+    /// Bytes of code to skip in each block.
+    skipped: u32,
+    /// Inputs that are in no whole stretch.
+    before: u32,
+    /// Where in the inputs the code for a block begins with whole stretches, in bytes.
+    begin: u32,
+    /// The last 128 bytes of the inputs, of which there may be fewer.
+    last: i32,
+    /// Not zero.
+    blocks: u32,
+    /// Words that the inputs take.
+    x_words: u32,
+    /// `None` for layers of another layout.
+    routine: Option<Routine>,
 }
 
-impl Operands {
-    fn run(&self, low: i16, high: i16) {
-        let Operands { stream, x, wide, inputs, out, blocks, ending } = *self;
-        let routine = if wide { half_blocks } else { byte_blocks };
-        let (low, high) = (i32::from(low), i32::from(high.max(low)));
-        // SAFETY: `Operands` are what the routines ask of their pointers, and `low <= high`.
-        unsafe { routine(stream, x, inputs, out, blocks, ending, low, high) }
+/// # Safety
+///
+/// The plan is that of a layer whose inputs are at `x`; `stream` holds its blocks, aligned to four bytes; `out` has four
+/// places of the ending's size for each block, and is the caller's alone.
+type Routine = unsafe extern "C" fn(*const u8, *const u8, &Plan, *mut u8, Ending);
+
+impl Plan {
+    /// That of a layer of `inputs`, a multiple of four and not zero, and `blocks`, not zero.
+    pub(in crate::kernel) fn new(
+        inputs: u16,
+        blocks: u16,
+        wide: bool,
+        low: i16,
+        high: i16,
+    ) -> Self {
+        let (inputs, size) = (u32::from(inputs), if wide { 2 } else { 1 });
+        let (whole, before) = (inputs.wrapping_shr(4), inputs & 15);
+        // The code has 128 bytes of inputs, of which 64 stay in registers.
+        let written = 8_u32.wrapping_div(size);
+        let missing = written.saturating_sub(whole);
+        let missing_loads = missing.min(written.wrapping_shr(1));
+        let bytes = inputs.wrapping_mul(size);
+        let last = bytes.cast_signed().wrapping_sub(128);
+        Plan {
+            low: low.into(),
+            high: high.max(low).into(),
+            skipped_loads: missing.wrapping_sub(missing_loads).wrapping_mul(4).wrapping_mul(size),
+            skipped: missing
+                .wrapping_mul(8)
+                .wrapping_add(missing_loads)
+                .wrapping_mul(4)
+                .wrapping_mul(size),
+            before,
+            begin: if whole > written { last.cast_unsigned() } else { before.wrapping_mul(size) },
+            last,
+            blocks: blocks.into(),
+            x_words: bytes.wrapping_shr(2),
+            routine: Some(if wide { half_blocks } else { byte_blocks }),
+        }
     }
 
-    /// Those of a proved layer whose activations lie in words; `None` when `x` or `out` is too short.
+    /// Runs a proved layer whose activations lie in words and whose blocks take `words` of `out` each. Does nothing for a layer of
+    /// another layout, or when a slice is too short.
     #[inline]
-    fn of<T>(layer: &Dense<'_>, x: &[u32], out: &mut [T], ending: Ending) -> Option<Self> {
+    fn run<T>(&self, stream: &[u8], x: &[u32], out: &mut [T], words: u32, ending: Ending) {
         const { assert!(size_of::<T>() == 4 && align_of::<T>() == 4) };
-        let (inputs, places) = (usize::from(layer.inputs), layer.places());
-        let wide = layer.weights.wide_inputs;
-        let words = match ending {
-            Ending::Bytes => places.wrapping_shr(2),
-            Ending::Halves => places.wrapping_shr(1),
-            Ending::Words => places,
-        };
-        Some(Operands {
-            stream: layer.stream.as_ptr(),
-            x: x.get(..inputs.wrapping_shr(if wide { 1 } else { 2 }))?.as_ptr().cast(),
-            wide,
-            inputs,
-            out: out.get_mut(..words)?.as_mut_ptr().cast(),
-            blocks: places.wrapping_shr(2),
-            ending,
-        })
+        let Some(routine) = self.routine else { return };
+        if x.len() < self.x_words as usize || out.len() < self.blocks.wrapping_mul(words) as usize {
+            return;
+        }
+        // SAFETY: a `Dense` has a stream for its widths, of which this is the plan; the lengths of inputs and outputs are as
+        // checked.
+        unsafe {
+            routine(stream.as_ptr(), x.as_ptr().cast(), self, out.as_mut_ptr().cast(), ending);
+        }
     }
 }
 
 /// [`Dense::run`] for plain bytes: activations in bytes.
+#[inline]
 pub(in crate::kernel) fn run(layer: &Dense<'_>, x: &[u32], out: &mut [u32]) {
-    if let Some(operands) = Operands::of(layer, x, out, Ending::Bytes) {
-        operands.run(layer.low, layer.high);
-    }
+    layer.plan.run(layer.stream, x, out, 1, Ending::Bytes);
 }
 
 /// [`Dense::embed`] for plain bytes.
+#[inline]
 pub(in crate::kernel) fn embed(layer: &Dense<'_>, x: &[u32], out: &mut [u32]) {
-    if let Some(operands) = Operands::of(layer, x, out, Ending::Halves) {
-        operands.run(layer.low, layer.high);
-    }
+    layer.plan.run(layer.stream, x, out, 2, Ending::Halves);
 }
 
 /// [`Dense::accumulate`] for plain bytes.
+#[inline]
 pub(in crate::kernel) fn accumulate(layer: &Dense<'_>, x: &[u32], out: &mut [i32]) {
-    if let Some(operands) = Operands::of(layer, x, out, Ending::Words) {
-        operands.run(0, 0);
-    }
+    layer.plan.run(layer.stream, x, out, 4, Ending::Words);
 }
 
 /// See [`bytes::dense_bytes`](crate::kernel::bytes::dense_bytes).
@@ -111,59 +144,33 @@ pub fn dense_bytes(stream: &[u8], x: Inputs<'_>, low: i16, high: i16, out: Outpu
         && (1..WIDTH_LIMIT).contains(&blocks)
         // Below (4 * 2^14 + 32) * 2^14.
         && stream.len() >= block_bytes(inputs).wrapping_mul(blocks);
-    if sound {
-        let stream = stream.as_ptr();
-        let operands = Operands { stream, x: x_bytes, wide, inputs, out: pointer, blocks, ending };
-        operands.run(low, high);
-    } else {
-        portable::dense_bytes(stream, x, low, high, out);
+    let plan = Plan::new(inputs as u16, blocks as u16, wide, low, high);
+    match plan.routine.filter(|_| sound) {
+        // SAFETY: the plan is that of these operands, which are long enough for it.
+        Some(routine) => unsafe { routine(stream.as_ptr(), x_bytes, &plan, pointer, ending) },
+        None => portable::dense_bytes(stream, x, low, high, out),
     }
 }
 
-/// Registers and addresses of a layer, for `$groups` whole stretches of inputs in 128 bytes, of which each takes `$size` bytes of
-/// code, and four more while their inputs do not stay in `$loads` instructions' registers.
+/// Registers and addresses of a layer.
 ///
-/// r0: stream; r3: out; lr: blocks; r5: where the code for the last whole stretches begins; r7: where a block does; r9: its ending;
-/// r11: inputs of those stretches; r12: the last 128 bytes of inputs; q2, q3: clamps; q4 to q7: the last 64 bytes of inputs. On
-/// the stack: all inputs, and how many are in no whole stretch.
+/// r0: stream; r3: out; lr: blocks; r5: where the code for the last whole stretches begins; r7: where a block does; r9: its
+/// ending; r11: inputs of those stretches; r12: the last 128 bytes of inputs; q2, q3: clamps; q4 to q7: the last 64 bytes of
+/// inputs. On the stack: all inputs, and how many are in no whole stretch.
 macro_rules! begin {
-    ($shift:literal, $groups:literal, $held:literal, $in_loads:literal, $size:literal, $more:literal, $load:literal) => {
+    ($load:literal) => {
         concat!(
             "push {{r4-r11, lr}}\n",
             "vpush {{d8-d15}}\n",
-            "ldrd lr, r9, [sp, #100]\n", // blocks, ending
-            "ldrd r4, r5, [sp, #108]\n", // low, high
+            "ldr r9, [sp, #100]\n",
+            "ldm.w r2, {{r4, r5, r6, r7, r8, r11, r12, lr}}\n",
             "vdup.32 q2, r4\n",
             "vdup.32 q3, r5\n",
-            "add.w r12, r1, r2, lsl #",
-            $shift,
-            "\n",
-            "sub.w r12, r12, #128\n",
-            "lsrs r5, r2, #4\n", // whole stretches
-            "and r4, r2, #15\n", // inputs before them
-            "push {{r1, r4}}\n",
-            "add.w r11, r1, r4, lsl #",
-            $shift,
-            "\n",
-            "rsbs r6, r5, #",
-            $groups,
-            "\n", // stretches that are not there
-            "itt mi\n",
-            "movmi r6, #0\n",
-            "movmi r11, r12\n",
-            "mov r4, r6\n", // those of them that load their inputs for each block
-            "cmp r4, #",
-            $held,
-            "\n",
-            "it hi\n",
-            "movhi r4, #",
-            $held,
-            "\n",
-            "subs r7, r6, r4\n", // those that hold them
+            "push {{r1, r8}}\n",
+            "add r11, r1\n",
+            "add r12, r1\n",
             "adr.w r5, 5f + 1\n",
-            "add.w r5, r5, r7, lsl #",
-            $in_loads,
-            "\n",
+            "add r5, r6\n",
             "bx r5\n",
             ".p2align 2\n",
             "5:\n",
@@ -176,12 +183,7 @@ macro_rules! begin {
             $load,
             " q7, [r12, #112]\n",
             "adr.w r5, 3f + 1\n",
-            "add.w r5, r5, r6, lsl #",
-            $size,
-            "\n",
-            "add.w r5, r5, r4, lsl #",
-            $more,
-            "\n",
+            "add r5, r7\n",
             "adr.w r7, 6f + 1\n",
             "cmp r11, r1\n", // nothing before them
             "it eq\n",
@@ -261,21 +263,18 @@ macro_rules! bytes {
 
 /// # Safety
 ///
-/// The operands are those of [`Operands`], with `x` in bytes. `low <= high`, both in `i16`.
+/// As for [`Routine`], with inputs in bytes.
 #[unsafe(naked)]
 unsafe extern "C" fn byte_blocks(
     stream: *const u8,
     x: *const u8,
-    inputs: usize,
+    plan: &Plan,
     out: *mut u8,
-    blocks: usize,
     ending: Ending,
-    low: i32,
-    high: i32,
 ) {
     naked_asm!(
         ".cpu cortex-m55",
-        begin!("0", "8", "4", "2", "5", "2", "vldrb.u8"),
+        begin!("vldrb.u8"),
         ".p2align 2",
         "3:",
         "vldrb.u8 q0, [r12]",
@@ -382,21 +381,18 @@ macro_rules! row_of_halves {
 
 /// # Safety
 ///
-/// The operands are those of [`Operands`], with `x` in halfwords. `low <= high`, both in `i16`.
+/// As for [`Routine`], with inputs in halfwords.
 #[unsafe(naked)]
 unsafe extern "C" fn half_blocks(
     stream: *const u8,
     x: *const u8,
-    inputs: usize,
+    plan: &Plan,
     out: *mut u8,
-    blocks: usize,
     ending: Ending,
-    low: i32,
-    high: i32,
 ) {
     naked_asm!(
         ".cpu cortex-m55",
-        begin!("1", "4", "2", "3", "6", "3", "vldrh.u16"),
+        begin!("vldrh.u16"),
         ".p2align 2",
         "3:",
         "vldrh.u16 q0, [r12]",
