@@ -223,10 +223,12 @@ impl<'a> Dense<'a> {
     /// The next layer's activations from this one's, in words as this core's kernels hold them. Does nothing when `x` or
     /// `out` is too short.
     pub(crate) fn run(&self, x: &[u32], out: &mut [u32]) {
+        #[cfg(kernel = "helium")]
+        if helium::bytes::run(self, x, out) {
+            return;
+        }
+        #[cfg(not(kernel = "helium"))]
         if self.layout == Layout::Bytes {
-            #[cfg(kernel = "helium")]
-            return helium::bytes::run(self, x, out);
-            #[cfg(not(kernel = "helium"))]
             return self.run_bytes(x, out);
         }
         #[cfg(assembly)]
@@ -253,10 +255,12 @@ impl<'a> Dense<'a> {
 
     /// The accumulators of an output layer. Does nothing when `x` or `out` is too short.
     pub(crate) fn accumulate(&self, x: &[u32], out: &mut [i32]) {
+        #[cfg(kernel = "helium")]
+        if helium::bytes::accumulate(self, x, out) {
+            return;
+        }
+        #[cfg(not(kernel = "helium"))]
         if self.layout == Layout::Bytes {
-            #[cfg(kernel = "helium")]
-            return helium::bytes::accumulate(self, x, out);
-            #[cfg(not(kernel = "helium"))]
             return self.accumulate_bytes(x, out);
         }
         #[cfg(assembly)]

@@ -12,18 +12,6 @@ use core::arch::naked_asm;
 use crate::kernel::bytes::{Inputs, Outputs};
 use crate::kernel::{Dense, WIDTH_LIMIT, block_bytes, bytes as portable};
 
-/// What ends a block: how far behind the first ending's code its own lies.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-enum Ending {
-    Bytes = 0,
-    Halves = ENDING_BYTES,
-    Words = 2 * ENDING_BYTES,
-}
-
-/// Bytes of code of an ending.
-const ENDING_BYTES: u32 = 36;
-
 /// What the routines need to know of a layer beside its memory; what follows from its widths, once.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
@@ -33,8 +21,10 @@ pub(in crate::kernel) struct Plan {
     high: i32,
     /// Bytes of code to skip: loads of inputs that stay in registers.
     skipped_loads: u32,
-    /// Bytes of code to skip in each block.
+    /// Bytes of code for a block's whole stretches to skip.
     skipped: u32,
+    /// Where a block's code begins, from that of its whole stretches.
+    entry: i32,
     /// Inputs that are in no whole stretch.
     before: u32,
     /// Where in the inputs the code for a block begins with whole stretches, in bytes.
@@ -45,15 +35,27 @@ pub(in crate::kernel) struct Plan {
     blocks: u32,
     /// Words that the inputs take.
     x_words: u32,
-    /// `None` for layers of another layout.
-    routine: Option<Routine>,
+    /// To activations, and to words; `None` for layers of another layout.
+    routines: Option<[Routine; 2]>,
 }
 
+/// `blocks` is 0 for the plan's, with outputs in bytes; otherwise the plan's is 1, and outputs are halfwords. Routines for words
+/// ignore it.
+///
 /// # Safety
 ///
 /// The plan is that of a layer whose inputs are at `x`; `stream` holds its blocks, aligned to four bytes; `out` has four
-/// places of the ending's size for each block, and is the caller's alone.
-type Routine = unsafe extern "C" fn(*const u8, *const u8, &Plan, *mut u8, Ending);
+/// places of that size for each block, and is the caller's alone.
+type Routine =
+    unsafe extern "C" fn(stream: *const u8, x: *const u8, plan: &Plan, out: *mut u8, blocks: u32);
+
+/// To activations, and to words.
+const BYTES: [Routine; 2] = [byte_blocks, byte_words];
+/// The same from halfwords.
+const HALVES: [Routine; 2] = [half_blocks, half_words];
+
+/// Bytes of code of what comes before whole stretches, of bytes and of halfwords.
+const BEFORE_BYTES: [i32; 2] = [108, 216];
 
 impl Plan {
     /// That of a layer of `inputs`, a multiple of four and not zero, and `blocks`, not zero.
@@ -70,59 +72,77 @@ impl Plan {
         let written = 8_u32.wrapping_div(size);
         let missing = written.saturating_sub(whole);
         let missing_loads = missing.min(written.wrapping_shr(1));
+        let loads = |count: u32| count.wrapping_mul(4).wrapping_mul(size);
+        let skipped = loads(missing.wrapping_mul(8).wrapping_add(missing_loads));
         let bytes = inputs.wrapping_mul(size);
         let last = bytes.cast_signed().wrapping_sub(128);
+        let [before_bytes, before_halves] = BEFORE_BYTES;
+        let entry = match (before == 0 && whole <= written, wide) {
+            (true, _) => skipped.cast_signed(),
+            (false, false) => before_bytes.wrapping_neg(),
+            (false, true) => before_halves.wrapping_neg(),
+        };
         Plan {
             low: low.into(),
             high: high.max(low).into(),
-            skipped_loads: missing.wrapping_sub(missing_loads).wrapping_mul(4).wrapping_mul(size),
-            skipped: missing
-                .wrapping_mul(8)
-                .wrapping_add(missing_loads)
-                .wrapping_mul(4)
-                .wrapping_mul(size),
+            skipped_loads: loads(missing.wrapping_sub(missing_loads)),
+            skipped,
+            entry,
             before,
             begin: if whole > written { last.cast_unsigned() } else { before.wrapping_mul(size) },
             last,
             blocks: blocks.into(),
             x_words: bytes.wrapping_shr(2),
-            routine: Some(if wide { half_blocks } else { byte_blocks }),
+            routines: Some(if wide { HALVES } else { BYTES }),
         }
     }
 
-    /// Runs a proved layer whose activations lie in words and whose blocks take `words` of `out` each. Does nothing for a layer of
-    /// another layout, or when a slice is too short.
+    /// The inputs' and the outputs' addresses, if both slices hold what the layer reads and writes with `words` for each block.
     #[inline]
-    fn run<T>(&self, stream: &[u8], x: &[u32], out: &mut [T], words: u32, ending: Ending) {
+    fn addresses<T>(&self, x: &[u32], out: &mut [T], words: u32) -> Option<(*const u8, *mut u8)> {
         const { assert!(size_of::<T>() == 4 && align_of::<T>() == 4) };
-        let Some(routine) = self.routine else { return };
-        if x.len() < self.x_words as usize || out.len() < self.blocks.wrapping_mul(words) as usize {
-            return;
-        }
-        // SAFETY: a `Dense` has a stream for its widths, of which this is the plan; the lengths of inputs and outputs are as
-        // checked.
-        unsafe {
-            routine(stream.as_ptr(), x.as_ptr().cast(), self, out.as_mut_ptr().cast(), ending);
-        }
+        let room = x.len() >= self.x_words as usize
+            && out.len() >= self.blocks.wrapping_mul(words) as usize;
+        room.then_some((x.as_ptr().cast(), out.as_mut_ptr().cast()))
+    }
+
+    /// The same layer's for outputs in halfwords.
+    fn to_halves(self) -> Self {
+        Plan { blocks: 1, ..self }
     }
 }
 
-/// [`Dense::run`] for plain bytes: activations in bytes.
+/// [`Dense::run`] for plain bytes: activations in bytes. False, and nothing done, for another layout.
 #[inline]
-pub(in crate::kernel) fn run(layer: &Dense<'_>, x: &[u32], out: &mut [u32]) {
-    layer.plan.run(layer.stream, x, out, 1, Ending::Bytes);
+pub(in crate::kernel) fn run(layer: &Dense<'_>, x: &[u32], out: &mut [u32]) -> bool {
+    let plan = &layer.plan;
+    let Some([routine, _]) = plan.routines else { return false };
+    if let Some((x, out)) = plan.addresses(x, out, 1) {
+        // SAFETY: a `Dense` has a stream for its widths, of which this is the plan; inputs and outputs are long enough.
+        unsafe { routine(layer.stream.as_ptr(), x, plan, out, 0) }
+    }
+    true
 }
 
 /// [`Dense::embed`] for plain bytes.
-#[inline]
 pub(in crate::kernel) fn embed(layer: &Dense<'_>, x: &[u32], out: &mut [u32]) {
-    layer.plan.run(layer.stream, x, out, 2, Ending::Halves);
+    let plan = &layer.plan;
+    if let (Some([routine, _]), Some((x, out))) = (plan.routines, plan.addresses(x, out, 2)) {
+        // SAFETY: as in `run`.
+        unsafe { routine(layer.stream.as_ptr(), x, &plan.to_halves(), out, plan.blocks) }
+    }
 }
 
 /// [`Dense::accumulate`] for plain bytes.
 #[inline]
-pub(in crate::kernel) fn accumulate(layer: &Dense<'_>, x: &[u32], out: &mut [i32]) {
-    layer.plan.run(layer.stream, x, out, 4, Ending::Words);
+pub(in crate::kernel) fn accumulate(layer: &Dense<'_>, x: &[u32], out: &mut [i32]) -> bool {
+    let plan = &layer.plan;
+    let Some([_, routine]) = plan.routines else { return false };
+    if let Some((x, out)) = plan.addresses(x, out, 4) {
+        // SAFETY: as in `run`.
+        unsafe { routine(layer.stream.as_ptr(), x, plan, out, 0) }
+    }
+    true
 }
 
 /// See [`bytes::dense_bytes`](crate::kernel::bytes::dense_bytes).
@@ -132,10 +152,10 @@ pub fn dense_bytes(stream: &[u8], x: Inputs<'_>, low: i16, high: i16, out: Outpu
         Inputs::Halves(x) => (x.len(), x.as_ptr().cast(), true),
     };
     let mut out = out;
-    let (places, ending, pointer) = match &mut out {
-        Outputs::Bytes(out) => (out.len(), Ending::Bytes, out.as_mut_ptr().cast::<u8>()),
-        Outputs::Halves(out) => (out.len(), Ending::Halves, out.as_mut_ptr().cast()),
-        Outputs::Words(out) => (out.len(), Ending::Words, out.as_mut_ptr().cast()),
+    let places = match &out {
+        Outputs::Bytes(out) => out.len(),
+        Outputs::Halves(out) => out.len(),
+        Outputs::Words(out) => out.len(),
     };
     let blocks = places.wrapping_shr(2);
     let sound = stream.as_ptr().addr().is_multiple_of(4)
@@ -145,28 +165,38 @@ pub fn dense_bytes(stream: &[u8], x: Inputs<'_>, low: i16, high: i16, out: Outpu
         // Below (4 * 2^14 + 32) * 2^14.
         && stream.len() >= block_bytes(inputs).wrapping_mul(blocks);
     let plan = Plan::new(inputs as u16, blocks as u16, wide, low, high);
-    match plan.routine.filter(|_| sound) {
-        // SAFETY: the plan is that of these operands, which are long enough for it.
-        Some(routine) => unsafe { routine(stream.as_ptr(), x_bytes, &plan, pointer, ending) },
-        None => portable::dense_bytes(stream, x, low, high, out),
+    let Some([routine, to_words]) = plan.routines.filter(|_| sound) else {
+        return portable::dense_bytes(stream, x, low, high, out);
+    };
+    let stream = stream.as_ptr();
+    // SAFETY: the plan is that of these operands, which are long enough for it.
+    match &mut out {
+        Outputs::Bytes(out) => unsafe {
+            routine(stream, x_bytes, &plan, out.as_mut_ptr().cast(), 0);
+        },
+        Outputs::Halves(out) => unsafe {
+            routine(stream, x_bytes, &plan.to_halves(), out.as_mut_ptr().cast(), plan.blocks);
+        },
+        Outputs::Words(out) => unsafe {
+            to_words(stream, x_bytes, &plan, out.as_mut_ptr().cast(), 0);
+        },
     }
 }
 
-/// Registers and addresses of a layer.
+/// Registers and addresses of a layer, then the code that a block begins with.
 ///
-/// r0: stream; r3: out; lr: blocks; r5: where the code for the last whole stretches begins; r7: where a block does; r9: its
-/// ending; r11: inputs of those stretches; r12: the last 128 bytes of inputs; q2, q3: clamps; q4 to q7: the last 64 bytes of
-/// inputs. On the stack: all inputs, and how many are in no whole stretch.
+/// r0: stream; r1: inputs; r2: plan; r3: out; lr: blocks; r5: where the code for the last whole stretches begins; r7: where a
+/// block does; r9: more blocks; r11: inputs of those stretches; r12: the last 128 bytes of inputs; q2, q3: clamps; q4 to q7: the
+/// last 64 bytes of inputs.
 macro_rules! begin {
     ($load:literal) => {
         concat!(
             "push {{r4-r11, lr}}\n",
             "vpush {{d8-d15}}\n",
             "ldr r9, [sp, #100]\n",
-            "ldm.w r2, {{r4, r5, r6, r7, r8, r11, r12, lr}}\n",
+            "ldm.w r2, {{r4, r5, r6, r7, r8, r10, r11, r12, lr}}\n",
             "vdup.32 q2, r4\n",
             "vdup.32 q3, r5\n",
-            "push {{r1, r8}}\n",
             "add r11, r1\n",
             "add r12, r1\n",
             "adr.w r5, 5f + 1\n",
@@ -182,14 +212,9 @@ macro_rules! begin {
             " q6, [r12, #96]\n",
             $load,
             " q7, [r12, #112]\n",
-            "adr.w r5, 3f + 1\n",
-            "add r5, r7\n",
-            "adr.w r7, 6f + 1\n",
-            "cmp r11, r1\n", // nothing before them
-            "it eq\n",
-            "moveq r7, r5\n",
-            "adr.w r4, 10f + 1\n",
-            "add r9, r4\n",
+            "adr.w r4, 3f + 1\n",
+            "add r5, r4, r7\n",
+            "add.w r7, r4, r8\n",
             "2:\n",
             "ldm r0!, {{r4, r6, r8, r10}}\n",
             "bx r7\n",
@@ -197,33 +222,7 @@ macro_rules! begin {
     };
 }
 
-/// The endings of a block, then the routine's end.
-macro_rules! end {
-    () => {
-        concat!(
-            "bx r9\n",
-            ".p2align 2\n",
-            "10:\n",
-            rescale!(),
-            "vstrb.32 q0, [r3], #4\n",
-            "le lr, 2b\n",
-            "b.w 9f\n",
-            rescale!(),
-            "vstrh.32 q0, [r3], #8\n",
-            "le lr, 2b\n",
-            "b.w 9f\n",
-            "stm r3!, {{r4, r6, r8, r10}}\n",
-            "adds r0, #16\n",
-            "le lr, 2b\n",
-            "9:\n",
-            "add sp, #8\n",
-            "vpop {{d8-d15}}\n",
-            "pop {{r4-r11, pc}}\n",
-        )
-    };
-}
-
-/// Six instructions, of 24 bytes.
+/// The end of a block, and of a routine, for activations.
 macro_rules! rescale {
     () => {
         concat!(
@@ -233,6 +232,32 @@ macro_rules! rescale {
             "vrmulh.s32 q0, q0, q1\n",
             "vmax.s32 q0, q0, q2\n",
             "vmin.s32 q0, q0, q3\n",
+            "vstrb.32 q0, [r3], #4\n",
+            "le lr, 2b\n",
+            "cmp r9, #0\n",
+            "beq 9f\n",
+            // Over the four bytes.
+            "subs r3, #4\n",
+            "vstrh.32 q0, [r3], #8\n",
+            "mov lr, #1\n",
+            "subs r9, #1\n",
+            "bne 2b\n",
+            "9:\n",
+            "vpop {{d8-d15}}\n",
+            "pop {{r4-r11, pc}}\n",
+        )
+    };
+}
+
+/// The end of a block, and of a routine, for words.
+macro_rules! keep {
+    () => {
+        concat!(
+            "stm r3!, {{r4, r6, r8, r10}}\n",
+            "adds r0, #16\n",
+            "le lr, 2b\n",
+            "vpop {{d8-d15}}\n",
+            "pop {{r4-r11, pc}}\n",
         )
     };
 }
@@ -261,65 +286,60 @@ macro_rules! bytes {
     };
 }
 
-/// # Safety
+/// A layer of bytes, but for the end of its blocks.
 ///
-/// As for [`Routine`], with inputs in bytes.
-#[unsafe(naked)]
-unsafe extern "C" fn byte_blocks(
-    stream: *const u8,
-    x: *const u8,
-    plan: &Plan,
-    out: *mut u8,
-    ending: Ending,
-) {
-    naked_asm!(
-        ".cpu cortex-m55",
-        begin!("vldrb.u8"),
-        ".p2align 2",
-        "3:",
-        "vldrb.u8 q0, [r12]",
-        bytes!("q0"),
-        "vldrb.u8 q0, [r12, #16]",
-        bytes!("q0"),
-        "vldrb.u8 q0, [r12, #32]",
-        bytes!("q0"),
-        "vldrb.u8 q0, [r12, #48]",
-        bytes!("q0"),
-        bytes!("q4"),
-        bytes!("q5"),
-        bytes!("q6"),
-        bytes!("q7"),
-        end!(),
-        // Inputs that are no whole stretch, beside zeros. A row's weights are as many: behind them lie the next row's, the next
-        // stretch, or the multipliers.
-        "6:",
-        "ldrd r1, r2, [sp]",
-        "cbz r2, 7f",
-        "vctp.8 r2",
-        "vpst",
-        "vldrbt.u8 q0, [r1]",
-        "add r1, r2",
-        "vldrb.u8 q1, [r0]",
-        "vmladava.s8 r4, q1, q0",
-        "add r0, r2",
-        "vldrb.u8 q1, [r0]",
-        "vmladava.s8 r6, q1, q0",
-        "add r0, r2",
-        "vldrb.u8 q1, [r0]",
-        "vmladava.s8 r8, q1, q0",
-        "add r0, r2",
-        "vldrb.u8 q1, [r0]",
-        "vmladava.s8 r10, q1, q0",
-        "add r0, r2",
-        "7:",
-        "cmp r1, r11",
-        "beq 8f",
-        "vldrb.u8 q0, [r1], #16",
-        bytes!("q0"),
-        "b 7b",
-        "8:",
-        "bx r5",
-    )
+/// A row's weights for inputs that are no whole stretch are as many: behind them lie the next row's, the next stretch, or the
+/// multipliers, beside inputs that are zeros.
+macro_rules! byte_layer {
+    () => {
+        concat!(
+            begin!("vldrb.u8"),
+            ".p2align 2\n",
+            "6:\n",
+            "push {{r1, r2}}\n",
+            "ldr r2, [r2, #20]\n", // Plan::before
+            "cbz r2, 7f\n",
+            "vctp.8 r2\n",
+            "vpst\n",
+            "vldrbt.u8 q0, [r1]\n",
+            "add r1, r2\n",
+            "vldrb.u8 q1, [r0]\n",
+            "vmladava.s8 r4, q1, q0\n",
+            "add r0, r2\n",
+            "vldrb.u8 q1, [r0]\n",
+            "vmladava.s8 r6, q1, q0\n",
+            "add r0, r2\n",
+            "vldrb.u8 q1, [r0]\n",
+            "vmladava.s8 r8, q1, q0\n",
+            "add r0, r2\n",
+            "vldrb.u8 q1, [r0]\n",
+            "vmladava.s8 r10, q1, q0\n",
+            "add r0, r2\n",
+            "7:\n",
+            "cmp r1, r11\n",
+            "beq 8f\n",
+            "vldrb.u8 q0, [r1], #16\n",
+            bytes!("q0"),
+            "b 7b\n",
+            "8:\n",
+            "pop {{r1, r2}}\n",
+            "bx r5\n",
+            ".org 6b + 108\n", // BEFORE_BYTES; an error if the code is longer
+            "3:\n",
+            "vldrb.u8 q0, [r12]\n",
+            bytes!("q0"),
+            "vldrb.u8 q0, [r12, #16]\n",
+            bytes!("q0"),
+            "vldrb.u8 q0, [r12, #32]\n",
+            bytes!("q0"),
+            "vldrb.u8 q0, [r12, #48]\n",
+            bytes!("q0"),
+            bytes!("q4"),
+            bytes!("q5"),
+            bytes!("q6"),
+            bytes!("q7"),
+        )
+    };
 }
 
 /// Multiplies sixteen inputs, of which `$first` holds eight, with the weights at r0, which moves to the next; `$between` comes before
@@ -379,63 +399,84 @@ macro_rules! row_of_halves {
     };
 }
 
-/// # Safety
-///
-/// As for [`Routine`], with inputs in halfwords.
-#[unsafe(naked)]
-unsafe extern "C" fn half_blocks(
-    stream: *const u8,
-    x: *const u8,
-    plan: &Plan,
-    out: *mut u8,
-    ending: Ending,
-) {
-    naked_asm!(
-        ".cpu cortex-m55",
-        begin!("vldrh.u16"),
-        ".p2align 2",
-        "3:",
-        "vldrh.u16 q0, [r12]",
-        halves!("q0", "vldrh.u16 q0, [r12, #16]\n", "q0"),
-        "vldrh.u16 q0, [r12, #32]",
-        halves!("q0", "vldrh.u16 q0, [r12, #48]\n", "q0"),
-        halves!("q4", "", "q5"),
-        halves!("q6", "", "q7"),
-        end!(),
-        // As for bytes, in two halves, of which the second may be all zeros.
-        "6:",
-        "ldrd r1, r2, [sp]",
-        "cbz r2, 7f",
-        "vctp.16 r2",
-        "vpst",
-        "vldrht.u16 q0, [r1]",
-        row_of_halves!("r4", "0"),
-        row_of_halves!("r6", "0"),
-        row_of_halves!("r8", "0"),
-        row_of_halves!("r10", "0"),
-        "sub.w r0, r0, r2, lsl #2",
-        "subs r2, #8",
-        "it mi",
-        "movmi r2, #0",
-        "vctp.16 r2",
-        "vpst",
-        "vldrht.u16 q0, [r1, #16]",
-        "ldr r2, [sp, #4]",
-        "add.w r1, r1, r2, lsl #1",
-        row_of_halves!("r4", "8"),
-        row_of_halves!("r6", "8"),
-        row_of_halves!("r8", "8"),
-        row_of_halves!("r10", "8"),
-        "7:",
-        "cmp r1, r11",
-        "beq 8f",
-        "vldrh.u16 q0, [r1], #16",
-        halves!("q0", "vldrh.u16 q0, [r1], #16\n", "q0"),
-        "b 7b",
-        "8:",
-        "bx r5",
-    )
+/// As `byte_layer!` for inputs in halfwords; the second half of those that are no whole stretch may be all zeros.
+macro_rules! half_layer {
+    () => {
+        concat!(
+            begin!("vldrh.u16"),
+            ".p2align 2\n",
+            "6:\n",
+            "push {{r1, r2}}\n",
+            "ldr r2, [r2, #20]\n", // Plan::before
+            "cmp r2, #0\n",
+            "beq.w 7f\n",
+            "push {{r2}}\n",
+            "vctp.16 r2\n",
+            "vpst\n",
+            "vldrht.u16 q0, [r1]\n",
+            row_of_halves!("r4", "0"),
+            row_of_halves!("r6", "0"),
+            row_of_halves!("r8", "0"),
+            row_of_halves!("r10", "0"),
+            "sub.w r0, r0, r2, lsl #2\n",
+            "subs r2, #8\n",
+            "it mi\n",
+            "movmi r2, #0\n",
+            "vctp.16 r2\n",
+            "vpst\n",
+            "vldrht.u16 q0, [r1, #16]\n",
+            "pop {{r2}}\n",
+            "add.w r1, r1, r2, lsl #1\n",
+            row_of_halves!("r4", "8"),
+            row_of_halves!("r6", "8"),
+            row_of_halves!("r8", "8"),
+            row_of_halves!("r10", "8"),
+            "7:\n",
+            "cmp r1, r11\n",
+            "beq 8f\n",
+            "vldrh.u16 q0, [r1], #16\n",
+            halves!("q0", "vldrh.u16 q0, [r1], #16\n", "q0"),
+            "b 7b\n",
+            "8:\n",
+            "pop {{r1, r2}}\n",
+            "bx r5\n",
+            ".org 6b + 216\n",
+            "3:\n",
+            "vldrh.u16 q0, [r12]\n",
+            halves!("q0", "vldrh.u16 q0, [r12, #16]\n", "q0"),
+            "vldrh.u16 q0, [r12, #32]\n",
+            halves!("q0", "vldrh.u16 q0, [r12, #48]\n", "q0"),
+            halves!("q4", "", "q5"),
+            halves!("q6", "", "q7"),
+        )
+    };
 }
+
+/// Defines a [`Routine`].
+macro_rules! routine {
+    ($name:ident, $inputs:literal, $layer:ident, $end:ident) => {
+        #[doc = concat!("From ", $inputs, ".")]
+        ///
+        /// # Safety
+        ///
+        /// As for [`Routine`].
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(
+            stream: *const u8,
+            x: *const u8,
+            plan: &Plan,
+            out: *mut u8,
+            blocks: u32,
+        ) {
+            naked_asm!(".cpu cortex-m55", $layer!(), $end!())
+        }
+    };
+}
+
+routine!(byte_blocks, "bytes to activations", byte_layer, rescale);
+routine!(byte_words, "bytes to words", byte_layer, keep);
+routine!(half_blocks, "halfwords to activations", half_layer, rescale);
+routine!(half_words, "halfwords to words", half_layer, keep);
 
 /// The lower eight bits of each halfword in `x`, behind one another.
 pub(crate) fn narrow(x: &[u32], out: &mut [u32]) {
