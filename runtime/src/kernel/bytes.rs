@@ -14,7 +14,7 @@ use super::{BLOCK_ROWS, BLOCK_TAIL, block_bytes, block_multiplier};
 use crate::requantize::requantize;
 
 /// Inputs that a stretch of weights is for.
-const STRETCH: usize = 16;
+pub const STRETCH: usize = 16;
 
 /// What a layer reads, a multiple of four values.
 #[derive(Debug, Clone, Copy)]

@@ -147,8 +147,11 @@ pub(crate) struct Dense<'a> {
     inputs: u16,
     /// Not zero.
     outputs: u16,
+    #[cfg(not(kernel = "helium"))]
     low: i16,
+    #[cfg(not(kernel = "helium"))]
     high: i16,
+    #[cfg(not(kernel = "helium"))]
     layout: Layout,
     #[cfg(kernel = "helium")]
     plan: helium::bytes::Plan,
@@ -187,12 +190,15 @@ impl<'a> Dense<'a> {
             stream,
             inputs,
             outputs: shape.d_output,
+            #[cfg(not(kernel = "helium"))]
             low,
+            #[cfg(not(kernel = "helium"))]
             high,
+            #[cfg(not(kernel = "helium"))]
             layout: weights.layout,
             #[cfg(kernel = "helium")]
             plan: match weights.layout {
-                Layout::Pairs => Default::default(),
+                Layout::Pairs => helium::bytes::Plan::none(low, high),
                 Layout::Bytes => {
                     let blocks = u16::try_from(places).ok()?.wrapping_shr(2);
                     helium::bytes::Plan::new(inputs, blocks, weights.wide_inputs, low, high)
@@ -233,7 +239,11 @@ impl<'a> Dense<'a> {
         }
         #[cfg(assembly)]
         if let Some(whole) = Whole::of(self, x, out, self.places().wrapping_shr(1)) {
-            dense_routines::dense_whole(&whole, self.low, self.high);
+            #[cfg(kernel = "helium")]
+            let (low, high) = self.plan.clamps();
+            #[cfg(not(kernel = "helium"))]
+            let (low, high) = (self.low, self.high);
+            dense_routines::dense_whole(&whole, low, high);
         }
         #[cfg(not(assembly))]
         if let (Some(x), Some(out)) = (self.halves(x), halves_mut(out).get_mut(..self.places())) {
@@ -247,8 +257,8 @@ impl<'a> Dense<'a> {
     /// As [`Dense::run`], with outputs in halfwords on every core.
     pub(crate) fn embed(&self, x: &[u32], out: &mut [u32]) {
         #[cfg(kernel = "helium")]
-        if self.layout == Layout::Bytes {
-            return helium::bytes::embed(self, x, out);
+        if helium::bytes::embed(self, x, out) {
+            return;
         }
         self.run(x, out);
     }
@@ -388,6 +398,7 @@ pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::bytes::{Inputs, Outputs};
     use super::*;
     use proptest::prelude::*;
     use std::vec::Vec;
@@ -433,6 +444,38 @@ mod tests {
         bytes
     }
 
+    fn stream_of_bytes(weights: &[Vec<i8>], tails: &[(i32, i32)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (rows, tails) in weights.chunks(BLOCK_ROWS).zip(tails.chunks(BLOCK_ROWS)) {
+            bytes.extend(tails.iter().flat_map(|(bias, _)| bias.to_le_bytes()));
+            let inputs = rows[0].len();
+            let mut begin = 0;
+            while begin < inputs {
+                let end = begin + if begin == 0 && inputs % 16 > 0 { inputs % 16 } else { 16 };
+                bytes.extend(rows.iter().flat_map(|row| &row[begin..end]).map(|w| *w as u8));
+                begin = end;
+            }
+            bytes.extend(tails.iter().flat_map(|(_, multiplier)| multiplier.to_le_bytes()));
+        }
+        bytes
+    }
+
+    fn plain_sums(weights: &[Vec<i8>], tails: &[(i32, i32)], x: &[i16]) -> Vec<i64> {
+        let sum = |(row, (bias, _)): (&Vec<i8>, &(i32, i32))| {
+            let products = row.iter().zip(x).map(|(&w, &x)| i64::from(w) * i64::from(x));
+            i64::from(*bias) + products.sum::<i64>()
+        };
+        weights.iter().zip(tails).map(sum).collect()
+    }
+
+    fn plain_outputs(sums: &[i64], tails: &[(i32, i32)], low: i16, high: i16) -> Vec<i16> {
+        let output = |(&sum, &(_, multiplier)): (&i64, &(i32, i32))| {
+            let product = i128::from(sum) * i128::from(multiplier);
+            place((product + (1 << 31)).div_euclid(1 << 32), low, high)
+        };
+        sums.iter().zip(tails).map(output).collect()
+    }
+
     proptest! {
         #[test]
         fn a_layer_equals_plain_sums(
@@ -444,14 +487,7 @@ mod tests {
             let mut bytes = std::vec![0; start];
             bytes.extend(stream(&weights, &tails));
             let bytes = &bytes[start..];
-            let sums: Vec<i64> = weights
-                .iter()
-                .zip(&tails)
-                .map(|(row, (bias, _))| {
-                    let products = row.iter().zip(&x).map(|(&w, &x)| i64::from(w) * i64::from(x));
-                    i64::from(*bias) + products.sum::<i64>()
-                })
-                .collect();
+            let sums = plain_sums(&weights, &tails, &x);
             for kernel in [portable::dense_accumulators, riscv::dense_accumulators] {
                 let mut found = std::vec![0; sums.len()];
                 kernel(bytes, &x, &mut found);
@@ -459,18 +495,46 @@ mod tests {
             }
 
             let (low, high) = (a.min(b), a.max(b));
-            let expected: Vec<i16> = sums
-                .iter()
-                .zip(&tails)
-                .map(|(&sum, &(_, multiplier))| {
-                    let product = i128::from(sum) * i128::from(multiplier);
-                    place((product + (1 << 31)).div_euclid(1 << 32), low, high)
-                })
-                .collect();
+            let expected = plain_outputs(&sums, &tails, low, high);
             for kernel in [portable::dense, riscv::dense] {
                 let mut found = std::vec![0; sums.len()];
                 kernel(bytes, &x, low, high, &mut found);
                 prop_assert_eq!(&found, &expected);
+            }
+        }
+
+        #[test]
+        fn a_layer_of_bytes_equals_plain_sums(
+            (weights, x, tails) in layer(),
+            a: i8,
+            b: i8,
+            start in 0_usize..4,
+        ) {
+            let mut bytes = std::vec![0; start];
+            bytes.extend(stream_of_bytes(&weights, &tails));
+            let bytes = &bytes[start..];
+            for wide in [true, false] {
+                let x: Vec<i16> = x.iter().map(|x| if wide { *x } else { *x as i8 as i16 }).collect();
+                let narrow: Vec<i8> = x.iter().map(|x| *x as i8).collect();
+                let inputs = if wide { Inputs::Halves(&x) } else { Inputs::Bytes(&narrow) };
+                let sums = plain_sums(&weights, &tails, &x);
+                let mut found = std::vec![0; sums.len()];
+                dense_bytes(bytes, inputs, 0, 0, Outputs::Words(&mut found));
+                prop_assert_eq!(found.into_iter().map(i64::from).collect::<Vec<_>>(), sums.clone());
+
+                let (low, high) = (a.min(b).into(), a.max(b).into());
+                let expected = plain_outputs(&sums, &tails, low, high);
+                let mut found = std::vec![0; sums.len()];
+                dense_bytes(bytes, inputs, low, high, Outputs::Halves(&mut found));
+                prop_assert_eq!(&found, &expected);
+                let mut found = std::vec![0; sums.len()];
+                dense_bytes(bytes, inputs, low, high, Outputs::Bytes(&mut found));
+                prop_assert_eq!(found.into_iter().map(i16::from).collect::<Vec<_>>(), expected);
+            }
+            for (rows, block) in weights.chunks(BLOCK_ROWS).zip(blocks(bytes, x.len())) {
+                let sum = |row: &Vec<i8>| row.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
+                let magnitudes: Vec<u32> = rows.iter().map(sum).collect();
+                prop_assert_eq!(&block_magnitudes(Layout::Bytes, block)[..], &magnitudes[..]);
             }
         }
 

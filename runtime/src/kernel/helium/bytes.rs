@@ -12,50 +12,47 @@ use core::arch::naked_asm;
 use crate::kernel::bytes::{Inputs, Outputs};
 use crate::kernel::{Dense, WIDTH_LIMIT, block_bytes, bytes as portable};
 
-/// What the routines need to know of a layer beside its memory; what follows from its widths, once.
-#[derive(Debug, Clone, Copy, Default)]
+/// What the routines need to know of a layer beside its memory; what follows from its widths, once. A routine loads the first three
+/// words, and has two numbers of each.
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(in crate::kernel) struct Plan {
-    low: i32,
+    low: i16,
     /// Not below `low`.
-    high: i32,
-    /// Bytes of code to skip: loads of inputs that stay in registers.
-    skipped_loads: u32,
-    /// Bytes of code for a block's whole stretches to skip.
-    skipped: u32,
+    high: i16,
     /// Where a block's code begins, from that of its whole stretches.
-    entry: i32,
-    /// Inputs that are in no whole stretch.
-    before: u32,
-    /// Where in the inputs the code for a block begins with whole stretches, in bytes.
-    begin: u32,
+    entry: i16,
     /// The last 128 bytes of the inputs, of which there may be fewer.
-    last: i32,
+    last: i16,
+    /// Bytes of code to skip: loads of inputs that stay in registers.
+    skipped_loads: u16,
     /// Not zero.
-    blocks: u32,
-    /// Words that the inputs take.
-    x_words: u32,
+    blocks: u16,
+    /// Bytes of code for a block's whole stretches to skip.
+    skipped: u16,
+    /// Inputs that are in no whole stretch.
+    before: u16,
     /// To activations, and to words; `None` for layers of another layout.
-    routines: Option<[Routine; 2]>,
+    routines: Option<&'static [Routine; 2]>,
 }
 
-/// `blocks` is 0 for the plan's, with outputs in bytes; otherwise the plan's is 1, and outputs are halfwords. Routines for words
-/// ignore it.
+/// `more` is 0 for outputs in bytes. Otherwise the plan has one block, outputs are halfwords, and it is how many blocks there are.
+/// Routines for words ignore it.
 ///
 /// # Safety
 ///
 /// The plan is that of a layer whose inputs are at `x`; `stream` holds its blocks, aligned to four bytes; `out` has four
 /// places of that size for each block, and is the caller's alone.
 type Routine =
-    unsafe extern "C" fn(stream: *const u8, x: *const u8, plan: &Plan, out: *mut u8, blocks: u32);
+    unsafe extern "C" fn(stream: *const u8, x: *const u8, plan: &Plan, out: *mut u8, more: u32);
 
 /// To activations, and to words.
-const BYTES: [Routine; 2] = [byte_blocks, byte_words];
+static BYTES: [Routine; 2] = [byte_blocks, byte_words];
 /// The same from halfwords.
-const HALVES: [Routine; 2] = [half_blocks, half_words];
+static HALVES: [Routine; 2] = [half_blocks, half_words];
 
 /// Bytes of code of what comes before whole stretches, of bytes and of halfwords.
-const BEFORE_BYTES: [i32; 2] = [108, 216];
+const BEFORE_BYTES: [i16; 2] = [120, 228];
 
 impl Plan {
     /// That of a layer of `inputs`, a multiple of four and not zero, and `blocks`, not zero.
@@ -66,16 +63,14 @@ impl Plan {
         low: i16,
         high: i16,
     ) -> Self {
-        let (inputs, size) = (u32::from(inputs), if wide { 2 } else { 1 });
+        let size = if wide { 2 } else { 1 };
         let (whole, before) = (inputs.wrapping_shr(4), inputs & 15);
         // The code has 128 bytes of inputs, of which 64 stay in registers.
-        let written = 8_u32.wrapping_div(size);
+        let written = 8_u16.wrapping_div(size);
         let missing = written.saturating_sub(whole);
         let missing_loads = missing.min(written.wrapping_shr(1));
-        let loads = |count: u32| count.wrapping_mul(4).wrapping_mul(size);
+        let loads = |count: u16| count.wrapping_mul(4).wrapping_mul(size);
         let skipped = loads(missing.wrapping_mul(8).wrapping_add(missing_loads));
-        let bytes = inputs.wrapping_mul(size);
-        let last = bytes.cast_signed().wrapping_sub(128);
         let [before_bytes, before_halves] = BEFORE_BYTES;
         let entry = match (before == 0 && whole <= written, wide) {
             (true, _) => skipped.cast_signed(),
@@ -83,26 +78,36 @@ impl Plan {
             (false, true) => before_halves.wrapping_neg(),
         };
         Plan {
-            low: low.into(),
-            high: high.max(low).into(),
-            skipped_loads: loads(missing.wrapping_sub(missing_loads)),
-            skipped,
+            low,
+            high: high.max(low),
             entry,
+            // Below 2^15, because no layer has 2^14 inputs.
+            last: inputs.wrapping_mul(size).cast_signed().wrapping_sub(128),
+            skipped_loads: loads(missing.wrapping_sub(missing_loads)),
+            blocks,
+            skipped,
             before,
-            begin: if whole > written { last.cast_unsigned() } else { before.wrapping_mul(size) },
-            last,
-            blocks: blocks.into(),
-            x_words: bytes.wrapping_shr(2),
-            routines: Some(if wide { HALVES } else { BYTES }),
+            routines: Some(if wide { &HALVES } else { &BYTES }),
         }
+    }
+
+    /// That of a layer of another layout.
+    pub(in crate::kernel) fn none(low: i16, high: i16) -> Self {
+        Plan { routines: None, ..Plan::new(4, 1, false, low, high) }
+    }
+
+    /// Lower and upper clamp.
+    pub(in crate::kernel) fn clamps(&self) -> (i16, i16) {
+        (self.low, self.high)
     }
 
     /// The inputs' and the outputs' addresses, if both slices hold what the layer reads and writes with `words` for each block.
     #[inline]
-    fn addresses<T>(&self, x: &[u32], out: &mut [T], words: u32) -> Option<(*const u8, *mut u8)> {
+    fn addresses<T>(&self, x: &[u32], out: &mut [T], words: usize) -> Option<(*const u8, *mut u8)> {
         const { assert!(size_of::<T>() == 4 && align_of::<T>() == 4) };
-        let room = x.len() >= self.x_words as usize
-            && out.len() >= self.blocks.wrapping_mul(words) as usize;
+        let x_bytes = (self.last as usize).wrapping_add(128);
+        let room = x.len().wrapping_mul(4) >= x_bytes
+            && out.len() >= usize::from(self.blocks).wrapping_mul(words);
         room.then_some((x.as_ptr().cast(), out.as_mut_ptr().cast()))
     }
 
@@ -124,13 +129,16 @@ pub(in crate::kernel) fn run(layer: &Dense<'_>, x: &[u32], out: &mut [u32]) -> b
     true
 }
 
-/// [`Dense::embed`] for plain bytes.
-pub(in crate::kernel) fn embed(layer: &Dense<'_>, x: &[u32], out: &mut [u32]) {
+/// [`Dense::embed`] for plain bytes. False, and nothing done, for another layout.
+pub(in crate::kernel) fn embed(layer: &Dense<'_>, x: &[u32], out: &mut [u32]) -> bool {
     let plan = &layer.plan;
-    if let (Some([routine, _]), Some((x, out))) = (plan.routines, plan.addresses(x, out, 2)) {
+    let Some([routine, _]) = plan.routines else { return false };
+    if let Some((x, out)) = plan.addresses(x, out, 2) {
+        let more = plan.blocks.into();
         // SAFETY: as in `run`.
-        unsafe { routine(layer.stream.as_ptr(), x, &plan.to_halves(), out, plan.blocks) }
+        unsafe { routine(layer.stream.as_ptr(), x, &plan.to_halves(), out, more) }
     }
+    true
 }
 
 /// [`Dense::accumulate`] for plain bytes.
@@ -175,7 +183,13 @@ pub fn dense_bytes(stream: &[u8], x: Inputs<'_>, low: i16, high: i16, out: Outpu
             routine(stream, x_bytes, &plan, out.as_mut_ptr().cast(), 0);
         },
         Outputs::Halves(out) => unsafe {
-            routine(stream, x_bytes, &plan.to_halves(), out.as_mut_ptr().cast(), plan.blocks);
+            routine(
+                stream,
+                x_bytes,
+                &plan.to_halves(),
+                out.as_mut_ptr().cast(),
+                plan.blocks.into(),
+            );
         },
         Outputs::Words(out) => unsafe {
             to_words(stream, x_bytes, &plan, out.as_mut_ptr().cast(), 0);
@@ -185,23 +199,23 @@ pub fn dense_bytes(stream: &[u8], x: Inputs<'_>, low: i16, high: i16, out: Outpu
 
 /// Registers and addresses of a layer, then the code that a block begins with.
 ///
-/// r0: stream; r1: inputs; r2: plan; r3: out; lr: blocks; r5: where the code for the last whole stretches begins; r7: where a
-/// block does; r9: more blocks; r11: inputs of those stretches; r12: the last 128 bytes of inputs; q2, q3: clamps; q4 to q7: the
-/// last 64 bytes of inputs.
+/// r0: stream; r1: inputs; r2: plan; r3: out; lr: blocks; r7: where a block's code begins; r9: more blocks; r12: the last 128 bytes
+/// of inputs; q2, q3: clamps; q4 to q7: the last 64 bytes of inputs.
 macro_rules! begin {
     ($load:literal) => {
         concat!(
             "push {{r4-r11, lr}}\n",
             "vpush {{d8-d15}}\n",
             "ldr r9, [sp, #100]\n",
-            "ldm.w r2, {{r4, r5, r6, r7, r8, r10, r11, r12, lr}}\n",
-            "vdup.32 q2, r4\n",
-            "vdup.32 q3, r5\n",
-            "add r11, r1\n",
-            "add r12, r1\n",
-            "adr.w r5, 5f + 1\n",
-            "add r5, r6\n",
-            "bx r5\n",
+            "ldm.w r2, {{r4, r5, r6}}\n",
+            "vdup.32 q3, r4\n",
+            "vmovlb.s16 q2, q3\n",
+            "vmovlt.s16 q3, q3\n",
+            "add.w r12, r1, r5, asr #16\n",
+            "lsr.w lr, r6, #16\n",
+            "adr.w r7, 5f + 1\n",
+            "uxtah r7, r7, r6\n",
+            "bx r7\n",
             ".p2align 2\n",
             "5:\n",
             $load,
@@ -212,9 +226,8 @@ macro_rules! begin {
             " q6, [r12, #96]\n",
             $load,
             " q7, [r12, #112]\n",
-            "adr.w r4, 3f + 1\n",
-            "add r5, r4, r7\n",
-            "add.w r7, r4, r8\n",
+            "adr.w r7, 3f + 1\n",
+            "sxtah r7, r7, r5\n",
             "2:\n",
             "ldm r0!, {{r4, r6, r8, r10}}\n",
             "bx r7\n",
@@ -297,7 +310,8 @@ macro_rules! byte_layer {
             ".p2align 2\n",
             "6:\n",
             "push {{r1, r2}}\n",
-            "ldr r2, [r2, #20]\n", // Plan::before
+            "ldrh r5, [r2, #12]\n", // Plan::skipped
+            "ldrh r2, [r2, #14]\n", // Plan::before
             "cbz r2, 7f\n",
             "vctp.8 r2\n",
             "vpst\n",
@@ -316,15 +330,18 @@ macro_rules! byte_layer {
             "vmladava.s8 r10, q1, q0\n",
             "add r0, r2\n",
             "7:\n",
-            "cmp r1, r11\n",
+            "subs.w r11, r12, r1\n",
             "beq 8f\n",
+            "bmi 8f\n",
             "vldrb.u8 q0, [r1], #16\n",
             bytes!("q0"),
             "b 7b\n",
             "8:\n",
+            "adr.w r11, 3f + 1\n",
+            "add r11, r5\n",
             "pop {{r1, r2}}\n",
-            "bx r5\n",
-            ".org 6b + 108\n", // BEFORE_BYTES; an error if the code is longer
+            "bx r11\n",
+            ".org 6b + 120\n", // BEFORE_BYTES; an error if the code is longer
             "3:\n",
             "vldrb.u8 q0, [r12]\n",
             bytes!("q0"),
@@ -407,7 +424,8 @@ macro_rules! half_layer {
             ".p2align 2\n",
             "6:\n",
             "push {{r1, r2}}\n",
-            "ldr r2, [r2, #20]\n", // Plan::before
+            "ldrh r5, [r2, #12]\n", // Plan::skipped
+            "ldrh r2, [r2, #14]\n", // Plan::before
             "cmp r2, #0\n",
             "beq.w 7f\n",
             "push {{r2}}\n",
@@ -432,15 +450,18 @@ macro_rules! half_layer {
             row_of_halves!("r8", "8"),
             row_of_halves!("r10", "8"),
             "7:\n",
-            "cmp r1, r11\n",
+            "subs.w r11, r12, r1\n",
             "beq 8f\n",
+            "bmi 8f\n",
             "vldrh.u16 q0, [r1], #16\n",
             halves!("q0", "vldrh.u16 q0, [r1], #16\n", "q0"),
             "b 7b\n",
             "8:\n",
+            "adr.w r11, 3f + 1\n",
+            "add r11, r5\n",
             "pop {{r1, r2}}\n",
-            "bx r5\n",
-            ".org 6b + 216\n",
+            "bx r11\n",
+            ".org 6b + 228\n",
             "3:\n",
             "vldrh.u16 q0, [r12]\n",
             halves!("q0", "vldrh.u16 q0, [r12, #16]\n", "q0"),
