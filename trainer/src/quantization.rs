@@ -522,6 +522,7 @@ mod tests {
         let mut trunk = vec![dense(8, 12, 0.7), dense(12, 6, 0.2)];
         // A row that a training gave up.
         trunk[0].weight[..8].fill(1e-9);
+        trunk[0].bias[0] = 0.0;
         let network = FloatNetwork { trunk, heads: vec![dense(6, 3, 1.0)] };
         let inputs: Vec<f32> = (0..800).map(|at| ((at * 37 % 101) as f32 - 50.0) / 25.0).collect();
         let read = range_estimation(&network, &inputs);
