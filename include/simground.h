@@ -35,7 +35,7 @@
 
 #if defined(SIMGROUND_32_BIT)
 // Size of a `simground_model` in words of 64 bits, with room to grow.
-#define SIMGROUND_MODEL_WORDS 80
+#define SIMGROUND_MODEL_WORDS 104
 #endif
 
 #if defined(SIMGROUND_64_BIT)
@@ -129,6 +129,45 @@ typedef int32_t simground_status;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// The part of an artifact that an error speaks of.
+//
+// The numbers stay the same from version to version.
+enum simground_part
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // The file as a whole, or the call.
+  SIMGROUND_PART_NONE = 0,
+  // Names, shapes and layout.
+  SIMGROUND_PART_MANIFEST = 1,
+  // Input transform.
+  SIMGROUND_PART_INPUT = 2,
+  // A layer of the trunk.
+  SIMGROUND_PART_TRUNK = 3,
+  // A head.
+  SIMGROUND_PART_HEAD = 4,
+  // The embedding layer of the bank.
+  SIMGROUND_PART_EMBEDDING = 5,
+  // Prototype vectors, masses, parameters, mechanisms.
+  SIMGROUND_PART_BANK = 6,
+  // Table of held-out distances.
+  SIMGROUND_PART_NOVELTY = 7,
+  // Self-test vectors.
+  SIMGROUND_PART_SELF_TEST = 8,
+  // Where the artifact comes from.
+  SIMGROUND_PART_PROVENANCE = 9,
+  // A part that only a newer header names.
+  SIMGROUND_PART_OTHER = 15,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum simground_part simground_part;
+#else
+typedef int32_t simground_part;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // A model: an artifact whose every bound is proved. The caller's memory; static, or zeroed before its first use.
 typedef struct simground_model {
   // Not for the caller.
@@ -188,6 +227,23 @@ typedef struct simground_theta {
   // Standard deviation over that share; NaN where `present` is 0.
   float sd;
 } simground_theta;
+
+// What is wrong, where, and with which numbers.
+typedef struct simground_error {
+  // What is wrong; `SIMGROUND_OK` when nothing is.
+  simground_status status;
+  // Where.
+  simground_part part;
+  // Which layer, head or self-test vector; otherwise 0.
+  uint32_t position;
+  // What the library or the artifact asks for: bytes, words of scratch, values of a window, the version, the checksum, the
+  // alignment; otherwise 0.
+  uint32_t needed;
+  // What there is instead, or the row of weights or the flags that are wrong; otherwise 0.
+  uint32_t found;
+} simground_error;
+// Nothing is wrong.
+#define simground_error_NONE (simground_error){ .status = SIMGROUND_OK, .part = SIMGROUND_PART_NONE, .position = 0, .needed = 0, .found = 0 }
 
 // A drift monitor: evidence that a stream of windows has stopped looking like the simulations.
 //
@@ -335,6 +391,19 @@ simground_status simground_thetas(const struct simground_attribution *attributio
 // `attribution` is null or points to a `simground_attribution`, `novelty` to a float.
 simground_status simground_novelty(const struct simground_attribution *attribution,
                                    float *novelty);
+
+// Says of bytes that `simground_model_from_bytes` or `simground_self_test` refused what is wrong with them, where, and with which
+// numbers. `*error` is all zeros, as the status is, when nothing is wrong.
+//
+// `scratch` is what the self-test takes; with a `scratch_words` of 0, which needs no array, the bytes alone are looked at. What it
+// costs is what those two functions cost, and a model's size of stack more.
+//
+// `bytes` is null or points to `length` bytes, `scratch` to `scratch_words` words, `error` to a `simground_error`.
+simground_status simground_diagnose(const uint8_t *bytes,
+                                    size_t length,
+                                    uint32_t *scratch,
+                                    size_t scratch_words,
+                                    struct simground_error *error);
 
 // Makes a drift monitor that has seen nothing.
 //

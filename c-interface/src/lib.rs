@@ -30,7 +30,7 @@ use memory::{address, array, array_mut};
 use simground_status::{
     SIMGROUND_ABSENT, SIMGROUND_LENGTH, SIMGROUND_NOT_READY, SIMGROUND_OK, SIMGROUND_POINTER,
 };
-pub use status::{simground_error_message, simground_status};
+pub use status::{simground_error, simground_error_message, simground_part, simground_status};
 
 /// Most simulations that `simground_attribute` names.
 pub const SIMGROUND_MAX_NEAREST: usize = 16;
@@ -481,6 +481,50 @@ pub unsafe extern "C" fn simground_novelty(
             unsafe { (simground_attribution::get(attribution)?, address(novelty)?) };
         *novelty = attribution.novelty;
         Ok(())
+    })())
+}
+
+/// Says of bytes that `simground_model_from_bytes` or `simground_self_test` refused what is wrong with them, where, and with which
+/// numbers. `*error` is all zeros, as the status is, when nothing is wrong.
+///
+/// `scratch` is what the self-test takes; with a `scratch_words` of 0, which needs no array, the bytes alone are looked at. What it
+/// costs is what those two functions cost, and a model's size of stack more.
+///
+/// # Safety
+///
+/// `bytes` is null or points to `length` bytes, `scratch` to `scratch_words` words, `error` to a `simground_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_diagnose(
+    bytes: *const u8,
+    length: usize,
+    scratch: *mut u32,
+    scratch_words: usize,
+    error: *mut simground_error,
+) -> simground_status {
+    let diagnosed = || -> Result<simground_error, simground_status> {
+        // SAFETY: the caller's promise.
+        let (bytes, scratch) =
+            unsafe { (array(bytes, length)?, array_mut(scratch, scratch_words)?) };
+        let model = match Model::from_bytes(bytes) {
+            Ok(model) => model,
+            Err(error) => return Ok(error.into()),
+        };
+        if scratch.is_empty() {
+            return Ok(simground_error::NONE);
+        }
+        Ok(model.self_test(scratch).err().map_or(simground_error::NONE, simground_error::from))
+    };
+    status((|| {
+        // SAFETY: the caller's promise.
+        let error = unsafe { address(error) }?;
+        *error = match diagnosed() {
+            Ok(found) => found,
+            Err(status) => simground_error { status, ..simground_error::NONE },
+        };
+        match error.status {
+            SIMGROUND_OK => Ok(()),
+            status => Err(status),
+        }
     })())
 }
 

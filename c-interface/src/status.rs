@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use simground_runtime::{ArtifactError, InputError, SelfTestError};
+use simground_runtime::{ArtifactError, InputError, Part, SelfTestError};
 
 /// What a call came to. 1 to 31: the bytes, export again. 32 to 47: the call, fix the code. 48 to 63: this device.
 ///
@@ -171,4 +171,142 @@ pub extern "C" fn simground_error_message(status: i32) -> *const c_char {
     let same = |known: &&simground_status| **known as i32 == status;
     let known = simground_status::ALL.iter().find(same);
     known.map_or(c"unknown status", |status| status.message()).as_ptr()
+}
+
+/// The part of an artifact that an error speaks of.
+///
+/// The numbers stay the same from version to version.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(non_camel_case_types, reason = "C's names")]
+pub enum simground_part {
+    /// The file as a whole, or the call.
+    SIMGROUND_PART_NONE = 0,
+    /// Names, shapes and layout.
+    SIMGROUND_PART_MANIFEST = 1,
+    /// Input transform.
+    SIMGROUND_PART_INPUT = 2,
+    /// A layer of the trunk.
+    SIMGROUND_PART_TRUNK = 3,
+    /// A head.
+    SIMGROUND_PART_HEAD = 4,
+    /// The embedding layer of the bank.
+    SIMGROUND_PART_EMBEDDING = 5,
+    /// Prototype vectors, masses, parameters, mechanisms.
+    SIMGROUND_PART_BANK = 6,
+    /// Table of held-out distances.
+    SIMGROUND_PART_NOVELTY = 7,
+    /// Self-test vectors.
+    SIMGROUND_PART_SELF_TEST = 8,
+    /// Where the artifact comes from.
+    SIMGROUND_PART_PROVENANCE = 9,
+    /// A part that only a newer header names.
+    SIMGROUND_PART_OTHER = 15,
+}
+
+/// What is wrong, where, and with which numbers.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(non_camel_case_types, reason = "C's name")]
+pub struct simground_error {
+    /// What is wrong; `SIMGROUND_OK` when nothing is.
+    pub status: simground_status,
+    /// Where.
+    pub part: simground_part,
+    /// Which layer, head or self-test vector; otherwise 0.
+    pub position: u32,
+    /// What the library or the artifact asks for: bytes, words of scratch, values of a window, the version, the checksum, the
+    /// alignment; otherwise 0.
+    pub needed: u32,
+    /// What there is instead, or the row of weights or the flags that are wrong; otherwise 0.
+    pub found: u32,
+}
+
+impl simground_error {
+    /// Nothing is wrong.
+    pub const NONE: simground_error = simground_error {
+        status: simground_status::SIMGROUND_OK,
+        part: simground_part::SIMGROUND_PART_NONE,
+        position: 0,
+        needed: 0,
+        found: 0,
+    };
+
+    fn at(self, part: Part) -> Self {
+        use simground_part::*;
+        let (part, position) = match part {
+            Part::Manifest => (SIMGROUND_PART_MANIFEST, 0),
+            Part::Input => (SIMGROUND_PART_INPUT, 0),
+            Part::Trunk(position) => (SIMGROUND_PART_TRUNK, position),
+            Part::Head(position) => (SIMGROUND_PART_HEAD, position),
+            Part::Embedding => (SIMGROUND_PART_EMBEDDING, 0),
+            Part::Bank => (SIMGROUND_PART_BANK, 0),
+            Part::Novelty => (SIMGROUND_PART_NOVELTY, 0),
+            Part::SelfTest => (SIMGROUND_PART_SELF_TEST, 0),
+            Part::Provenance => (SIMGROUND_PART_PROVENANCE, 0),
+            _ => (SIMGROUND_PART_OTHER, 0),
+        };
+        simground_error { part, position: position.into(), ..self }
+    }
+
+    fn numbers(self, needed: u32, found: u32) -> Self {
+        simground_error { needed, found, ..self }
+    }
+}
+
+/// A length as C reads it: there is none that 32 bits do not hold.
+fn word(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+impl From<ArtifactError> for simground_error {
+    fn from(error: ArtifactError) -> Self {
+        let plain = simground_error { status: error.into(), ..Self::NONE };
+        match error {
+            ArtifactError::NotAnArtifact { found } => plain.numbers(0, u32::from_le_bytes(found)),
+            ArtifactError::UnsupportedVersion { found, supported } => {
+                plain.numbers(supported.into(), found.into())
+            }
+            ArtifactError::UnknownFlags { found } => plain.numbers(0, found.into()),
+            ArtifactError::Truncated { needed, found } => plain.numbers(needed, found),
+            ArtifactError::TrailingBytes { expected, found }
+            | ArtifactError::ChecksumMismatch { expected, found } => plain.numbers(expected, found),
+            ArtifactError::Misaligned { needed } => plain.numbers(needed, 0),
+            ArtifactError::Undecodable(part)
+            | ArtifactError::Shape(part)
+            | ArtifactError::SectionAlignment(part)
+            | ArtifactError::Value(part) => plain.at(part),
+            ArtifactError::Section { part, needed, found } => plain.at(part).numbers(needed, found),
+            ArtifactError::AccumulatorBound { part, row } => plain.at(part).numbers(0, row.into()),
+            _ => plain,
+        }
+    }
+}
+
+impl From<InputError> for simground_error {
+    fn from(error: InputError) -> Self {
+        let plain = simground_error { status: error.into(), ..Self::NONE };
+        match error {
+            InputError::WrongWidth { needed, found }
+            | InputError::ScratchTooSmall { needed, found } => {
+                plain.numbers(word(needed), word(found))
+            }
+            _ => plain,
+        }
+    }
+}
+
+impl From<SelfTestError> for simground_error {
+    fn from(error: SelfTestError) -> Self {
+        let plain = simground_error { status: error.into(), ..Self::NONE }.at(Part::SelfTest);
+        match error {
+            SelfTestError::Call(error) => error.into(),
+            SelfTestError::Input { vector }
+            | SelfTestError::Integers { vector }
+            | SelfTestError::Answers { vector } => {
+                simground_error { position: vector.into(), ..plain }
+            }
+            _ => plain,
+        }
+    }
 }

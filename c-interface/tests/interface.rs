@@ -365,3 +365,62 @@ fn drift_monitor_equals_the_runtime() {
         assert_eq!(simground_drift_exceeds(&raw const drift, 1, null_mut()), SIMGROUND_POINTER);
     }
 }
+
+/// `simground_diagnose` of bytes and scratch.
+fn diagnose(bytes: &[u8], scratch: &mut [u32]) -> simground_error {
+    let mut error = MaybeUninit::uninit();
+    // SAFETY: the pointers are to live objects of their types.
+    let error = unsafe {
+        let (length, words) = (bytes.len(), scratch.len());
+        let pointer = error.as_mut_ptr();
+        let status =
+            simground_diagnose(bytes.as_ptr(), length, scratch.as_mut_ptr(), words, pointer);
+        let error = error.assume_init();
+        assert_eq!(error.status, status);
+        error
+    };
+    error
+}
+
+#[test]
+fn a_diagnosis_has_the_place_and_the_numbers() {
+    let bytes = &GOLDEN.0;
+    let none = simground_error::NONE;
+    let needed = Model::from_bytes(bytes).expect("golden").scratch_words();
+    let mut scratch = vec![0; needed];
+    assert_eq!(diagnose(bytes, &mut []), none);
+    assert_eq!(diagnose(bytes, &mut scratch), none);
+    let cut = diagnose(&bytes[..40], &mut []);
+    assert_eq!((cut.status, cut.needed, cut.found), (SIMGROUND_TRUNCATED, bytes.len() as u32, 40));
+    let short = diagnose(bytes, &mut scratch[1..]);
+    let words = needed as u32;
+    assert_eq!((short.needed, short.found), (words, words - 1));
+    assert_eq!(short.status, SIMGROUND_SCRATCH_TOO_SMALL);
+    // SAFETY: a null error is refused before anything else.
+    let status =
+        unsafe { simground_diagnose(bytes.as_ptr(), bytes.len(), null_mut(), 0, null_mut()) };
+    assert_eq!(status, SIMGROUND_POINTER);
+}
+
+#[test]
+fn every_error_keeps_its_place_and_numbers() {
+    use simground_part::*;
+    let check = |error: simground_error, part, position, needed, found| {
+        let numbers = (error.part, error.position, error.needed, error.found);
+        assert_eq!(numbers, (part, position, needed, found), "{error:?}");
+    };
+    check(ArtifactError::Shape(Part::Trunk(3)).into(), SIMGROUND_PART_TRUNK, 3, 0, 0);
+    check(ArtifactError::Value(Part::Head(5)).into(), SIMGROUND_PART_HEAD, 5, 0, 0);
+    let part = Part::Bank;
+    let error = ArtifactError::Section { part, needed: 7, found: 9 };
+    check(error.into(), SIMGROUND_PART_BANK, 0, 7, 9);
+    let error = ArtifactError::AccumulatorBound { part: Part::Embedding, row: 11 };
+    check(error.into(), SIMGROUND_PART_EMBEDDING, 0, 0, 11);
+    let error = ArtifactError::ChecksumMismatch { expected: 1, found: 2 };
+    check(error.into(), SIMGROUND_PART_NONE, 0, 1, 2);
+    check(ArtifactError::UnknownFlags { found: 6 }.into(), SIMGROUND_PART_NONE, 0, 0, 6);
+    let error = SelfTestError::Integers { vector: 2 };
+    check(error.into(), SIMGROUND_PART_SELF_TEST, 2, 0, 0);
+    let error = SelfTestError::Call(InputError::WrongWidth { needed: 3, found: 4 });
+    check(error.into(), SIMGROUND_PART_NONE, 0, 3, 4);
+}

@@ -20,7 +20,7 @@ use crate::dense::{DenseShape, first_unbounded_row, padded};
 use crate::error::{ArtifactError, Part};
 use crate::head;
 use crate::input::{AFFINE_BYTES, Affine};
-use crate::kernel::{self, Dense};
+use crate::kernel::{self, Dense, Weights};
 use crate::network::ScratchPlan;
 
 pub use crate::head::gaussians::component_outputs;
@@ -189,6 +189,28 @@ pub struct Channel<'a> {
     pub unit: &'a str,
 }
 
+/// How the weights of every layer lie, and how wide hidden activations are: for which kernels an artifact is laid out.
+///
+/// Every core runs both, with the same bits; [`kernel`] has the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layout {
+    /// Two rows share a halfword and activations are halfwords: for cores that multiply words or halfwords.
+    Pairs,
+    /// Rows of plain bytes, and hidden activations within `i8`: for Helium, which multiplies sixteen bytes at once.
+    /// Inputs may be wider.
+    Bytes,
+}
+
+impl Layout {
+    /// A row's weighted sum stays below this: two rows share an accumulator, or one has it for itself.
+    pub fn sum_limit(self) -> u32 {
+        match self {
+            Layout::Pairs => 1 << 23,
+            Layout::Bytes => 1 << 30,
+        }
+    }
+}
+
 /// A layer that ends in integers on a grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
@@ -196,7 +218,7 @@ pub struct Layer {
     pub d_input: u16,
     /// Outputs.
     pub d_output: u16,
-    /// Lower clamp: 0 is a ReLU.
+    /// Lower clamp. A ReLU's zero: 0, or -128 in [`Layout::Bytes`], where the biases hold the shift.
     pub low: i16,
     /// Upper clamp.
     pub high: i16,
@@ -406,6 +428,8 @@ pub struct Manifest<'a> {
     /// The window.
     #[serde(borrow)]
     pub input: Input<'a>,
+    /// How the weights lie.
+    pub layout: Layout,
     /// Hidden layers, ReLU each.
     pub trunk: Records<'a, Layer>,
     /// Names of the mechanisms.
@@ -418,6 +442,13 @@ pub struct Manifest<'a> {
     pub self_test: SelfTest,
     /// Where it comes from.
     pub provenance: Provenance<'a>,
+}
+
+impl Manifest<'_> {
+    /// Whether the first layer reads bytes: the layout has them, and the inputs' grid fits.
+    pub(crate) fn has_byte_inputs(&self) -> bool {
+        self.layout == Layout::Bytes && self.input.q_max <= i16::from(i8::MAX)
+    }
 }
 
 /// An artifact whose every bound is proved.
@@ -543,7 +574,7 @@ fn prove<'a>(
     tensors: &'a [u8],
     layers: &mut Layers<'a>,
 ) -> Result<(), ArtifactError> {
-    let proof = Proof { tensors };
+    let proof = Proof { tensors, layout: manifest.layout };
     let (d_input, x_max) = proof.input(&manifest.input)?;
     let lists = manifest.trunk.is_valid() && manifest.heads.is_valid();
     if !(lists && manifest.mechanisms.is_valid()) {
@@ -555,20 +586,25 @@ fn prove<'a>(
     if manifest.mechanisms.is_empty() || !small {
         return Err(ArtifactError::Shape(Part::Manifest));
     }
-    let (mut d_hidden, mut hidden_max) = (d_input, x_max);
+    let mut hidden = Read { d: d_input, max: x_max, wide: !manifest.has_byte_inputs() };
     for (position, layer) in (0..).zip(manifest.trunk.iter()) {
-        let proved = proof.layer(&layer, Part::Trunk(position), d_hidden, hidden_max)?;
-        (d_hidden, hidden_max) = (layer.d_output, layer.magnitude());
+        let part = Part::Trunk(position);
+        let proved = proof.layer(&layer, part, hidden)?;
+        let bytes = i16::from(i8::MIN) <= layer.low && layer.high <= i16::from(i8::MAX);
+        if manifest.layout == Layout::Bytes && !bytes {
+            return Err(ArtifactError::Value(part));
+        }
+        hidden = Read { d: layer.d_output, max: layer.magnitude(), wide: false };
         // There is room: the lists' lengths are checked above.
         let _ = layers.trunk.push(proved);
     }
     for (position, head) in (0..).zip(manifest.heads.iter()) {
         let part = Part::Head(position);
-        let proved = proof.head(&head, part, d_hidden, hidden_max, manifest.mechanisms.len())?;
+        let proved = proof.head(&head, part, hidden, manifest.mechanisms.len())?;
         let _ = layers.heads.push(proved);
     }
     if let Some(bank) = &manifest.bank {
-        let proved = proof.bank(bank, d_hidden, hidden_max, manifest.mechanisms.len())?;
+        let proved = proof.bank(bank, hidden, manifest.mechanisms.len())?;
         layers.embedding = Some(proved);
     }
     let d_values = usize::from(manifest.input.steps).saturating_mul(manifest.input.channels.len());
@@ -583,6 +619,18 @@ fn prove<'a>(
 
 struct Proof<'a> {
     tensors: &'a [u8],
+    layout: Layout,
+}
+
+/// What a layer reads.
+#[derive(Clone, Copy)]
+struct Read {
+    /// How many values.
+    d: u16,
+    /// Their largest magnitude.
+    max: u16,
+    /// Whether they are halfwords where the layout's hidden activations are bytes.
+    wide: bool,
 }
 
 impl<'a> Proof<'a> {
@@ -638,36 +686,31 @@ impl<'a> Proof<'a> {
     }
 
     #[inline(never)]
-    fn layer(
-        &self,
-        layer: &Layer,
-        part: Part,
-        d_input: u16,
-        x_max: u16,
-    ) -> Result<Dense<'a>, ArtifactError> {
-        if layer.d_input != d_input || layer.d_output == 0 || layer.d_output > MAX_WIDTH {
+    fn layer(&self, layer: &Layer, part: Part, read: Read) -> Result<Dense<'a>, ArtifactError> {
+        if layer.d_input != read.d || layer.d_output == 0 || layer.d_output > MAX_WIDTH {
             return Err(ArtifactError::Shape(part));
         }
         if layer.low > layer.high {
             return Err(ArtifactError::Value(part));
         }
-        let bytes = self.stream(layer.stream, layer.shape(), part, x_max)?;
-        Dense::new(bytes, layer.shape(), layer.low, layer.high).ok_or(ArtifactError::Shape(part))
+        self.dense(layer.stream, layer.shape(), part, read, (layer.low, layer.high))
     }
 
     #[inline(never)]
-    fn stream(
+    fn dense(
         &self,
         stream: Section,
         shape: DenseShape,
         part: Part,
-        x_max: u16,
-    ) -> Result<&'a [u8], ArtifactError> {
+        read: Read,
+        clamps: (i16, i16),
+    ) -> Result<Dense<'a>, ArtifactError> {
         let bytes = self.section(stream, shape.stream_bytes(), part)?;
-        match first_unbounded_row(bytes, shape, x_max) {
-            Some(row) => Err(ArtifactError::AccumulatorBound { part, row }),
-            None => Ok(bytes),
+        if let Some(row) = first_unbounded_row(self.layout, bytes, shape, read.max) {
+            return Err(ArtifactError::AccumulatorBound { part, row });
         }
+        let weights = Weights { layout: self.layout, wide_inputs: read.wide };
+        Dense::new(bytes, shape, weights, clamps).ok_or(ArtifactError::Shape(part))
     }
 
     #[inline(never)]
@@ -675,8 +718,7 @@ impl<'a> Proof<'a> {
         &self,
         head: &Head<'_>,
         part: Part,
-        d_hidden: u16,
-        hidden_max: u16,
+        read: Read,
         mechanisms: usize,
     ) -> Result<Dense<'a>, ArtifactError> {
         let outputs = head::outputs(head, part, mechanisms)?;
@@ -684,29 +726,24 @@ impl<'a> Proof<'a> {
         if usize::from(layer.d_output) != outputs || layer.d_output > MAX_WIDTH {
             return Err(ArtifactError::Shape(part));
         }
-        let shape = DenseShape { d_input: d_hidden, d_output: layer.d_output };
-        let stream = self.stream(layer.stream, shape, part, hidden_max)?;
-        for block in kernel::blocks(stream, shape.padded_input()) {
-            for lane in 0..kernel::BLOCK_ROWS {
-                let scale = f32::from_bits(kernel::block_multiplier(block, lane).cast_unsigned());
-                if scale.is_nan() || scale.abs() > FLOAT_LIMIT {
-                    return Err(ArtifactError::Value(part));
-                }
-            }
+        let shape = DenseShape { d_input: read.d, d_output: layer.d_output };
+        let dense = self.dense(layer.stream, shape, part, read, (0, 0))?;
+        let finite = |scale: f32| scale.abs() <= FLOAT_LIMIT;
+        if !(0..dense.places()).all(|row| finite(dense.scale(row))) {
+            return Err(ArtifactError::Value(part));
         }
-        Dense::new(stream, shape, 0, 0).ok_or(ArtifactError::Shape(part))
+        Ok(dense)
     }
 
     #[inline(never)]
     fn bank(
         &self,
         bank: &Bank<'_>,
-        d_hidden: u16,
-        hidden_max: u16,
+        read: Read,
         mechanisms: usize,
     ) -> Result<Dense<'a>, ArtifactError> {
         let part = Part::Bank;
-        let embedding = self.layer(&bank.embedding, Part::Embedding, d_hidden, hidden_max)?;
+        let embedding = self.layer(&bank.embedding, Part::Embedding, read)?;
         if bank.embedding.magnitude() > EMBEDDING_LIMIT.unsigned_abs()
             || bank.embedding.d_output > 256
         {

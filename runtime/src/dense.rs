@@ -1,5 +1,6 @@
 //! One dense layer: its shape, its stream of blocks in flash, and the proof that it cannot overflow.
 
+use crate::artifact::Layout;
 use crate::kernel;
 
 /// Widths of a dense layer.
@@ -40,8 +41,8 @@ pub(crate) fn padded(width: u16) -> usize {
 
 /// Largest magnitude that the weighted sum of a row can take, bias left out: `sum |w| * max |x|`.
 ///
-/// Must stay below [`kernel::SUM_LIMIT`]: two rows share one accumulator, and they separate exactly
-/// only while the upper one fits 24 bits.
+/// Must stay below [`Layout::sum_limit`]: where two rows share an accumulator, they separate exactly only while the upper
+/// one fits 24 bits; where a row has it for itself, room for the bias remains.
 ///
 /// ```
 /// assert_eq!(simground_runtime::row_bound([127, -127, 3].into_iter(), 2047), 257 * 2047);
@@ -54,14 +55,18 @@ pub fn row_bound(weights: impl Iterator<Item = i8>, x_max: u16) -> u64 {
 }
 
 /// First row of a stream whose accumulator could leave its range, if any.
-pub(crate) fn first_unbounded_row(stream: &[u8], shape: DenseShape, x_max: u16) -> Option<u16> {
-    // `sum * x_max < SUM_LIMIT` without a product that could be large.
-    let limit = u32::try_from(kernel::SUM_LIMIT).unwrap_or(u32::MAX);
-    let most = limit.wrapping_sub(1).checked_div(x_max.into()).unwrap_or(u32::MAX);
+pub(crate) fn first_unbounded_row(
+    layout: Layout,
+    stream: &[u8],
+    shape: DenseShape,
+    x_max: u16,
+) -> Option<u16> {
+    // `sum * x_max < limit` without a product that could be large.
+    let most = layout.sum_limit().wrapping_sub(1).checked_div(x_max.into()).unwrap_or(u32::MAX);
     let mut row = 0_u16;
     for block in kernel::blocks(stream, shape.padded_input()) {
-        for (lane, sum) in kernel::block_magnitudes(block).into_iter().enumerate() {
-            let bias = kernel::block_bias(block, lane).unsigned_abs();
+        for (lane, sum) in kernel::block_magnitudes(layout, block).into_iter().enumerate() {
+            let bias = kernel::block_bias(layout, block, lane).unsigned_abs();
             if sum > most || bias > kernel::BIAS_LIMIT {
                 return Some(row);
             }

@@ -14,6 +14,8 @@ use crate::kernel::{self, Dense, Ranked, halves, halves_mut};
 /// ```text
 /// outputs (i32, all heads) | embedding (i16) | distances (u32) | activations a (i16) | activations b (i16)
 /// ```
+///
+/// Activations that a kernel keeps in bytes take half of their room.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ScratchPlan {
     outputs: usize,
@@ -21,6 +23,8 @@ pub(crate) struct ScratchPlan {
     distances: usize,
     activations: usize,
     padded_input: usize,
+    /// Whether the first layer reads bytes.
+    byte_inputs: bool,
     pub(crate) words: usize,
 }
 
@@ -37,7 +41,8 @@ impl ScratchPlan {
             .saturating_add(embedding)
             .saturating_add(distances)
             .saturating_add(activations.saturating_mul(2));
-        ScratchPlan { outputs, embedding, distances, activations, padded_input, words }
+        let byte_inputs = manifest.has_byte_inputs();
+        ScratchPlan { outputs, embedding, distances, activations, padded_input, byte_inputs, words }
     }
 }
 
@@ -173,6 +178,13 @@ impl<'a> Model<'a> {
     ) -> Inference<'m, 's, 'a> {
         let Buffers { outputs, embedding, distances, a, b } = buffers;
         let trunk = self.layers.trunk.as_slice();
+        let (inputs, a, b) = if self.plan.byte_inputs {
+            let x = inputs.unwrap_or(b);
+            kernel::narrow(x.get(..halfword_words(self.plan.padded_input)).unwrap_or(x), a);
+            (None, b, a)
+        } else {
+            (inputs, a, b)
+        };
         let hidden = match (inputs, trunk) {
             (None, _) => through(trunk, b, a),
             (Some(x), []) => x,
@@ -187,7 +199,7 @@ impl<'a> Model<'a> {
             rest = rest.get_mut(layer.places()..).unwrap_or(&mut []);
         }
         if let Some(layer) = &self.layers.embedding {
-            layer.run(hidden, embedding);
+            layer.embed(hidden, embedding);
         }
         Inference { model: self, report, outputs, embedding: halves(embedding), distances }
     }

@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 use simground_runtime::artifact::{
-    Bank, CRC_OFFSET, Channel, EMBEDDING_LIMIT, Head, Input, Layer, MAGIC, Manifest, Missing,
-    OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance, Records,
+    Bank, CRC_OFFSET, Channel, EMBEDDING_LIMIT, Head, Input, Layer, Layout, MAGIC, Manifest,
+    Missing, OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance, Records,
     SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta, Transform, VERSION,
     checksum, component_outputs,
 };
@@ -59,6 +59,10 @@ pub struct Shape {
     pub transform: Transform,
     /// Treatment of missing values.
     pub missing: Missing,
+    /// How the weights lie.
+    pub layout: Layout,
+    /// Largest magnitude of an input.
+    pub q_max: i16,
     /// Widths of the hidden layers.
     pub trunk: &'static [u16],
     /// Mechanisms of the categorical head.
@@ -79,6 +83,8 @@ pub const A: Shape = Shape {
     d_values: 32,
     transform: Transform::Identity,
     missing: Missing::Refuse,
+    layout: Layout::Pairs,
+    q_max: Q_MAX,
     trunk: &[64, 64, 16],
     mechanisms: 4,
     targets: 0,
@@ -88,6 +94,14 @@ pub const A: Shape = Shape {
 };
 /// Dense 64-128-128-32-8.
 pub const B: Shape = Shape { name: "B", d_values: 64, trunk: &[128, 128, 32], mechanisms: 8, ..A };
+/// A for Helium, with inputs of 8 bits.
+pub const A_BYTES: Shape = Shape { name: "A-bytes", layout: Layout::Bytes, q_max: 127, ..A };
+/// B for Helium, with inputs of 8 bits.
+pub const B_BYTES: Shape = Shape { name: "B-bytes", layout: Layout::Bytes, q_max: 127, ..B };
+/// A for Helium, with inputs of 12 bits.
+pub const A_WIDE: Shape = Shape { name: "A-wide", layout: Layout::Bytes, ..A };
+/// B for Helium, with inputs of 12 bits.
+pub const B_WIDE: Shape = Shape { name: "B-wide", layout: Layout::Bytes, ..B };
 /// 512 prototypes of 16 values behind the smallest network; the window's embedding lies among them.
 pub const BANK: Shape = Shape {
     name: "bank",
@@ -104,6 +118,8 @@ pub const SMALL: Shape = Shape {
     d_values: 14,
     transform: Transform::Log1p,
     missing: Missing::Indicator,
+    layout: Layout::Pairs,
+    q_max: Q_MAX,
     trunk: &[22, 17],
     mechanisms: 3,
     targets: 3,
@@ -117,6 +133,8 @@ pub const JOINT: Shape = Shape {
     d_values: 6,
     transform: Transform::Identity,
     missing: Missing::Refuse,
+    layout: Layout::Pairs,
+    q_max: Q_MAX,
     trunk: &[12],
     mechanisms: 1,
     targets: 0,
@@ -124,8 +142,14 @@ pub const JOINT: Shape = Shape {
     window_limit: 300,
     bank: None,
 };
+/// Plain bytes, with inputs of 12 bits; of widths that leave stretches incomplete, and one that takes more than a turn.
+pub const WIDE: Shape =
+    Shape { name: "wide", d_values: 45, layout: Layout::Bytes, trunk: &[152, 23], ..SMALL };
+/// Plain bytes from the inputs on.
+pub const BYTES: Shape =
+    Shape { name: "bytes", d_values: 9, layout: Layout::Bytes, q_max: 127, ..WIDE };
 /// Every golden artifact that is built here.
-pub const GOLDEN: [Shape; 2] = [SMALL, JOINT];
+pub const GOLDEN: [Shape; 4] = [SMALL, JOINT, WIDE, BYTES];
 
 /// The artifact of a shape; always the same bytes.
 pub fn build(shape: &Shape) -> Vec<u8> {
@@ -156,28 +180,45 @@ impl Tensors {
         Section { offset: word(offset), length: word(self.0.len() - offset) }
     }
 
-    /// Random weights whose sums stay in bounds, at multipliers that keep the output's spread near the input's.
-    fn stream(&mut self, random: &mut Random, shape: DenseShape, scale: Option<f32>) -> Section {
-        let pairs = shape.padded_input() / 2;
-        let d_input = shape.padded_input() as f64;
+    /// Random weights whose sums stay in bounds, at multipliers that keep the output's spread near the input's, each on its
+    /// grid.
+    fn stream(
+        &mut self,
+        random: &mut Random,
+        layout: Layout,
+        shape: DenseShape,
+        (x_max, y_max): (i16, i16),
+        scale: Option<f32>,
+    ) -> Section {
+        let n = shape.padded_input();
+        let d_input = n as f64;
         // Mean |w| is half the limit; 0.6 leaves room for the spread of the sum.
         let limit =
-            (2.0 * 0.6 * kernel::SUM_LIMIT as f64 / (d_input * f64::from(Q_MAX))).min(127.0);
-        let gain = 1.0 / (limit / 3_f64.sqrt() * d_input.sqrt());
+            (2.0 * 0.6 * f64::from(layout.sum_limit()) / (d_input * f64::from(x_max))).min(127.0);
+        let spread = limit / 3_f64.sqrt() * d_input.sqrt();
+        let gain = f64::from(y_max) / f64::from(x_max) / spread;
         let multiplier = (gain * 2_f64.powi(32)) as i32;
+        let weight = |random: &mut Random| random.within(limit as i32);
+        let bias_limit = i32::from(x_max).min(2_000) / 10;
+        let bias = |random: &mut Random| (random.within(bias_limit) * limit as i32).to_le_bytes();
+        let bits = scale.map_or(multiplier, |scale| scale.to_bits().cast_signed()).to_le_bytes();
         let mut bytes = Vec::new();
         for _ in 0..shape.padded_output() / kernel::BLOCK_ROWS {
-            for _ in 0..4 * pairs {
-                let (upper, lower) = (random.within(limit as i32), random.within(limit as i32));
-                bytes.extend(((256 * upper + lower) as i16).to_le_bytes());
+            let biases = |random: &mut Random| [(); 4].map(|()| bias(random)).concat();
+            match layout {
+                Layout::Pairs => {
+                    for _ in 0..2 * n {
+                        let (upper, lower) = (weight(random), weight(random));
+                        bytes.extend(((256 * upper + lower) as i16).to_le_bytes());
+                    }
+                    bytes.extend(biases(random));
+                }
+                Layout::Bytes => {
+                    bytes.extend(biases(random));
+                    bytes.extend((0..4 * n).map(|_| weight(random) as u8));
+                }
             }
-            for _ in 0..kernel::BLOCK_ROWS {
-                bytes.extend((random.within(200) * limit as i32).to_le_bytes());
-            }
-            for _ in 0..kernel::BLOCK_ROWS {
-                let bits = scale.map_or(multiplier, |scale| scale.to_bits().cast_signed());
-                bytes.extend(bits.to_le_bytes());
-            }
+            bytes.extend(bits.repeat(kernel::BLOCK_ROWS));
         }
         self.section(bytes)
     }
@@ -188,7 +229,8 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     let mut tensors = Tensors::default();
     let values = usize::from(shape.d_values);
     let log = shape.transform != Transform::Identity;
-    let affine = if log { [3.0_f32, 500.0] } else { [0.0, 1.0] };
+    let grid = f32::from(shape.q_max) / f32::from(Q_MAX);
+    let affine = if log { [3.0_f32, 500.0 * grid] } else { [0.0, grid] };
     let affine = tensors.section(affine.repeat(values).into_iter().flat_map(f32::to_le_bytes));
     let channels = records(&[Channel { name: "cases", unit: "1/day" }]);
     let transforms = records(&vec![shape.transform; values]);
@@ -198,21 +240,32 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
         period: "1 day",
         transforms: Records::new(shape.d_values, &transforms),
         affine,
-        q_max: Q_MAX,
+        q_max: shape.q_max,
         missing: shape.missing,
-        indicator: Q_MAX / 2,
+        indicator: shape.q_max / 2,
     };
     let indicators = if shape.missing == Missing::Indicator { 2 } else { 1 };
     let mut d_input = shape.d_values * indicators;
+    let mut x_max = shape.q_max;
+    let (low, high) = match shape.layout {
+        Layout::Pairs => (0, Q_MAX),
+        Layout::Bytes => (-128, 127),
+    };
     let mut trunk = Vec::new();
     for &d_output in shape.trunk {
-        let stream = tensors.stream(&mut random, DenseShape { d_input, d_output }, None);
-        let layer = Layer { d_input, d_output, low: 0, high: Q_MAX, stream };
+        let widths = DenseShape { d_input, d_output };
+        let grids = (x_max, high);
+        let stream = tensors.stream(&mut random, shape.layout, widths, grids, None);
+        let layer = Layer { d_input, d_output, low, high, stream };
         trunk.push(layer);
-        d_input = d_output;
+        (d_input, x_max) = (d_output, high);
     }
+    // Accumulators of the same spread as with 12 bits and their weights.
+    let unit = 2e-6 * f32::from(Q_MAX) / f32::from(x_max);
     let mut output = |tensors: &mut Tensors, d_output| {
-        let stream = tensors.stream(&mut random, DenseShape { d_input, d_output }, Some(2e-6));
+        let widths = DenseShape { d_input, d_output };
+        let grids = (x_max, x_max);
+        let stream = tensors.stream(&mut random, shape.layout, widths, grids, Some(unit));
         OutputLayer { d_output, stream }
     };
     let levels = records(&[0.05_f32, 0.5, 0.95]);
@@ -246,9 +299,8 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
         Theta { name: "beta", unit: "1/day", low: 0.15, high: 0.5 },
         Theta { name: "sigma", unit: "1/day", low: 0.1, high: 0.5 },
     ]);
-    let bank = shape
-        .bank
-        .map(|sizes| bank(&mut random, &mut tensors, d_input, shape.mechanisms, sizes, &theta));
+    let bank =
+        shape.bank.is_some().then(|| bank(&mut random, &mut tensors, shape, d_input, &theta));
     let mechanisms: Vec<_> = (0..shape.mechanisms).map(|i| format!("mechanism {i}")).collect();
     let mechanisms: Vec<_> = mechanisms.iter().map(String::as_str).collect();
     let mechanisms = records(&mechanisms);
@@ -256,6 +308,7 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     let manifest = Manifest {
         name: shape.name,
         input,
+        layout: shape.layout,
         trunk: Records::new(trunk.len() as u16, &layers),
         mechanisms: Records::new(shape.mechanisms, &mechanisms),
         heads: Records::new(head_count, &heads),
@@ -279,12 +332,18 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
 fn bank<'a>(
     random: &mut Random,
     tensors: &mut Tensors,
+    shape: &Shape,
     d_input: u16,
-    mechanisms: u16,
-    (prototypes, d_output): (u32, u16),
     theta: &'a [u8],
 ) -> Bank<'a> {
-    let stream = tensors.stream(random, DenseShape { d_input, d_output }, None);
+    let (prototypes, d_output) = shape.bank.unwrap_or_default();
+    // An embedding is as wide as with activations of 12 bits: its spread is the inputs' there.
+    let grids = match shape.layout {
+        Layout::Pairs => (Q_MAX, Q_MAX),
+        Layout::Bytes => (127, EMBEDDING_LIMIT),
+    };
+    let widths = DenseShape { d_input, d_output };
+    let stream = tensors.stream(random, shape.layout, widths, grids, None);
     let (low, high) = (-EMBEDDING_LIMIT, EMBEDDING_LIMIT);
     let padded = u32::from(d_output).next_multiple_of(4);
     let mut list =
@@ -292,7 +351,7 @@ fn bank<'a>(
             let bytes: Vec<u8> = (0..count).flat_map(|_| value(random)).collect();
             tensors.section(bytes)
         };
-    let mechanism = |r: &mut Random| vec![r.below(u32::from(mechanisms)) as u8];
+    let mechanism = |r: &mut Random| vec![r.below(u32::from(shape.mechanisms)) as u8];
     let code = |r: &mut Random| (r.below(65_536) as u16).to_le_bytes().to_vec();
     Bank {
         prototypes,

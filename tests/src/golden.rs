@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use simground_runtime::Model;
 
+use crate::board::Board;
 use crate::{builder, firmware, root, stress, target_dir};
 
 /// What stands beside a golden artifact, in `NAME.json`.
@@ -38,9 +39,19 @@ pub fn artifacts() -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Writes the builder's networks of standard shapes and returns their paths: A, B, bank.
-pub fn workloads() -> Result<Vec<PathBuf>> {
-    let shapes = [builder::A, builder::B, builder::BANK];
+/// Writes the builder's networks of standard shapes and returns their paths: A, B, bank, and for a core with Helium those
+/// laid out for it.
+pub fn workloads(board: Board) -> Result<Vec<PathBuf>> {
+    const FOR_HELIUM: [builder::Shape; 4] =
+        [builder::A_BYTES, builder::B_BYTES, builder::A_WIDE, builder::B_WIDE];
+    let mut shapes = vec![builder::A, builder::B, builder::BANK];
+    // What the other layout costs a core that it is not for is counted once.
+    let others = match board.core {
+        "cortex-m55" => FOR_HELIUM.len(),
+        "cortex-m4" => 1,
+        _ => 0,
+    };
+    shapes.extend_from_slice(&FOR_HELIUM[..others]);
     shapes.iter().map(|shape| write(shape, target_dir().join("workloads"))).collect()
 }
 

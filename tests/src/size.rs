@@ -13,7 +13,8 @@ use crate::{firmware, golden, qemu, target_dir};
 pub struct Figure {
     /// The core.
     pub core: String,
-    /// `A`, `B`: one inference from quantized inputs. `bank`: the search for the nearest five. `A-float`, `B-float`: one
+    /// `A`, `B`: one inference from quantized inputs; `A-bytes`, `B-bytes`: in Helium's layout from inputs of 8 bits; `A-wide`,
+    /// `B-wide`: from inputs of 12. `bank`: the search for the nearest five. `A-float`, `B-float`: one
     /// inference from raw units. `bank-attribute`: one attribution. `demo`: inference and attribution of the demo's model.
     pub workload: String,
     /// Instructions that the workload executes, exact.
@@ -52,8 +53,8 @@ pub struct Measured {
 }
 
 /// Artifacts of the workloads; the demo's model is among them once `cargo xtask demo` has made it.
-pub fn workloads() -> Result<Vec<PathBuf>> {
-    let mut paths = golden::workloads()?;
+pub fn workloads(board: Board) -> Result<Vec<PathBuf>> {
+    let mut paths = golden::workloads(board)?;
     let demo = target_dir().join("demo/outbreak.sgnn");
     if demo.exists() {
         paths.push(demo);
@@ -77,6 +78,9 @@ pub fn figures(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Figure>> {
         let workloads = match m.model.as_str() {
             "A" => vec![("A", "bare-integers", m.integers), ("A-float", "bare-infer", m.infer)],
             "B" => vec![("B", "bare-integers", m.integers), ("B-float", "bare-infer", m.infer)],
+            "A-bytes" | "B-bytes" | "A-wide" | "B-wide" => {
+                vec![(m.model.as_str(), "bare-integers", m.integers)]
+            }
             "bank" => vec![("bank", "bare", m.nearest), ("bank-attribute", "bare", m.attribute)],
             _ => vec![("demo", "bare", m.infer + m.attribute)],
         };

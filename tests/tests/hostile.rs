@@ -2,8 +2,8 @@
 
 use simground_record::{Generator, record};
 use simground_runtime::artifact::{
-    CRC_OFFSET, Head, Layer, Manifest, OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform,
-    Records, Section, Target, Theta,
+    CRC_OFFSET, Head, Layer, Layout, Manifest, OutputLayer, PRELUDE_BYTES, Parameter,
+    ParameterTransform, Records, Section, Target, Theta,
 };
 use simground_runtime::{ArtifactError, Model, Part};
 use simground_tests::builder::{self, Random, assemble, records, repair};
@@ -16,6 +16,17 @@ fn golden() -> Vec<u8> {
 /// The golden artifact whose heads answer theta.
 fn joint() -> Vec<u8> {
     std::fs::read(golden::folder().join("joint.sgnn")).expect("joint.sgnn")
+}
+
+/// Those of plain bytes: with inputs of 12 bits, and of 8.
+fn of_bytes() -> [Vec<u8>; 2] {
+    let read = |name| std::fs::read(golden::folder().join(name)).expect("a golden artifact");
+    [read("wide.sgnn"), read("bytes.sgnn")]
+}
+
+/// A small one of that layout.
+fn few_bytes() -> Vec<u8> {
+    builder::build(&builder::Shape { d_values: 5, trunk: &[20], ..builder::BYTES })
 }
 
 /// Runs everything that a model offers, over exactly the scratch that it asks for.
@@ -143,6 +154,11 @@ fn every_bit_of_the_heads_of_theta_stays_in_bounds() {
     every_bit(joint());
 }
 
+#[test]
+fn every_bit_of_a_layout_of_bytes_stays_in_bounds() {
+    every_bit(few_bytes());
+}
+
 fn every_bit(mut bytes: Vec<u8>) {
     let (mut accepted, mut refused) = (0, 0);
     for at in (0..bytes.len()).filter(|at| !(CRC_OFFSET..CRC_OFFSET + 4).contains(at)) {
@@ -162,7 +178,7 @@ fn every_bit(mut bytes: Vec<u8>) {
 
 #[test]
 fn every_value_of_every_manifest_byte_stays_in_bounds() {
-    for original in [golden(), joint()] {
+    for original in [golden(), joint(), few_bytes()] {
         let manifest_len = u32::from_le_bytes(original[12..16].try_into().expect("four bytes"));
         let mut bytes = original.clone();
         for at in 8..PRELUDE_BYTES + manifest_len as usize {
@@ -572,6 +588,73 @@ fn weights_that_could_overflow() {
         overwrite(tensors, stream, 28 * 4 + 4, &i32::MIN.to_le_bytes());
     };
     check(change, Err(ArtifactError::AccumulatorBound { part: Part::Trunk(0), row: 1 }));
+}
+
+/// In plain bytes a row has its accumulator for itself, and hidden activations are bytes.
+#[test]
+fn plain_bytes_out_of_range() {
+    for bytes in of_bytes() {
+        check_in(bytes.clone(), |_, _| (), Ok(()));
+        for clamps in [(-129, 127), (-128, 128), (0, i16::MAX)] {
+            let change = |m: &mut Manifest<'static>, _: &mut Vec<u8>| {
+                m.trunk = with(&m.trunk, 1, |l| (l.low, l.high) = clamps);
+            };
+            check_in(bytes.clone(), change, value(Part::Trunk(1)));
+        }
+        // Its embedding is as wide as any.
+        let change = |m: &mut Manifest<'static>, _: &mut Vec<u8>| {
+            m.bank.as_mut().expect("a bank").embedding.high = 1024;
+        };
+        check_in(bytes.clone(), change, value(Part::Embedding));
+        // The last row's bias stands at the beginning of its block.
+        let change = |m: &mut Manifest<'static>, tensors: &mut Vec<u8>| {
+            let stream = m.trunk.at(1).expect("a layer").stream;
+            let last_block = stream.length as usize - (4 * 152 + 32);
+            overwrite(tensors, stream, last_block + 12, &i32::MIN.to_le_bytes());
+        };
+        let error = ArtifactError::AccumulatorBound { part: Part::Trunk(1), row: 23 };
+        check_in(bytes.clone(), change, Err(error));
+        // Its scales at the end.
+        let change = |m: &mut Manifest<'static>, tensors: &mut Vec<u8>| {
+            let stream = m.heads.at(0).expect("a head").layer().stream;
+            let last = stream.length as usize - 4;
+            overwrite(tensors, stream, last, &f32::NAN.to_le_bytes());
+        };
+        check_in(bytes, change, value(Part::Head(0)));
+    }
+    // Weights of one sign and inputs of 16 bits: 256 inputs stay below 2^30, 300 do not.
+    let tall = builder::Shape { name: "tall", d_values: 150, q_max: i16::MAX, ..builder::WIDE };
+    let change = |inputs: usize| {
+        move |m: &mut Manifest<'static>, tensors: &mut Vec<u8>| {
+            let stream = m.trunk.at(0).expect("a layer").stream;
+            overwrite(tensors, stream, 16, &vec![0; 4 * 300]);
+            overwrite(tensors, stream, 16, &vec![0x80; 4 * inputs]);
+        }
+    };
+    check_in(builder::build(&tall), change(252), Ok(()));
+    let error = ArtifactError::AccumulatorBound { part: Part::Trunk(0), row: 0 };
+    check_in(builder::build(&tall), change(300), Err(error));
+}
+
+/// What one layout's weights are as the other's is another network, never a fault.
+#[test]
+fn an_artifact_of_the_other_layout_stays_in_bounds() {
+    let [wide, bytes] = of_bytes();
+    for original in [golden(), joint(), wide, bytes] {
+        let original: &'static [u8] = original.leak();
+        let mut manifest = Model::from_bytes(original).expect("golden").manifest().clone();
+        manifest.layout = match manifest.layout {
+            Layout::Pairs => Layout::Bytes,
+            Layout::Bytes => Layout::Pairs,
+        };
+        // Clamps that both have.
+        let layers: Vec<_> =
+            manifest.trunk.iter().map(|l| Layer { low: 0, high: 127, ..l }).collect();
+        manifest.trunk = list(&layers);
+        let start = u32::from_le_bytes(original[16..20].try_into().expect("four bytes")) as usize;
+        let encoded = postcard::to_stdvec(&manifest).expect("encodes");
+        let _ = outcome(&assemble(&encoded, &original[start..]));
+    }
 }
 
 #[test]

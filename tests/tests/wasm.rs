@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use simground_runtime::Model;
+use simground_tests::board::Board;
 use simground_tests::{firmware, golden, stress};
 use wasmi::{Engine, Instance, Linker, Memory, Module, Store, TypedFunc};
 
@@ -58,7 +59,8 @@ fn address(instance: &Instance, store: &mut Store<()>, name: &str) -> usize {
 fn wasm_equals_the_host() {
     let mut wasm = Wasm::new(&firmware::wasm().unwrap_or_else(|error| panic!("{error:#}")));
     let mut artifacts = golden::artifacts().expect("golden artifacts");
-    artifacts.extend(golden::workloads().expect("workloads"));
+    let board = Board::named("cortex-m4").expect("a known board");
+    artifacts.extend(golden::workloads(board).expect("workloads"));
     for path in artifacts {
         let bytes = fs::read(&path).expect("an artifact");
         let model = Model::from_bytes(&bytes).expect("sound");

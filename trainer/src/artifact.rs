@@ -194,9 +194,11 @@ pub fn write(parts: &Parts<'_>) -> Result<Vec<u8>, WriteError> {
 fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
     let mut tensors = Tensors::default();
     let network = parts.network;
-    let trunk = Encoded::new(network.trunk.iter().map(|layer| hidden_layer(layer, &mut tensors)));
+    let trunk = Encoded::new(
+        network.trunk.iter().map(|layer| hidden_layer(network.layout, layer, &mut tensors)),
+    );
     let heads = Encoded::join(network.heads.iter().zip(parts.heads).map(|(layer, head)| {
-        let stream = tensors.push(layer.stream());
+        let stream = tensors.push(layer.stream(network.layout));
         head.record(OutputLayer { d_output: layer.d_output as u16, stream })
     }));
     let theta = Encoded::new(parts.bank.parameters.iter().map(|p| format::Theta {
@@ -205,7 +207,7 @@ fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
         low: p.low,
         high: p.high,
     }));
-    let bank = bank(parts.bank, &network.embedding, theta.records(), &mut tensors);
+    let bank = bank(parts.bank, network, theta.records(), &mut tensors);
     let grid = f32::from(network.q_max) / Z_MAX;
     let affine = parts.input.center.iter().zip(&parts.input.spread).flat_map(|(center, spread)| {
         let pair = [center.to_le_bytes(), (grid / spread).to_le_bytes()];
@@ -236,6 +238,7 @@ fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
             missing: parts.input.missing,
             indicator: grid.round() as i16,
         },
+        layout: network.layout,
         trunk: trunk.records(),
         mechanisms: mechanisms.records(),
         heads: heads.records(),
@@ -283,7 +286,7 @@ pub fn seal(artifact: &mut [u8]) {
     artifact[format::CRC_OFFSET..format::CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn hidden_layer(layer: &IntegerLayer, tensors: &mut Tensors) -> Layer {
+fn hidden_layer(layout: format::Layout, layer: &IntegerLayer, tensors: &mut Tensors) -> Layer {
     let Ending::Requantize { low, high, .. } = layer.ending else {
         unreachable!("quantization ends hidden layers and embeddings on a grid");
     };
@@ -292,13 +295,13 @@ fn hidden_layer(layer: &IntegerLayer, tensors: &mut Tensors) -> Layer {
         d_output: layer.d_output as u16,
         low,
         high,
-        stream: tensors.push(layer.stream()),
+        stream: tensors.push(layer.stream(layout)),
     }
 }
 
 fn bank<'e>(
     table: &BankTable,
-    embedding: &IntegerLayer,
+    network: &IntegerNetwork,
     theta: Records<'e, format::Theta<'e>>,
     tensors: &mut Tensors,
 ) -> format::Bank<'e> {
@@ -313,7 +316,7 @@ fn bank<'e>(
     });
     format::Bank {
         prototypes: table.len() as u32,
-        embedding: hidden_layer(embedding, tensors),
+        embedding: hidden_layer(network.layout, &network.embedding, tensors),
         vectors: tensors.push(vectors),
         mechanisms: tensors.push(table.mechanism.iter().copied()),
         masses: tensors.push(table.mass.iter().flat_map(|m| m.to_le_bytes())),

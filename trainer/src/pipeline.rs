@@ -184,7 +184,8 @@ pub fn run(
     let embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
     plan.calibrate(&mut fitted.network, &activations, &embedding, &held_out)?;
-    let network = quantization::quantize(&fitted.network, &activations, &embedding)?;
+    let network =
+        quantization::quantize(&fitted.network, &activations, &embedding, study.budget.layout)?;
 
     talk.stage("bank");
     let float_model = plan.float_model(&fitted.network, &embedding);

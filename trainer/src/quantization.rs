@@ -2,10 +2,14 @@
 //!
 //! Weights are `i8`, one scale a row (range -127..=127, zero point 0). Activations are `i16` on a symmetric or
 //! non-negative grid. A layer's grid is as fine as the proof lets it be: its largest value `q_max` is the largest for
-//! which `max over the rows that read it of sum |w| * q_max` stays below [`kernel::SUM_LIMIT`], so narrow networks get 10 to 12
+//! which `max over the rows that read it of sum |w| * q_max` stays below [`Layout::sum_limit`], so narrow networks get 10 to 12
 //! bits where a fixed width would give 8.
+//!
+//! In [`Layout::Bytes`] hidden activations have 256 levels, stored less 128. Biases hold both ends of that: `128 sum w` more where
+//! such activations are read, and where they are made the accumulator's 128 levels less.
 
 use nalgebra::DMatrix;
+use simground_runtime::artifact::Layout;
 use simground_runtime::{kernel, row_bound};
 
 use crate::network::{Dense, FloatNetwork};
@@ -14,6 +18,9 @@ use crate::standardization::Z_MAX;
 /// Room above the largest hidden activation seen in range estimation, so that an unusual observation is not folded
 /// back onto a usual one.
 const HEADROOM: f32 = 1.25;
+
+/// Smallest multiplier where biases hold 128 levels of the next grid: `128 * 2^32 / 1024` is half of [`kernel::BIAS_LIMIT`].
+const MULTIPLIER_MIN: f64 = 1_024.0;
 
 /// A layer in integers.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +59,8 @@ pub enum Ending {
 /// The whole network in integers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntegerNetwork {
+    /// How the weights lie, and how wide hidden activations are.
+    pub layout: Layout,
     /// Largest magnitude of a quantized input; stands for [`Z_MAX`].
     pub q_max: i16,
     /// Hidden layers.
@@ -111,6 +120,7 @@ impl Activations {
 }
 
 /// Int8 rows before activations have a grid.
+#[derive(Clone)]
 struct Rows {
     weight: Vec<i8>,
     /// Real value of a unit of weight, one a row.
@@ -144,6 +154,30 @@ impl Rows {
         rows
     }
 
+    /// The same rows, with multipliers of [`MULTIPLIER_MIN`] or more: a row of tinier weights, whose sum is hardly a level of the
+    /// next grid, has fewer levels of them.
+    fn with_multipliers(&self, unit: f64, next: f64) -> Rows {
+        let mut rows = self.clone();
+        let d_input = rows.weight.len() / rows.scale.len();
+        for (scale, weights) in rows.scale.iter_mut().zip(rows.weight.chunks_exact_mut(d_input)) {
+            let times = (MULTIPLIER_MIN / (*scale * unit / next * 2_f64.powi(32))).ceil();
+            if times > 1.0 {
+                *scale *= times;
+                for w in weights {
+                    *w = (f64::from(*w) / times).round() as i8;
+                }
+            }
+        }
+        rows
+    }
+
+    /// What reading activations less `zero` takes from a row's accumulator.
+    fn shift(&self, row: usize, zero: i32) -> f64 {
+        let d_input = self.weight.len() / self.scale.len();
+        let weights = &self.weight[row * d_input..(row + 1) * d_input];
+        f64::from(zero) * weights.iter().map(|w| f64::from(*w)).sum::<f64>()
+    }
+
     /// Largest `sum |w|` of a row.
     fn largest_sum(&self, d_input: usize) -> u64 {
         self.weight
@@ -167,9 +201,17 @@ fn compensation(moments: &DMatrix<f64>) -> DMatrix<f64> {
 }
 
 /// Largest magnitude on a grid that all of `readers` can accumulate.
-fn widest_grid(readers: &[(&Rows, usize)]) -> i16 {
+fn widest_grid(layout: Layout, readers: &[(&Rows, usize)]) -> i16 {
     let sum = readers.iter().map(|(rows, d)| rows.largest_sum(*d)).max().unwrap_or(0).max(1);
-    i16::try_from((kernel::SUM_LIMIT - 1) / sum).unwrap_or(i16::MAX)
+    i16::try_from((u64::from(layout.sum_limit()) - 1) / sum).unwrap_or(i16::MAX)
+}
+
+/// What a hidden activation of zero is less than its stored value, and how many levels there are above it at most.
+fn hidden_grid(layout: Layout) -> (i32, i16) {
+    match layout {
+        Layout::Pairs => (0, i16::MAX),
+        Layout::Bytes => (128, 255),
+    }
 }
 
 /// What each layer of the trunk, and last the heads, read over rows `[n, d_input]` of held-out simulations.
@@ -192,6 +234,7 @@ pub fn quantize(
     network: &FloatNetwork,
     activations: &[Activations],
     embedding: &Dense,
+    layout: Layout,
 ) -> Result<IntegerNetwork, QuantizationError> {
     let layers = network.trunk.iter().zip(activations);
     let trunk: Vec<Rows> = layers.map(|(dense, read)| Rows::new(dense, read)).collect();
@@ -203,17 +246,19 @@ pub fn quantize(
 
     // What reads the output of stage `at`: stage 0 is the input, stage `i` the trunk's layer `i - 1`.
     let grid = |at: usize| match trunk.get(at) {
-        Some(rows) => widest_grid(&[(rows, network.trunk[at].d_input)]),
-        None => widest_grid(&last),
+        Some(rows) => widest_grid(layout, &[(rows, network.trunk[at].d_input)]),
+        None => widest_grid(layout, &last),
     };
+    let (zero, levels) = hidden_grid(layout);
     let q_max = grid(0);
     check_grid("the first layer", q_max)?;
     let mut unit = f64::from(Z_MAX) / f64::from(q_max);
+    let mut zero_read = 0;
     let mut layers = Vec::with_capacity(trunk.len());
     for (at, (dense, rows)) in network.trunk.iter().zip(&trunk).enumerate() {
         let name = format!("trunk layer {at}");
         let range = f64::from((activations[at + 1].max * HEADROOM).max(1e-6));
-        let mut high = grid(at + 1);
+        let mut high = grid(at + 1).min(levels);
         check_grid(&name, high)?;
         // A multiplier stands for less than 1/2: a coarser grid where the accumulator is coarser still.
         let coarsest = rows.scale.iter().fold(0.0_f64, |m, s| m.max(*s)) * unit;
@@ -222,26 +267,35 @@ pub fn quantize(
             high = finest.max(1.0) as i16;
         }
         let next = range / f64::from(high);
+        let rows = &if zero == 0 { rows.clone() } else { rows.with_multipliers(unit, next) };
+        let multiplier = multipliers(rows, unit, next);
+        let offset = |row: usize| {
+            let made = f64::from(zero) * 2_f64.powi(32) / f64::from(multiplier[row].max(1));
+            rows.shift(row, zero_read) - made.round()
+        };
+        let bias = biases(&name, rows, unit, offset)?;
+        let (low, high) = (-zero as i16, high - zero as i16);
         layers.push(IntegerLayer {
             d_input: dense.d_input,
             d_output: dense.d_output,
             weight: rows.weight.clone(),
-            bias: biases(&name, rows, unit)?,
-            ending: Ending::Requantize { multiplier: multipliers(rows, unit, next), low: 0, high },
+            bias,
+            ending: Ending::Requantize { multiplier, low, high },
         });
-        unit = next;
+        (unit, zero_read) = (next, zero);
     }
     let output = |(dense, (at, rows)): (&Dense, (usize, &Rows))| {
         Ok(IntegerLayer {
             d_input: dense.d_input,
             d_output: dense.d_output,
             weight: rows.weight.clone(),
-            bias: biases(&format!("head {at}"), rows, unit)?,
+            bias: biases(&format!("head {at}"), rows, unit, |row| rows.shift(row, zero_read))?,
             ending: Ending::Keep { scale: rows.scale.iter().map(|s| (s * unit) as f32).collect() },
         })
     };
     let limit = simground_runtime::artifact::EMBEDDING_LIMIT;
     Ok(IntegerNetwork {
+        layout,
         q_max,
         heads: network
             .heads
@@ -252,7 +306,9 @@ pub fn quantize(
         embedding: IntegerLayer {
             d_input: embedding.d_input,
             d_output: embedding.d_output,
-            bias: biases("the embedding", &embedding_rows, unit)?,
+            bias: biases("the embedding", &embedding_rows, unit, |row| {
+                embedding_rows.shift(row, zero_read)
+            })?,
             ending: Ending::Requantize {
                 multiplier: multipliers(&embedding_rows, unit, 1.0),
                 low: -limit,
@@ -275,10 +331,15 @@ fn check_grid(layer: &str, q_max: i16) -> Result<(), QuantizationError> {
     })
 }
 
-/// Biases in units of the accumulator.
-fn biases(layer: &str, rows: &Rows, unit: f64) -> Result<Vec<i32>, QuantizationError> {
+/// Biases in units of the accumulator, and `offset` of each row's number more.
+fn biases(
+    layer: &str,
+    rows: &Rows,
+    unit: f64,
+    offset: impl Fn(usize) -> f64,
+) -> Result<Vec<i32>, QuantizationError> {
     let bias = |(row, (b, scale)): (usize, (&f64, &f64))| {
-        let q = (b / (scale * unit)).round();
+        let q = (b / (scale * unit)).round() + offset(row);
         if q.abs() <= f64::from(kernel::BIAS_LIMIT) {
             return Ok(q as i32);
         }
@@ -298,14 +359,9 @@ fn multipliers(rows: &Rows, unit: f64, next: f64) -> Vec<i32> {
 }
 
 impl IntegerLayer {
-    /// The stream of blocks that the kernels read; its layout is described in [`kernel`].
-    pub fn stream(&self) -> Vec<u8> {
-        let padded_input = self.d_input.next_multiple_of(4);
-        let weight = |row: usize, column: usize| {
-            let inside = row < self.d_output && column < self.d_input;
-            if inside { i16::from(self.weight[row * self.d_input + column]) } else { 0 }
-        };
-        let tail = |row: usize| -> [u8; 4] {
+    /// The stream of blocks that the kernels read; its layout is described in [`kernel`] and [`kernel::bytes`].
+    pub fn stream(&self, layout: Layout) -> Vec<u8> {
+        let multiplier = |row: usize| -> [u8; 4] {
             match &self.ending {
                 Ending::Requantize { multiplier, .. } => {
                     multiplier.get(row).copied().unwrap_or(0).to_le_bytes()
@@ -313,23 +369,57 @@ impl IntegerLayer {
                 Ending::Keep { scale } => scale.get(row).copied().unwrap_or(0.0).to_le_bytes(),
             }
         };
+        let bias = |row: usize| self.bias.get(row).copied().unwrap_or(0).to_le_bytes();
         let mut stream = Vec::new();
-        for block in (0..self.d_output).step_by(kernel::BLOCK_ROWS) {
-            for column in (0..padded_input).step_by(2) {
-                for upper in [block, block + 2] {
-                    for column in [column, column + 1] {
-                        let packed = weight(upper, column) * 256 + weight(upper + 1, column);
-                        stream.extend(packed.to_le_bytes());
-                    }
+        for first in (0..self.d_output).step_by(kernel::BLOCK_ROWS) {
+            let rows = first..first + kernel::BLOCK_ROWS;
+            match layout {
+                Layout::Pairs => {
+                    self.push_pairs(first, &mut stream);
+                    stream.extend(rows.clone().flat_map(bias));
+                }
+                Layout::Bytes => {
+                    stream.extend(rows.clone().flat_map(bias));
+                    self.push_bytes(first, &mut stream);
                 }
             }
-            let rows = block..block + kernel::BLOCK_ROWS;
-            for row in rows.clone() {
-                stream.extend(self.bias.get(row).copied().unwrap_or(0).to_le_bytes());
-            }
-            stream.extend(rows.flat_map(tail));
+            stream.extend(rows.flat_map(multiplier));
         }
         stream
+    }
+
+    /// Two rows in each halfword, of the four from `first` on.
+    fn push_pairs(&self, first: usize, stream: &mut Vec<u8>) {
+        for column in (0..self.padded_input()).step_by(2) {
+            for upper in [first, first + 2] {
+                for column in [column, column + 1] {
+                    let weight = |row| i16::from(self.weight(row, column));
+                    stream.extend((weight(upper) * 256 + weight(upper + 1)).to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// Row after row of each stretch of inputs, of the four from `first` on; what is no whole stretch comes first.
+    fn push_bytes(&self, first: usize, stream: &mut Vec<u8>) {
+        let (inputs, stretch) = (self.padded_input(), kernel::bytes::STRETCH);
+        let begins = (inputs % stretch..inputs).step_by(stretch);
+        let whole = begins.map(|begin| begin..begin + stretch);
+        for columns in [0..inputs % stretch].into_iter().chain(whole) {
+            for row in first..first + kernel::BLOCK_ROWS {
+                stream.extend(columns.clone().map(|column| self.weight(row, column) as u8));
+            }
+        }
+    }
+
+    fn padded_input(&self) -> usize {
+        self.d_input.next_multiple_of(4)
+    }
+
+    /// A weight; zero in the padding.
+    fn weight(&self, row: usize, column: usize) -> i8 {
+        let inside = row < self.d_output && column < self.d_input;
+        if inside { self.weight[row * self.d_input + column] } else { 0 }
     }
 }
 
@@ -337,6 +427,8 @@ impl IntegerLayer {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use simground_runtime::kernel::bytes::{Inputs, Outputs};
+    use simground_runtime::requantize;
 
     fn plain(layer: &IntegerLayer, x: &[i16]) -> Vec<i64> {
         let row = |(row, bias): (&[i8], &i32)| {
@@ -354,13 +446,14 @@ mod tests {
             d_output in 1_usize..11,
             seed in any::<u64>(),
             extreme in any::<bool>(),
+            layout in prop_oneof![Just(Layout::Pairs), Just(Layout::Bytes)],
         ) {
             let mut state = seed | 1;
             let mut draw = |low: i64, high: i64| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 low + ((state >> 33) as i64).rem_euclid(high - low + 1)
             };
-            let q_max = (kernel::SUM_LIMIT as i64 - 1) / (127 * d_input as i64);
+            let q_max = (i64::from(layout.sum_limit()) - 1) / (127 * d_input as i64);
             let q_max = q_max.min(32_767);
             let mut extremes = |limit: i64| if extreme { if draw(0, 1) == 0 { -limit } else { limit } } else { draw(-limit, limit) };
             let weight: Vec<i8> = (0..d_input * d_output).map(|_| extremes(127) as i8).collect();
@@ -371,7 +464,13 @@ mod tests {
             let expected = plain(&layer, &x);
             x.resize(d_input.next_multiple_of(4), 0);
             let mut out = vec![0; d_output.next_multiple_of(4)];
-            kernel::dense_accumulators(&layer.stream(), &x, &mut out);
+            let stream = layer.stream(layout);
+            match layout {
+                Layout::Pairs => kernel::dense_accumulators(&stream, &x, &mut out),
+                Layout::Bytes => {
+                    kernel::dense_bytes(&stream, Inputs::Halves(&x), 0, 0, Outputs::Words(&mut out))
+                }
+            }
             let found: Vec<i64> = out[..d_output].iter().map(|acc| i64::from(*acc)).collect();
             prop_assert_eq!(found, expected);
         }
@@ -409,34 +508,72 @@ mod tests {
         assert!(compensated < 0.5 * plain, "{compensated} {plain}");
     }
 
-    #[test]
-    fn grids_stay_inside_the_proof() {
-        let dense = |d_input: usize, d_output: usize, value: f32| Dense {
+    fn dense(d_input: usize, d_output: usize, value: f32) -> Dense {
+        let weight = |i| if i % 3 == 0 { value } else { -value * 0.5 };
+        Dense {
             d_input,
             d_output,
-            weight: (0..d_input * d_output)
-                .map(|i| if i % 3 == 0 { value } else { -value * 0.5 })
-                .collect(),
+            weight: (0..d_input * d_output).map(weight).collect(),
             bias: vec![0.1; d_output],
-        };
-        let network = FloatNetwork {
-            trunk: vec![dense(8, 12, 0.7), dense(12, 6, 0.2)],
-            heads: vec![dense(6, 3, 1.0)],
-        };
+        }
+    }
+
+    fn network() -> (FloatNetwork, Vec<Activations>, Vec<f32>) {
+        let mut trunk = vec![dense(8, 12, 0.7), dense(12, 6, 0.2)];
+        // A row that a training gave up.
+        trunk[0].weight[..8].fill(1e-9);
+        trunk[0].bias[0] = 0.0;
+        let network = FloatNetwork { trunk, heads: vec![dense(6, 3, 1.0)] };
         let inputs: Vec<f32> = (0..800).map(|at| ((at * 37 % 101) as f32 - 50.0) / 25.0).collect();
         let read = range_estimation(&network, &inputs);
-        let quantized = quantize(&network, &read, &dense(6, 4, 5.0)).unwrap();
-        let mut q_max = i64::from(quantized.q_max);
-        for layer in &quantized.trunk {
-            for row in layer.weight.chunks_exact(layer.d_input) {
-                let bound = row_bound(row.iter().copied(), q_max as u16);
-                assert!(bound < kernel::SUM_LIMIT, "{bound}");
+        (network, read, inputs)
+    }
+
+    #[test]
+    fn grids_stay_inside_the_proof() {
+        let (network, read, _) = network();
+        for (layout, least) in [(Layout::Pairs, 1_000), (Layout::Bytes, 30_000)] {
+            let quantized = quantize(&network, &read, &dense(6, 4, 5.0), layout).unwrap();
+            let mut x_max = quantized.q_max.unsigned_abs();
+            for layer in &quantized.trunk {
+                for row in layer.weight.chunks_exact(layer.d_input) {
+                    let bound = row_bound(row.iter().copied(), x_max);
+                    assert!(bound < layout.sum_limit().into(), "{bound}");
+                }
+                let Ending::Requantize { low, high, .. } = layer.ending else {
+                    panic!("a hidden layer keeps accumulators")
+                };
+                x_max = low.unsigned_abs().max(high.unsigned_abs());
             }
-            let Ending::Requantize { high, .. } = layer.ending else {
-                panic!("a hidden layer keeps accumulators")
-            };
-            q_max = i64::from(high);
+            assert!(quantized.q_max > least, "{}", quantized.q_max);
         }
-        assert!(quantized.q_max > 1000, "{}", quantized.q_max);
+    }
+
+    /// What the integers make of an input comes near to what the floats do, whatever zero is stored as.
+    #[test]
+    fn integers_follow_floats_in_both_layouts() {
+        let (network, read, inputs) = network();
+        for (layout, tolerance) in [(Layout::Pairs, 0.01), (Layout::Bytes, 0.05)] {
+            let quantized = quantize(&network, &read, &dense(6, 4, 5.0), layout).unwrap();
+            let grid = f32::from(quantized.q_max) / Z_MAX;
+            let [head] = quantized.heads.as_slice() else { panic!("one head") };
+            let Ending::Keep { scale } = &head.ending else { panic!("a head keeps accumulators") };
+            for input in inputs.chunks_exact(8) {
+                let mut x: Vec<i16> = input.iter().map(|x| (x * grid).round() as i16).collect();
+                for layer in &quantized.trunk {
+                    let Ending::Requantize { multiplier, low, high } = &layer.ending else {
+                        panic!("a hidden layer keeps accumulators")
+                    };
+                    let acc = plain(layer, &x).into_iter().zip(multiplier);
+                    x = acc.map(|(acc, m)| requantize(acc as i32, *m, *low, *high)).collect();
+                }
+                let found = plain(head, &x).into_iter().zip(scale).map(|(acc, s)| acc as f32 * s);
+                let expected = network.forward_batch(input, false).heads;
+                let spread = 3.0;
+                for (found, expected) in found.zip(expected.concat()) {
+                    assert!((found - expected).abs() < tolerance * spread, "{found} {expected}");
+                }
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::setup::Missing;
 use crate::stage::execute;
 
 /// The programs of `runtime/fuzz/`.
-const TARGETS: [&str; 3] = ["from_bytes", "infer", "attribute"];
+const TARGETS: [&str; 4] = ["from_bytes", "infer", "attribute", "manifest"];
 
 /// Runs every target for `seconds`, from the checked-in seeds and whatever earlier runs found.
 pub fn run(seconds: u32) -> Result<()> {
@@ -25,7 +25,7 @@ pub fn run(seconds: u32) -> Result<()> {
         let mut cargo = nightly(&["fuzz", "run", "--fuzz-dir", "runtime/fuzz", target]);
         cargo.arg(&corpus).arg(&seeds).arg("--");
         cargo.arg(format!("-max_total_time={seconds}"));
-        cargo.args(["-max_len=8192", "-timeout=10", "-print_final_stats=1", "-verbosity=0"]);
+        cargo.args(["-max_len=12288", "-timeout=10", "-print_final_stats=1", "-verbosity=0"]);
         cargo.env("CARGO_TARGET_DIR", target_dir().join("fuzz"));
         execute(&mut cargo)?;
     }

@@ -7,11 +7,10 @@ use crate::qemu;
 
 /// Prints every figure of one board or of all; with `bless` also makes the standard ones the budget.
 pub fn run(board: Option<&str>, json: bool, bless: bool) -> Result<()> {
-    let artifacts = size::workloads()?;
     let mut figures = Vec::new();
     for board in qemu::boards(board)? {
         eprintln!("==> {} ({})", board.core, board.machine);
-        figures.extend(size::figures(board, &artifacts)?);
+        figures.extend(size::figures(board, &size::workloads(board)?)?);
     }
     if json {
         println!("{}", serde_json::to_string_pretty(&figures)?);

@@ -2,6 +2,7 @@
 //!
 //! The sums are exact modulo `2^32`, so even operands that no artifact may hold must give equal bits.
 
+use simground_runtime::kernel::bytes::{self, Inputs, Outputs};
 use simground_runtime::kernel::{self, portable};
 
 /// Comparisons of each kind.
@@ -42,9 +43,10 @@ pub fn run(operands: &mut Operands) -> Result<u32, &'static str> {
     for _ in 0..ROUNDS {
         fill(operands, &mut random);
         dense(operands, &mut random)?;
+        dense_bytes(operands, &mut random)?;
         bank(operands, &mut random)?;
     }
-    Ok(2 * ROUNDS)
+    Ok(3 * ROUNDS)
 }
 
 /// Xorshift (Marsaglia 2003).
@@ -158,6 +160,53 @@ fn dense(operands: &mut Operands, random: &mut Random) -> Result<(), &'static st
     kernel::dense_accumulators(stream, x, &mut found[skip..skip + places]);
     if expected != found {
         return Err("dense_accumulators differs");
+    }
+    Ok(())
+}
+
+/// Layers of plain bytes, of every kind of inputs and outputs.
+fn dense_bytes(operands: &Operands, random: &mut Random) -> Result<(), &'static str> {
+    let wide = random.below(2) == 0;
+    // The inputs' room holds twice as many bytes as halfwords.
+    let quads = if wide { MAX_INPUT / 4 } else { MAX_INPUT / 2 };
+    let d_input = 4 * (1 + random.below(quads));
+    let places = 4 * (1 + random.below(MAX_BLOCKS.min(STREAM_BYTES / (4 * d_input + 32))));
+    let (low, high) = random.one_of([(-128, 127), (0, 127), (-1_023, 1_023), (-7, 5), (9, -9)]);
+    // Mostly whole operands; sometimes misaligned, cut, or no multiple of four.
+    let odd = random.below(16);
+    let mut stream = &operands.stream.0[if odd == 1 { 2 } else { 0 }..];
+    if odd == 2 {
+        stream = &stream[..random.below(stream.len())];
+    }
+    let d_input = d_input + if odd == 3 { 2 } else { 0 };
+    let halves = operands.x.0.as_flattened();
+    let mut narrow = [0_i8; 2 * MAX_INPUT + 2];
+    for (narrow, half) in narrow.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
+        *narrow = half.to_le_bytes().map(u8::cast_signed);
+    }
+    let skip = usize::from(odd == 4);
+    let x = match wide {
+        true => Inputs::Halves(&halves[skip..skip + d_input.min(MAX_INPUT)]),
+        false => Inputs::Bytes(&narrow[skip..skip + d_input]),
+    };
+    let places = places + if odd == 5 { 3 } else { 0 };
+    let (mut expected, mut found) = ([0x5a; 4 * MAX_BLOCKS + 4], [0x5a; 4 * MAX_BLOCKS + 4]);
+    bytes::dense_bytes(stream, x, low, high, Outputs::Bytes(&mut expected[skip..skip + places]));
+    kernel::dense_bytes(stream, x, low, high, Outputs::Bytes(&mut found[skip..skip + places]));
+    if expected != found {
+        return Err("dense_bytes differs in bytes");
+    }
+    let (mut expected, mut found) = ([0x5a; 4 * MAX_BLOCKS + 4], [0x5a; 4 * MAX_BLOCKS + 4]);
+    bytes::dense_bytes(stream, x, low, high, Outputs::Halves(&mut expected[skip..skip + places]));
+    kernel::dense_bytes(stream, x, low, high, Outputs::Halves(&mut found[skip..skip + places]));
+    if expected != found {
+        return Err("dense_bytes differs in halfwords");
+    }
+    let (mut expected, mut found) = ([0x5a; 4 * MAX_BLOCKS + 4], [0x5a; 4 * MAX_BLOCKS + 4]);
+    bytes::dense_bytes(stream, x, low, high, Outputs::Words(&mut expected[skip..skip + places]));
+    kernel::dense_bytes(stream, x, low, high, Outputs::Words(&mut found[skip..skip + places]));
+    if expected != found {
+        return Err("dense_bytes differs in words");
     }
     Ok(())
 }

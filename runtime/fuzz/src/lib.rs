@@ -1,5 +1,7 @@
 //! What the targets share: bytes with the lengths and the checksum made right, so that the proof behind them is reached.
 
+pub mod manifest;
+
 use simground_runtime::Model;
 use simground_runtime::artifact::{CRC_OFFSET, MAGIC, PRELUDE_BYTES, VERSION, checksum};
 

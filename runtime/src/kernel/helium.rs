@@ -13,6 +13,8 @@ use heapless::Vec;
 
 use super::{Ranked, Ranking, Whole, bank};
 
+pub mod bytes;
+
 /// Multiplies the inputs in q0 with a block's words of eight inputs in q1 and q2.
 macro_rules! products {
     () => {

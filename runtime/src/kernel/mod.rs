@@ -1,8 +1,9 @@
-//! The loops that take the time. [`portable`] is their definition; a core's own file computes the same bits faster.
+//! The loops that take the time. [`portable`] is their definition, and [`bytes`] that of layers of plain bytes; a core's own
+//! file computes the same bits faster.
 //!
 //! # Layout of a dense layer's stream
 //!
-//! Rows come in blocks of four. For each pair of inputs `j, j + 1` a block holds two little-endian words: rows 0 and 1,
+//! [`Layout::Bytes`] stands in [`bytes`]. In [`Layout::Pairs`], rows come in blocks of four. For each pair of inputs `j, j + 1` a block holds two little-endian words: rows 0 and 1,
 //! then rows 2 and 3. A word packs four weights as two halfwords `256 * w[upper][j] + w[lower][j]` (low half) and the
 //! same for `j + 1` (high half). Behind the weights stand four biases (`i32`), then four multipliers (`i32`; in an output layer the bits
 //! of the `f32` scale of each row).
@@ -14,7 +15,10 @@
 use core::marker::PhantomData;
 use core::slice::ChunksExact;
 
+use crate::artifact::Layout;
 use crate::dense::{DenseShape, padded};
+#[cfg(not(kernel = "helium"))]
+use crate::requantize::requantize;
 
 #[cfg(kernel = "armv6m")]
 #[expect(
@@ -37,6 +41,7 @@ mod armv7em;
 mod armv7m;
 #[cfg(assembly)]
 mod bank;
+pub mod bytes;
 #[cfg(kernel = "helium")]
 #[expect(
     unsafe_code,
@@ -57,6 +62,15 @@ use armv7m as dense_routines;
 #[cfg(kernel = "helium")]
 use helium as dense_routines;
 
+#[cfg(not(kernel = "helium"))]
+pub use bytes::dense_bytes;
+#[cfg(not(kernel = "helium"))]
+pub(crate) use bytes::narrow;
+#[cfg(kernel = "helium")]
+pub use helium::bytes::dense_bytes;
+#[cfg(kernel = "helium")]
+pub(crate) use helium::bytes::narrow;
+
 #[cfg(all(assembly, not(kernel = "helium")))]
 pub use bank::{nearest, squared_distances};
 #[cfg(kernel = "helium")]
@@ -72,9 +86,6 @@ pub use riscv::{dense, dense_accumulators};
 
 /// Rows in a block.
 pub const BLOCK_ROWS: usize = 4;
-
-/// A row's weighted sum stays below this.
-pub const SUM_LIMIT: u64 = 1 << 23;
 
 /// Largest magnitude of a bias: with the weighted sum it cannot leave `i32`.
 pub const BIAS_LIMIT: u32 = 1 << 30;
@@ -99,25 +110,20 @@ pub(crate) fn blocks(stream: &[u8], padded_input: usize) -> ChunksExact<'_, u8> 
     stream.chunks_exact(block_bytes(padded_input).max(1))
 }
 
-/// Sums of the magnitudes of each row's weights: below `2^21`, because no layer has `2^14` inputs.
-pub(crate) fn block_magnitudes(block: &[u8]) -> [u32; BLOCK_ROWS] {
-    let weights = block.len().saturating_sub(BLOCK_TAIL);
-    let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0_u32; BLOCK_ROWS];
-    for [a0, a1, a2, a3, b0, b1, b2, b3] in block.get(..weights).unwrap_or(&[]).as_chunks::<8>().0 {
-        for (half_01, half_23) in [([*a0, *a1], [*b0, *b1]), ([*a2, *a3], [*b2, *b3])] {
-            let ((w0, w1), (w2, w3)) = (portable::unpack(half_01), portable::unpack(half_23));
-            sum_0 = sum_0.wrapping_add(w0.unsigned_abs().into());
-            sum_1 = sum_1.wrapping_add(w1.unsigned_abs().into());
-            sum_2 = sum_2.wrapping_add(w2.unsigned_abs().into());
-            sum_3 = sum_3.wrapping_add(w3.unsigned_abs().into());
-        }
+/// Sums of the magnitudes of each row's weights: at most `2^21`, because no layer has `2^14` inputs.
+pub(crate) fn block_magnitudes(layout: Layout, block: &[u8]) -> [u32; BLOCK_ROWS] {
+    match layout {
+        Layout::Pairs => portable::block_magnitudes(block),
+        Layout::Bytes => bytes::block_magnitudes(block),
     }
-    [sum_0, sum_1, sum_2, sum_3]
 }
 
 /// The bias of one row of a block.
-pub fn block_bias(block: &[u8], lane: usize) -> i32 {
-    tail_word(block, lane)
+pub fn block_bias(layout: Layout, block: &[u8], lane: usize) -> i32 {
+    match layout {
+        Layout::Pairs => tail_word(block, lane),
+        Layout::Bytes => bytes::block_bias(block, lane),
+    }
 }
 
 /// The multiplier of one row of a block, or the bits of its scale in an output layer.
@@ -141,8 +147,24 @@ pub(crate) struct Dense<'a> {
     inputs: u16,
     /// Not zero.
     outputs: u16,
+    #[cfg(not(kernel = "helium"))]
     low: i16,
+    #[cfg(not(kernel = "helium"))]
     high: i16,
+    #[cfg(not(kernel = "helium"))]
+    layout: Layout,
+    #[cfg(kernel = "helium")]
+    plan: helium::bytes::Plan,
+}
+
+/// What a layer's weights multiply, and how they lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weights {
+    pub layout: Layout,
+    /// Whether inputs are halfwords where the layout's hidden activations are bytes. Kernels but Helium's have halfwords
+    /// everywhere.
+    #[cfg_attr(not(kernel = "helium"), expect(dead_code, reason = "of no interest to this core"))]
+    pub wide_inputs: bool,
 }
 
 /// More inputs or places than any layer has.
@@ -151,15 +173,38 @@ const WIDTH_LIMIT: usize = 1 << 14;
 impl<'a> Dense<'a> {
     /// `None` unless the stream is aligned as this core needs it and has a block for each four places.
     ///
-    /// An output layer has no clamps: `low` and `high` are ignored by [`Dense::accumulate`].
-    pub(crate) fn new(stream: &'a [u8], shape: DenseShape, low: i16, high: i16) -> Option<Self> {
+    /// An output layer has no clamps: they are ignored by [`Dense::accumulate`].
+    pub(crate) fn new(
+        stream: &'a [u8],
+        shape: DenseShape,
+        weights: Weights,
+        (low, high): (i16, i16),
+    ) -> Option<Self> {
         let (inputs, places) = (shape.padded_input(), shape.padded_output());
         let sound = (1..WIDTH_LIMIT).contains(&inputs)
             && (1..WIDTH_LIMIT).contains(&places)
             && stream.as_ptr().addr().is_multiple_of(ALIGNMENT)
             && stream.len() >= shape.stream_bytes();
         let inputs = u16::try_from(inputs).ok()?;
-        sound.then_some(Dense { stream, inputs, outputs: shape.d_output, low, high })
+        sound.then_some(Dense {
+            stream,
+            inputs,
+            outputs: shape.d_output,
+            #[cfg(not(kernel = "helium"))]
+            low,
+            #[cfg(not(kernel = "helium"))]
+            high,
+            #[cfg(not(kernel = "helium"))]
+            layout: weights.layout,
+            #[cfg(kernel = "helium")]
+            plan: match weights.layout {
+                Layout::Pairs => helium::bytes::Plan::none(low, high),
+                Layout::Bytes => {
+                    let blocks = u16::try_from(places).ok()?.wrapping_shr(2);
+                    helium::bytes::Plan::new(inputs, blocks, weights.wide_inputs, low, high)
+                }
+            },
+        })
     }
 
     /// Outputs.
@@ -181,11 +226,24 @@ impl<'a> Dense<'a> {
         f32::from_bits(block_multiplier(block, lane).cast_unsigned())
     }
 
-    /// [`dense`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
+    /// The next layer's activations from this one's, in words as this core's kernels hold them. Does nothing when `x` or
+    /// `out` is too short.
     pub(crate) fn run(&self, x: &[u32], out: &mut [u32]) {
+        #[cfg(kernel = "helium")]
+        if helium::bytes::run(self, x, out) {
+            return;
+        }
+        #[cfg(not(kernel = "helium"))]
+        if self.layout == Layout::Bytes {
+            return self.run_bytes(x, out);
+        }
         #[cfg(assembly)]
         if let Some(whole) = Whole::of(self, x, out, self.places().wrapping_shr(1)) {
-            dense_routines::dense_whole(&whole, self.low, self.high);
+            #[cfg(kernel = "helium")]
+            let (low, high) = self.plan.clamps();
+            #[cfg(not(kernel = "helium"))]
+            let (low, high) = (self.low, self.high);
+            dense_routines::dense_whole(&whole, low, high);
         }
         #[cfg(not(assembly))]
         if let (Some(x), Some(out)) = (self.halves(x), halves_mut(out).get_mut(..self.places())) {
@@ -196,8 +254,25 @@ impl<'a> Dense<'a> {
         }
     }
 
-    /// [`dense_accumulators`] on halfwords that lie two in a word. Does nothing when `x` or `out` is too short.
+    /// As [`Dense::run`], with outputs in halfwords on every core.
+    pub(crate) fn embed(&self, x: &[u32], out: &mut [u32]) {
+        #[cfg(kernel = "helium")]
+        if helium::bytes::embed(self, x, out) {
+            return;
+        }
+        self.run(x, out);
+    }
+
+    /// The accumulators of an output layer. Does nothing when `x` or `out` is too short.
     pub(crate) fn accumulate(&self, x: &[u32], out: &mut [i32]) {
+        #[cfg(kernel = "helium")]
+        if helium::bytes::accumulate(self, x, out) {
+            return;
+        }
+        #[cfg(not(kernel = "helium"))]
+        if self.layout == Layout::Bytes {
+            return self.accumulate_bytes(x, out);
+        }
         #[cfg(assembly)]
         if let Some(whole) = Whole::of(self, x, out, self.places()) {
             dense_routines::accumulate_whole(&whole);
@@ -211,7 +286,25 @@ impl<'a> Dense<'a> {
         }
     }
 
-    #[cfg(not(assembly))]
+    #[cfg(not(kernel = "helium"))]
+    #[inline(never)]
+    fn run_bytes(&self, x: &[u32], out: &mut [u32]) {
+        if let (Some(x), Some(out)) = (self.halves(x), halves_mut(out).get_mut(..self.places())) {
+            bytes::layer(self.stream, x, out, |acc, multiplier| {
+                requantize(acc, multiplier, self.low, self.high)
+            });
+        }
+    }
+
+    #[cfg(not(kernel = "helium"))]
+    #[inline(never)]
+    fn accumulate_bytes(&self, x: &[u32], out: &mut [i32]) {
+        if let (Some(x), Some(out)) = (self.halves(x), out.get_mut(..self.places())) {
+            bytes::layer(self.stream, x, out, |acc, _| acc);
+        }
+    }
+
+    #[cfg(not(kernel = "helium"))]
     fn halves<'x>(&self, x: &'x [u32]) -> Option<&'x [i16]> {
         halves(x).get(..usize::from(self.inputs))
     }
@@ -305,6 +398,7 @@ pub fn dense_accumulators(stream: &[u8], x: &[i16], out: &mut [i32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::bytes::{Inputs, Outputs};
     use super::*;
     use proptest::prelude::*;
     use std::vec::Vec;
@@ -350,6 +444,38 @@ mod tests {
         bytes
     }
 
+    fn stream_of_bytes(weights: &[Vec<i8>], tails: &[(i32, i32)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (rows, tails) in weights.chunks(BLOCK_ROWS).zip(tails.chunks(BLOCK_ROWS)) {
+            bytes.extend(tails.iter().flat_map(|(bias, _)| bias.to_le_bytes()));
+            let inputs = rows[0].len();
+            let mut begin = 0;
+            while begin < inputs {
+                let end = begin + if begin == 0 && inputs % 16 > 0 { inputs % 16 } else { 16 };
+                bytes.extend(rows.iter().flat_map(|row| &row[begin..end]).map(|w| *w as u8));
+                begin = end;
+            }
+            bytes.extend(tails.iter().flat_map(|(_, multiplier)| multiplier.to_le_bytes()));
+        }
+        bytes
+    }
+
+    fn plain_sums(weights: &[Vec<i8>], tails: &[(i32, i32)], x: &[i16]) -> Vec<i64> {
+        let sum = |(row, (bias, _)): (&Vec<i8>, &(i32, i32))| {
+            let products = row.iter().zip(x).map(|(&w, &x)| i64::from(w) * i64::from(x));
+            i64::from(*bias) + products.sum::<i64>()
+        };
+        weights.iter().zip(tails).map(sum).collect()
+    }
+
+    fn plain_outputs(sums: &[i64], tails: &[(i32, i32)], low: i16, high: i16) -> Vec<i16> {
+        let output = |(&sum, &(_, multiplier)): (&i64, &(i32, i32))| {
+            let product = i128::from(sum) * i128::from(multiplier);
+            place((product + (1 << 31)).div_euclid(1 << 32), low, high)
+        };
+        sums.iter().zip(tails).map(output).collect()
+    }
+
     proptest! {
         #[test]
         fn a_layer_equals_plain_sums(
@@ -361,14 +487,7 @@ mod tests {
             let mut bytes = std::vec![0; start];
             bytes.extend(stream(&weights, &tails));
             let bytes = &bytes[start..];
-            let sums: Vec<i64> = weights
-                .iter()
-                .zip(&tails)
-                .map(|(row, (bias, _))| {
-                    let products = row.iter().zip(&x).map(|(&w, &x)| i64::from(w) * i64::from(x));
-                    i64::from(*bias) + products.sum::<i64>()
-                })
-                .collect();
+            let sums = plain_sums(&weights, &tails, &x);
             for kernel in [portable::dense_accumulators, riscv::dense_accumulators] {
                 let mut found = std::vec![0; sums.len()];
                 kernel(bytes, &x, &mut found);
@@ -376,18 +495,46 @@ mod tests {
             }
 
             let (low, high) = (a.min(b), a.max(b));
-            let expected: Vec<i16> = sums
-                .iter()
-                .zip(&tails)
-                .map(|(&sum, &(_, multiplier))| {
-                    let product = i128::from(sum) * i128::from(multiplier);
-                    place((product + (1 << 31)).div_euclid(1 << 32), low, high)
-                })
-                .collect();
+            let expected = plain_outputs(&sums, &tails, low, high);
             for kernel in [portable::dense, riscv::dense] {
                 let mut found = std::vec![0; sums.len()];
                 kernel(bytes, &x, low, high, &mut found);
                 prop_assert_eq!(&found, &expected);
+            }
+        }
+
+        #[test]
+        fn a_layer_of_bytes_equals_plain_sums(
+            (weights, x, tails) in layer(),
+            a: i8,
+            b: i8,
+            start in 0_usize..4,
+        ) {
+            let mut bytes = std::vec![0; start];
+            bytes.extend(stream_of_bytes(&weights, &tails));
+            let bytes = &bytes[start..];
+            for wide in [true, false] {
+                let x: Vec<i16> = x.iter().map(|x| if wide { *x } else { *x as i8 as i16 }).collect();
+                let narrow: Vec<i8> = x.iter().map(|x| *x as i8).collect();
+                let inputs = if wide { Inputs::Halves(&x) } else { Inputs::Bytes(&narrow) };
+                let sums = plain_sums(&weights, &tails, &x);
+                let mut found = std::vec![0; sums.len()];
+                dense_bytes(bytes, inputs, 0, 0, Outputs::Words(&mut found));
+                prop_assert_eq!(found.into_iter().map(i64::from).collect::<Vec<_>>(), sums.clone());
+
+                let (low, high) = (a.min(b).into(), a.max(b).into());
+                let expected = plain_outputs(&sums, &tails, low, high);
+                let mut found = std::vec![0; sums.len()];
+                dense_bytes(bytes, inputs, low, high, Outputs::Halves(&mut found));
+                prop_assert_eq!(&found, &expected);
+                let mut found = std::vec![0; sums.len()];
+                dense_bytes(bytes, inputs, low, high, Outputs::Bytes(&mut found));
+                prop_assert_eq!(found.into_iter().map(i16::from).collect::<Vec<_>>(), expected);
+            }
+            for (rows, block) in weights.chunks(BLOCK_ROWS).zip(blocks(bytes, x.len())) {
+                let sum = |row: &Vec<i8>| row.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
+                let magnitudes: Vec<u32> = rows.iter().map(sum).collect();
+                prop_assert_eq!(&block_magnitudes(Layout::Bytes, block)[..], &magnitudes[..]);
             }
         }
 

@@ -2,12 +2,12 @@
 
 use heapless::Vec;
 
-use super::{BLOCK_ROWS, Ranked, Ranking, block_bias, block_bytes, block_multiplier};
+use super::{BLOCK_ROWS, BLOCK_TAIL, Ranked, Ranking, block_bytes, block_multiplier, tail_word};
 use crate::requantize::requantize;
 
 /// The two weights in a packed halfword: `(upper row, lower row)`.
 #[inline]
-pub(super) fn unpack(half: [u8; 2]) -> (i8, i8) {
+fn unpack(half: [u8; 2]) -> (i8, i8) {
     let [low, _] = half;
     let lower = low.cast_signed();
     let [_, upper] = i16::from_le_bytes(half).wrapping_sub(i16::from(lower)).to_le_bytes();
@@ -45,6 +45,22 @@ fn block_sums(block: &[u8], x: &[i16]) -> [i32; BLOCK_ROWS] {
     ]
 }
 
+/// Sums of the magnitudes of each row's weights: at most `2^21`, because no layer has `2^14` inputs.
+pub(super) fn block_magnitudes(block: &[u8]) -> [u32; BLOCK_ROWS] {
+    let weights = block.len().saturating_sub(BLOCK_TAIL);
+    let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0_u32; BLOCK_ROWS];
+    for [a0, a1, a2, a3, b0, b1, b2, b3] in block.get(..weights).unwrap_or(&[]).as_chunks::<8>().0 {
+        for (half_01, half_23) in [([*a0, *a1], [*b0, *b1]), ([*a2, *a3], [*b2, *b3])] {
+            let ((w0, w1), (w2, w3)) = (unpack(half_01), unpack(half_23));
+            sum_0 = sum_0.wrapping_add(w0.unsigned_abs().into());
+            sum_1 = sum_1.wrapping_add(w1.unsigned_abs().into());
+            sum_2 = sum_2.wrapping_add(w2.unsigned_abs().into());
+            sum_3 = sum_3.wrapping_add(w3.unsigned_abs().into());
+        }
+    }
+    [sum_0, sum_1, sum_2, sum_3]
+}
+
 /// A dense layer from integers to integers: `out = requantize(w x + bias)`, clamped to `[low, high]`.
 ///
 /// # Shapes
@@ -74,7 +90,7 @@ fn layer<T>(stream: &[u8], x: &[i16], out: &mut [T], output: impl Fn(i32, i32) -
         };
         blocks = after;
         for (lane, (out, sum)) in out.iter_mut().zip(block_sums(block, x)).enumerate() {
-            let acc = sum.wrapping_add(block_bias(block, lane));
+            let acc = sum.wrapping_add(tail_word(block, lane));
             *out = output(acc, block_multiplier(block, lane));
         }
     }

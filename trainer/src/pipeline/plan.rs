@@ -157,7 +157,12 @@ impl<'s> Plan<'s> {
         };
         let d_embed = self.study.bank.embedding.min(d_hidden);
         let read: Vec<_> = widths.iter().map(|&d| quantization::Activations::unknown(d)).collect();
-        let integers = quantization::quantize(&network, &read, &blank(d_hidden, d_embed))?;
+        let integers = quantization::quantize(
+            &network,
+            &read,
+            &blank(d_hidden, d_embed),
+            self.study.budget.layout,
+        )?;
         let wanted = self.study.bank.prototypes;
         let novelty = vec![0; NOVELTY_ENTRIES];
         let table = BankTable {
@@ -329,7 +334,8 @@ impl<'s> Plan<'s> {
         embedding: &Dense,
         held_out: &Corpus,
     ) -> Result<(), PipelineError> {
-        let integers = quantization::quantize(network, activations, embedding)?;
+        let integers =
+            quantization::quantize(network, activations, embedding, self.study.budget.layout)?;
         let provenance = Provenance::default();
         let bytes = artifact::write(&self.parts_of(&integers, &provenance))?;
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;

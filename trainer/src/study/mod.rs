@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use simground_runtime::artifact::Layout;
 
 pub use document::{Diagnostic, StudyError};
 
@@ -251,6 +252,8 @@ pub struct Budget {
     pub flash_kib: usize,
     /// RAM in KiB.
     pub ram_kib: usize,
+    /// For which kernels the weights are laid out: what `target` names.
+    pub layout: Layout,
 }
 
 /// How to train.

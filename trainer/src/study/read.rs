@@ -1,5 +1,7 @@
 //! From TOML to a checked [`Study`].
 
+use simground_runtime::artifact::Layout;
+
 use super::document::{Document, Entry, Section};
 use super::{
     Bank, Budget, Epidemic, Input, MechanismPrior, Missing, Network, Observation, Prior,
@@ -538,13 +540,20 @@ fn bank(entry: Option<Entry>) -> Result<Bank> {
 }
 
 fn budget(entry: Option<Entry>) -> Result<Budget> {
-    let mut budget = Budget { flash_kib: 64, ram_kib: 8 };
+    let mut budget = Budget { flash_kib: 64, ram_kib: 8, layout: Layout::Pairs };
     let Some(entry) = entry else {
         return Ok(budget);
     };
     let mut section = entry.section("[budget]")?;
     budget.flash_kib = optional(section.take("flash_kib"), 64, |e| e.integer(1, 1 << 20))? as usize;
     budget.ram_kib = optional(section.take("ram_kib"), 8, |e| e.integer(1, 1 << 20))? as usize;
+    budget.layout = optional(section.take("target"), Layout::Pairs, |target| {
+        // An artifact for one core runs on every other.
+        Ok(match target.choice(&["any", "cortex-m55", "cortex-m85"])? {
+            "any" => Layout::Pairs,
+            _ => Layout::Bytes,
+        })
+    })?;
     section.finish()?;
     Ok(budget)
 }
