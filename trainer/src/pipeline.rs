@@ -161,10 +161,14 @@ pub fn run(
     let embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
     plan.calibrate(&mut fitted.network, &activations, &embedding, &held_out)?;
-    let network = quantization::quantize(&fitted.network, &activations, &embedding)?;
+    let mut network = quantization::quantize(&fitted.network, &activations, &embedding)?;
 
     talk.stage("bank");
-    let float_model = plan.float_model(&fitted.network, &embedding);
+    let provenance = Provenance::default();
+    let (bank, corpus_hash) = plan.bank(&plan.parts_of(&network, &provenance), &held_out)?;
+    // The bank may need less of the embedding than it was offered.
+    network.embedding = network.embedding.leading(bank.d_embed);
+    let float_model = plan.float_model(&fitted.network, &embedding.leading(bank.d_embed));
     let float_bytes = float_model.to_bytes();
     let mut provenance = Provenance {
         study_hash: hash(study.source.as_bytes()),
@@ -172,10 +176,9 @@ pub fn run(
         float_hash: hash(&float_bytes),
         seed: study.seed,
         num_simulations: fitted.simulations_used,
+        corpus_hash,
         ..Provenance::default()
     };
-    let (bank, corpus_hash) = plan.bank(&plan.parts_of(&network, &provenance), &held_out)?;
-    provenance.corpus_hash = corpus_hash;
     let windows = plan.self_test_windows(&validation);
 
     talk.stage("evaluation");
@@ -190,7 +193,7 @@ pub fn run(
     provenance.metrics = figures(&report.integer);
     let parts = Parts { bank: &bank, self_test: &windows, ..plan.parts_of(&network, &provenance) };
     let artifact = artifact::write(&parts)?;
-    plan.check_flash(artifact.len(), bank.len())?;
+    plan.check_flash(artifact.len(), bank.bank.len())?;
     Ok(Outcome { artifact, float_model: float_bytes, fitted, report })
 }
 

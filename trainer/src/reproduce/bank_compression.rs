@@ -18,6 +18,7 @@ use simground_runtime::{Model, kernel};
 use self::faiss::Faiss;
 use self::judge::{Answers, Scores, TestSet};
 use super::{Experiment, ExperimentError, Findings, Settings};
+use crate::artifact::index_bytes;
 use crate::bank::exact::{Exact, Marginal};
 use crate::bank::{Bank, Codec, Embedded, Layout, Selection, Subject};
 use crate::pipeline::{self, Options, Talk};
@@ -143,9 +144,10 @@ fn measure(
     let ranges: Vec<(f32, f32)> = bank_record.theta.iter().map(|t| (t.low, t.high)).collect();
     let layout = Layout {
         d_hidden: usize::from(bank_record.embedding.d_input),
+        d_embed: usize::from(bank_record.embedding.d_output),
         mechanisms: model.manifest().mechanisms.len(),
         d_theta: ranges.len(),
-        index_bytes: index_bytes(&corpus),
+        index_bytes: index_bytes(&corpus.index),
         codec: Codec::Int8,
     };
     let subject = Subject::new(&corpus, &validation, &held_out, layout.mechanisms, &ranges);
@@ -334,10 +336,4 @@ fn nearest_five(bank: &Bank, observations: &Embedded) -> f64 {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Bytes that hold the index of every simulation of a corpus.
-fn index_bytes(corpus: &Embedded) -> usize {
-    let largest = corpus.index.iter().copied().max().unwrap_or(0);
-    ((u64::BITS - largest.leading_zeros()).div_ceil(8) as usize).max(1)
 }
