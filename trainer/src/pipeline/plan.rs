@@ -11,6 +11,7 @@ use simground_runtime::artifact as format;
 use super::check::{check_corpus, check_memory, check_variation, ranges_of_theta};
 use super::{Options, PipelineError, ram_bytes};
 use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
+use crate::bank::exact::Posterior;
 use crate::bank::{self, Codec, Embedded, Layout, Selection, Size, Subject};
 use crate::corpus::{Corpus, Schema};
 use crate::embedding;
@@ -272,12 +273,13 @@ impl<'s> Plan<'s> {
         Ok(())
     }
 
-    /// Compresses the corpus to the bank; also the hash of the corpus.
+    /// Compresses the corpus to the bank.
     pub(super) fn bank(
         &self,
         parts: &Parts<'_>,
         held_out: &Corpus,
-    ) -> Result<(BankTable, [u8; 32]), PipelineError> {
+        test: &Corpus,
+    ) -> Result<Compressed, PipelineError> {
         let bytes = artifact::write(parts)?;
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
         let count = self.simulations.min(BANK_SIMULATIONS);
@@ -315,7 +317,10 @@ impl<'s> Plan<'s> {
             parameters: self.parameters.clone(),
             num_simulations: count,
         };
-        Ok((table, hash.finalize().into()))
+        let judged = Embedded::of(&model, test);
+        let exact = |at: usize| subject.exact.posterior(judged.row(at), subject.half_life, None);
+        let exact = (0..judged.len()).into_par_iter().map(exact).collect();
+        Ok(Compressed { table, corpus_hash: hash.finalize().into(), exact })
     }
 
     /// What a prototype takes; an index as many bytes as the training simulations ask for.
@@ -380,6 +385,15 @@ impl<'s> Plan<'s> {
             provenance,
         }
     }
+}
+
+/// A bank and what it was made from.
+pub(super) struct Compressed {
+    pub table: BankTable,
+    /// SHA-256 of the corpus.
+    pub corpus_hash: [u8; 32],
+    /// What an exact search through the corpus says of the test simulations.
+    pub exact: Vec<Posterior>,
 }
 
 /// Examples of a source's training split.
