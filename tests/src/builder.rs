@@ -298,9 +298,8 @@ fn bank<'a>(
     let byte = |r: &mut Random| vec![r.below(256) as u8];
     let mechanism = |r: &mut Random| vec![r.below(u32::from(mechanisms)) as u8];
     // Together at most the whole.
-    let shares = |r: &mut Random| {
-        (0..others).map(|_| r.below(256 / others) as u8).collect::<Vec<u8>>()
-    };
+    let shares =
+        |r: &mut Random| (0..others).map(|_| r.below(256 / others) as u8).collect::<Vec<u8>>();
     Bank {
         prototypes,
         embedding: Layer { d_input, d_output, low, high, stream },

@@ -500,10 +500,7 @@ fn numbers_outside_their_range() {
         bank(|b, _| b.index_bytes = bytes, shape(Part::Bank));
     }
     bank(|b, _| b.index_bytes = 8, section(Part::Bank, 240, 90));
-    bank(
-        |b, _| b.theta = with(&b.theta, 0, |t| t.mechanisms = 0b1000),
-        value(Part::Bank),
-    );
+    bank(|b, _| b.theta = with(&b.theta, 0, |t| t.mechanisms = 0b1000), value(Part::Bank));
     bank(|b, _| b.theta = with(&b.theta, 0, |t| t.mechanisms = 0), Ok(()));
     for spread in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         target(|t| t.spread = spread, value(Part::Head(1)));

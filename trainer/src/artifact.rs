@@ -321,9 +321,10 @@ fn bank<'e>(
 }
 
 fn theta_records(table: &BankTable) -> Encoded {
-    let has = table.bank.has.iter().map(|has| {
-        has.iter().enumerate().fold(0, |mask, (at, has)| mask | u16::from(*has) << at)
-    });
+    let has =
+        table.bank.has.iter().map(|has| {
+            has.iter().enumerate().fold(0, |mask, (at, has)| mask | u16::from(*has) << at)
+        });
     Encoded::new(table.parameters.iter().zip(has).map(|(p, mechanisms)| format::Theta {
         name: &p.name,
         unit: &p.unit,
@@ -352,7 +353,8 @@ pub fn with_bank(artifact: &[u8], table: &BankTable) -> Result<Vec<u8>, WriteErr
     let model = Model::from_bytes(artifact).map_err(WriteError::Refused)?;
     let mut manifest = model.manifest().clone();
     // Word 4 of the prelude: where the tensors start.
-    let start = artifact[16..20].iter().rev().fold(0, |start, byte| start << 8 | usize::from(*byte));
+    let start =
+        artifact[16..20].iter().rev().fold(0, |start, byte| start << 8 | usize::from(*byte));
     let mut tensors = Tensors(artifact[start..].to_vec());
     let mut embedding = manifest.bank.as_ref().expect("a model with a bank").embedding;
     embedding.d_output = table.d_embed as u16;

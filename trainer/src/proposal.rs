@@ -328,8 +328,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::study::BankSize;
     use crate::corpus::{Parameter, Schema, Target};
+    use crate::study::BankSize;
 
     /// Rows whose x is near theta, of two parameters: one within -1 to 1, one that is always 3.
     fn corpus(rows: usize, d_x: usize) -> Corpus {

@@ -17,7 +17,12 @@ pub(super) struct CellMoments {
 }
 
 impl CellMoments {
-    pub fn new(subject: &Subject<'_>, vectors: &[i16], prototypes: &[i16], d: usize) -> CellMoments {
+    pub fn new(
+        subject: &Subject<'_>,
+        vectors: &[i16],
+        prototypes: &[i16],
+        d: usize,
+    ) -> CellMoments {
         let (corpus, k) = (subject.corpus, subject.num_mechanisms);
         let count = prototypes.len() / d;
         let nearest = cells::nearest_centers(vectors, prototypes, d);

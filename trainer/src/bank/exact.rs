@@ -169,11 +169,9 @@ impl Exact {
 
     /// The half-life that says most about held-out simulations.
     ///
-    /// The score is the log probability of the true mechanism minus the mean squared error of the posterior mean of each parameter,
+    /// The score is the mean log probability of the true mechanism minus the mean squared error of the posterior mean of each parameter,
     /// in units of its variance over the held-out simulations: both are proper for what they judge. Half-lives are tried in octaves from
-    /// the median squared distance to the nearest simulation on, until the mean score falls; then the half octaves around the best. Of those
-    /// that the score cannot tell from the best, within a standard error of the paired difference (Breiman et al. 1984, section
-    /// 3.4.3), the widest is taken: its posteriors rest on the most simulations.
+    /// the median squared distance to the nearest simulation on, until the score falls; then the half octaves around the best.
     pub fn choose_half_life(&self, held_out: &Embedded) -> f64 {
         let mut least: Vec<u32> = (0..held_out.len())
             .into_par_iter()
@@ -181,34 +179,22 @@ impl Exact {
             .collect();
         least.sort_unstable();
         let start = f64::from(least[least.len() / 2].max(1));
-        let tried = |half_life: f64| (mean(&self.scores(held_out, half_life)), half_life);
-        let mut best = tried(start);
+        let score = |half_life: f64| (self.score(held_out, half_life), half_life);
+        let mut best = score(start);
         for factor in [2.0, 0.5] {
             loop {
-                let next = tried(best.1 * factor);
+                let next = score(best.1 * factor);
                 if next.0 <= best.0 || next.1 < 0.1 {
                     break;
                 }
                 best = next;
             }
         }
-        let around = [0.5_f64.sqrt(), 2.0_f64.sqrt()].map(|factor| tried(best.1 * factor));
-        let best = around.into_iter().fold(best, |best, next| if next.0 > best.0 { next } else { best });
-        let scores = self.scores(held_out, best.1);
-        let mut widest = best.1;
-        loop {
-            let wider = self.scores(held_out, widest * 2.0_f64.sqrt());
-            let lost: Vec<f64> = scores.iter().zip(wider).map(|(best, wider)| best - wider).collect();
-            let error = (variance(lost.iter()) / lost.len() as f64).sqrt();
-            if mean(&lost) > error || error == 0.0 {
-                return widest;
-            }
-            widest *= 2.0_f64.sqrt();
-        }
+        let around = [0.5_f64.sqrt(), 2.0_f64.sqrt()].map(|factor| score(best.1 * factor));
+        around.into_iter().fold(best, |best, next| if next.0 > best.0 { next } else { best }).1
     }
 
-    /// Score of each held-out simulation.
-    fn scores(&self, held_out: &Embedded, half_life: f64) -> Vec<f64> {
+    fn score(&self, held_out: &Embedded, half_life: f64) -> f64 {
         let d_theta = self.ranges.len();
         let theta: Vec<f64> = held_out
             .theta
@@ -218,22 +204,25 @@ impl Exact {
             .collect();
         let variances: Vec<f64> =
             (0..d_theta).map(|at| variance(theta.iter().skip(at).step_by(d_theta))).collect();
-        let score = |at: usize| {
-            let posterior = self.posterior(held_out.row(at), half_life, None);
-            let same = posterior.mechanism[usize::from(held_out.mechanism[at])];
-            let truths = theta[at * d_theta..].iter().zip(&posterior.theta).zip(&variances);
-            let (mut error, mut terms) = (0.0, 0.0_f64);
-            for ((truth, marginal), variance) in truths {
-                if !truth.is_nan() && *variance > 0.0 {
-                    terms += 1.0;
-                    // Where no simulation in reach has the parameter, its mean counts as known no better than from the prior.
-                    let missed = (marginal.mean - truth).powi(2) / variance;
-                    error += if marginal.present > 0.0 { missed } else { 1.0 };
+        let scores: Vec<f64> = (0..held_out.len())
+            .into_par_iter()
+            .map(|at| {
+                let posterior = self.posterior(held_out.row(at), half_life, None);
+                let same = posterior.mechanism[usize::from(held_out.mechanism[at])];
+                let truths = theta[at * d_theta..].iter().zip(&posterior.theta).zip(&variances);
+                let (mut error, mut terms) = (0.0, 0.0_f64);
+                for ((truth, marginal), variance) in truths {
+                    if !truth.is_nan() && *variance > 0.0 {
+                        terms += 1.0;
+                        // Where no simulation in reach has the parameter, its mean counts as known no better than from the prior.
+                        let missed = (marginal.mean - truth).powi(2) / variance;
+                        error += if marginal.present > 0.0 { missed } else { 1.0 };
+                    }
                 }
-            }
-            same.max(LEAST_PROBABILITY).ln() - error / terms.max(1.0)
-        };
-        (0..held_out.len()).into_par_iter().map(score).collect()
+                same.max(LEAST_PROBABILITY).ln() - error / terms.max(1.0)
+            })
+            .collect();
+        scores.iter().sum::<f64>() / scores.len() as f64
     }
 
     /// Places and squared distances of the simulations whose squared distance exceeds the least by less than `excess`; the least.
@@ -262,10 +251,6 @@ impl Exact {
 /// A parameter in units of its range; NaN stays NaN.
 pub(super) fn share_of_range(value: f32, (low, high): (f32, f32)) -> f32 {
     (value - low) / (high - low).max(f32::MIN_POSITIVE)
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 fn variance<'v>(values: impl Iterator<Item = &'v f64>) -> f64 {

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 use simground_runtime::{Reach, THETA_ABSENT, kernel_weight};
 
-use super::{Embedded, Layout};
 use super::exact::{Marginal, share_of_range};
+use super::{Embedded, Layout};
 
 /// Code of the upper end of a range.
 const CODE_MAX: f32 = 254.0;

@@ -84,8 +84,7 @@ impl<'s> Plan<'s> {
         let parameters = ranges_of_theta(&schema, &sample)?;
         // As in `embedding::fit`: an embedding is no wider than the layer that it is read from.
         let d_embed = study.bank.embedding.min(d_hidden);
-        let placeholder =
-            BankTable::blank(d_embed, mechanisms.len(), parameters.clone(), 1, 1);
+        let placeholder = BankTable::blank(d_embed, mechanisms.len(), parameters.clone(), 1, 1);
         let epidemic = study.simulation.as_ref().and_then(|s| s.epidemic.as_ref());
         let (period, channel) = match epidemic {
             Some(epidemic) if epidemic.period_days == 1 => {
@@ -294,10 +293,11 @@ impl<'s> Plan<'s> {
             Embedded::of(&model, &self.source.simulations(Split::Validation, 0..chosen));
         let held_out = Embedded::of(&model, held_out);
         let ranges: Vec<(f32, f32)> = self.parameters.iter().map(|p| (p.low, p.high)).collect();
-        let subject =
-            Subject::new(&corpus, &validation, &held_out, self.mechanisms.len(), &ranges);
-        let layout =
-            Layout { index_bytes: artifact::index_bytes(&corpus.index), ..self.layout(parts.network.embedding.d_input) };
+        let subject = Subject::new(&corpus, &validation, &held_out, self.mechanisms.len(), &ranges);
+        let layout = Layout {
+            index_bytes: artifact::index_bytes(&corpus.index),
+            ..self.layout(parts.network.embedding.d_input)
+        };
         let (selection, seed) = (Selection::Medoids, self.study.seed);
         let bank = match self.study.bank.size {
             BankSize::Prototypes(wanted) => {
@@ -306,9 +306,9 @@ impl<'s> Plan<'s> {
                 subject.bank(size, layout.codec, selection, seed)
             }
             // As `check_budget` found, there is room for prototypes.
-            BankSize::Kib(kib) => subject
-                .compress(&layout, kib << 10, selection, seed)
-                .expect("room for prototypes"),
+            BankSize::Kib(kib) => {
+                subject.compress(&layout, kib << 10, selection, seed).expect("room for prototypes")
+            }
         };
         let table = BankTable {
             d_embed: layout.d_embed.min(bank.d),

@@ -537,8 +537,10 @@ fn bank(entry: Option<Entry>) -> Result<Bank> {
     if let BankSize::Prototypes(prototypes) = bank.size
         && bank.neighbors > prototypes
     {
-        let message =
-            format!("{} neighbors of {prototypes} prototypes; keep at least as many", bank.neighbors);
+        let message = format!(
+            "{} neighbors of {prototypes} prototypes; keep at least as many",
+            bank.neighbors
+        );
         return Err(neighbors.unwrap_or(entry).error(message, None));
     }
     section.finish()?;
