@@ -338,11 +338,26 @@ pub struct Theta<'a> {
     pub unit: &'a str,
     /// Value of code 0.
     pub low: f32,
-    /// Value of code 65,534; code 65,535 says that the mechanism has no such parameter.
+    /// Value of code 254; code 255 says that the mechanism has no such parameter.
     pub high: f32,
+    /// Bit `m` says that mechanism `m` has it.
+    pub mechanisms: u16,
 }
 
-/// The simulations that the device keeps.
+impl Theta<'_> {
+    /// Whether a mechanism has the parameter.
+    pub fn has(&self, mechanism: usize) -> bool {
+        let bit = u32::try_from(mechanism).ok().and_then(|at| self.mechanisms.checked_shr(at));
+        bit.unwrap_or(0) & 1 == 1
+    }
+
+    /// Difference between the values of two codes that follow each other.
+    pub fn step(&self) -> f32 {
+        (self.high - self.low) / 254.0
+    }
+}
+
+/// The simulations that the device keeps, each a prototype of those around it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bank<'a> {
     /// Number of prototypes.
@@ -351,19 +366,27 @@ pub struct Bank<'a> {
     pub embedding: Layer,
     /// `[prototypes, d_embed rounded up to 4]` of `i8`.
     pub vectors: Section,
-    /// Mechanism of each: `u8`.
+    /// Mechanism of each simulation itself: `u8`.
     pub mechanisms: Section,
     /// Share of the corpus that each stands for, in 1/65,536: `u16`.
     pub masses: Section,
-    /// Index of each simulation: `u64`.
+    /// How far the kernel of each reaches: `u8`; see [`Reach`](crate::Reach).
+    pub reaches: Section,
+    /// Shift of all reaches.
+    pub reach_shift: u8,
+    /// `[prototypes, mechanisms - 1]` of `u8`: shares of all mechanisms but the last around each, in 1/255.
+    pub shares: Section,
+    /// Bytes of an index, 1 to 8.
+    pub index_bytes: u8,
+    /// Index of each simulation, little endian.
     pub indices: Section,
-    /// `[prototypes, theta]` of `u16` codes.
+    /// `[prototypes, theta]` of `u8`: codes of each simulation's own parameters.
     pub thetas: Section,
+    /// `[prototypes, theta, 2]` of `u8`: mean, and standard deviation in steps of the codes, of each parameter around each.
+    pub moments: Section,
     /// The parameters.
     #[serde(borrow)]
     pub theta: Records<'a, Theta<'a>>,
-    /// Kernel: the weight halves every `2^24 / decay` units of squared distance.
-    pub decay: u32,
     /// Squared distances to the nearest prototype of held-out simulations, ascending: `u32`.
     pub novelty: Section,
     /// Number of simulations that the masses share out.
@@ -762,22 +785,31 @@ impl<'a> Proof<'a> {
         self.section(bank.vectors, sized(padded(bank.embedding.d_output)), part)?;
         let known = self.section(bank.mechanisms, sized(1), part)?;
         let masses = self.section(bank.masses, sized(2), part)?;
-        self.section(bank.indices, sized(8), part)?;
-        self.section(bank.thetas, sized(bank.theta.len().saturating_mul(2)), part)?;
+        self.section(bank.reaches, sized(1), part)?;
+        let others = mechanisms.saturating_sub(1);
+        let shares = self.section(bank.shares, sized(others), part)?;
+        if !(1..=8).contains(&bank.index_bytes) {
+            return Err(ArtifactError::Shape(part));
+        }
+        self.section(bank.indices, sized(usize::from(bank.index_bytes)), part)?;
+        self.section(bank.thetas, sized(bank.theta.len()), part)?;
+        self.section(bank.moments, sized(bank.theta.len().saturating_mul(2)), part)?;
         let total: u32 = masses
             .as_chunks::<2>()
             .0
             .iter()
             .map(|mass| u32::from(u16::from_le_bytes(*mass)))
             .fold(0, u32::saturating_add);
+        // 255 at most, so that the last mechanism's share is not negative.
+        let whole = |shares: &[u8]| shares.iter().try_fold(0_u8, |sum, s| sum.checked_add(*s));
         let sound = known.iter().all(|&m| usize::from(m) < mechanisms)
             && masses.as_chunks::<2>().0.iter().all(|mass| *mass != [0, 0])
             && total <= 65_536
-            && bank.decay > 0
-            && bank
-                .theta
-                .iter()
-                .all(|t| -FLOAT_LIMIT <= t.low && t.low <= t.high && t.high <= FLOAT_LIMIT);
+            && shares.chunks(others.max(1)).all(|shares| whole(shares).is_some())
+            && bank.theta.iter().all(|t| {
+                let range = -FLOAT_LIMIT <= t.low && t.low <= t.high && t.high <= FLOAT_LIMIT;
+                range && (mechanisms..MAX_MECHANISMS).all(|m| !t.has(m))
+            });
         if !sound {
             return Err(ArtifactError::Value(part));
         }

@@ -9,9 +9,13 @@ use crate::artifact::{MAX_MECHANISMS, Model, Records, Theta};
 use crate::dense::padded;
 use crate::kernel::{self, Ranked, Ranking};
 use crate::math;
+use crate::reach::{Reach, kernel_weight};
 
 /// The code of a parameter that the mechanism does not have.
-pub const THETA_ABSENT: u16 = u16::MAX;
+pub const THETA_ABSENT: u8 = u8::MAX;
+
+/// Shares of the mechanisms in a prototype add up to this.
+const WHOLE: u64 = 255;
 
 /// One simulation of the bank.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +37,7 @@ pub struct Nearest {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ThetaSummary {
-    /// Share of the kernel posterior whose mechanism has this parameter, in `[0, 1]`.
+    /// Share of the kernel posterior on mechanisms that have this parameter, in `[0, 1]`.
     pub present: f32,
     /// Mean over that share, in the parameter's unit; NaN where `present` is 0.
     pub mean: f32,
@@ -55,39 +59,16 @@ pub struct Attribution<'i, const K: usize> {
 }
 
 impl<const K: usize> Attribution<'_, K> {
+    /// Share of the kernel posterior of any prototype, in `[0, 1]`; 0 for one that is not in the bank.
+    pub fn weight(&self, prototype: u32) -> f32 {
+        self.kernel.weight(prototype)
+    }
+
     /// Kernel posterior of each parameter, in the bank's order.
     pub fn thetas(&self) -> impl Iterator<Item = ThetaSummary> + '_ {
         let ranges = self.kernel.theta.iter().enumerate();
         ranges.map(|(at, range)| self.kernel.summary(at, &range))
     }
-}
-
-/// Weight of a prototype whose squared distance exceeds the nearest one's by `excess`, in 1/32,768.
-///
-/// `2^(15 - excess * decay / 2^24)`, a Gaussian kernel `exp(-excess / (2 h^2))` with `decay = 2^24 / (2 h^2 ln 2)`. The
-/// fraction of the exponent (8 bits) goes through the cubic that is exact at 0, 1/3, 2/3 and 1: within 1.3e-4 of `2^-f`.
-///
-/// ```
-/// use simground_runtime::kernel_weight;
-/// assert_eq!(kernel_weight(0, 1 << 20), 32_768);
-/// assert_eq!(kernel_weight(16, 1 << 20), 16_384); // halves every 2^24 / 2^20 = 16
-/// assert_eq!(kernel_weight(u32::MAX, u32::MAX), 0);
-/// ```
-#[expect(
-    clippy::arithmetic_side_effects,
-    reason = "f < 2^8, so every term is below 2^17 * 2^24 in i64; the shift is below 16"
-)]
-pub fn kernel_weight(excess: u32, decay: u32) -> u32 {
-    let exponent = (u64::from(excess) * u64::from(decay)) >> 16;
-    let halvings = exponent >> 8;
-    if halvings > 15 {
-        return 0;
-    }
-    let f = i64::from(u8::try_from(exponent & 0xff).unwrap_or(0));
-    // Coefficients in 1/65,536, f in 1/256.
-    let fraction = 65_536 + ((((((-2_589 * f) >> 8) + 15_141) * f) >> 8) - 45_320) * f / 256;
-    let weight = u32::try_from(fraction >> 1).unwrap_or(0);
-    weight >> halvings
 }
 
 /// Attribution of an embedded observation. Afterwards `distances` holds each prototype's weight.
@@ -100,33 +81,38 @@ pub(crate) fn attribute<'i, const K: usize>(
     kernel::squared_distances(model.section(bank.vectors), embedding, distances);
     let ranked = rank::<K>(distances);
     let least = distances.iter().copied().min().unwrap_or(0);
+    let mut least_exponent = u32::MAX;
+    for (distance, reach) in distances.iter_mut().zip(model.section(bank.reaches)) {
+        *distance = Reach(*reach).exponent(*distance, bank.reach_shift);
+        least_exponent = least_exponent.min(*distance);
+    }
     let masses = model.section(bank.masses).as_chunks::<2>().0;
-    for (distance, mass) in distances.iter_mut().zip(masses) {
-        let weight = kernel_weight(distance.saturating_sub(least), bank.decay);
+    for (exponent, mass) in distances.iter_mut().zip(masses) {
+        let weight = kernel_weight(exponent.wrapping_sub(least_exponent));
         // At most 2^15 * 2^16.
-        *distance = weight.wrapping_mul(u32::from(u16::from_le_bytes(*mass)));
+        *exponent = weight.wrapping_mul(u32::from(u16::from_le_bytes(*mass)));
     }
     let kernel = KernelPosterior {
-        total: distances.iter().map(|weight| u64::from(*weight)).fold(0, u64::wrapping_add),
+        total: distances.iter().fold(0, |total, weight| total.wrapping_add(*weight)),
         weights: distances,
-        mechanisms: model.section(bank.mechanisms),
-        codes: model.section(bank.thetas),
+        others: model.manifest.mechanisms.len().saturating_sub(1),
+        shares: model.section(bank.shares),
+        moments: model.section(bank.moments),
         theta: bank.theta,
     };
     let entry = |ranked: &Ranked| {
-        let at = usize::try_from(ranked.prototype).unwrap_or(usize::MAX);
-        let weight = kernel.weights.get(at).copied().unwrap_or(0);
+        let prototype = ranked.prototype;
         Nearest {
-            prototype: ranked.prototype,
-            index: column(model.section(bank.indices), at).map_or(0, u64::from_le_bytes),
-            mechanism: kernel.mechanisms.get(at).copied().unwrap_or(0),
+            prototype,
+            index: model.prototype_index(prototype).unwrap_or(0),
+            mechanism: model.prototype_mechanism(prototype).unwrap_or(0),
             squared_distance: ranked.squared_distance,
-            weight: math::float_u64(u64::from(weight)) / math::float_u64(kernel.total),
+            weight: kernel.weight(prototype),
         }
     };
     Some(Attribution {
         nearest: crate::first_items(ranked.iter().map(entry)),
-        mechanism_posterior: kernel.mechanisms(model.manifest.mechanisms.len()),
+        mechanism_posterior: kernel.mechanisms(),
         novelty: novelty(model.section(bank.novelty), least),
         kernel,
     })
@@ -143,11 +129,6 @@ pub(crate) fn rank<const K: usize>(distances: &[u32]) -> Vec<Ranked, K> {
     ranking.finish()
 }
 
-/// Entry `at` of a column of `N`-byte values.
-fn column<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.as_chunks::<N>().0.get(at).copied()
-}
-
 /// Share of held-out distances at or above `distance`, the observation itself counted.
 fn novelty(table: &[u8], distance: u32) -> f32 {
     let thresholds = table.as_chunks::<4>().0;
@@ -157,41 +138,75 @@ fn novelty(table: &[u8], distance: u32) -> f32 {
     float(above.saturating_add(1)) / float(thresholds.len().saturating_add(1))
 }
 
-/// Weights over the bank. Masses add up to at most `2^16` and kernel weights are at most `2^15`, so a sum of weights stays
-/// at or below `2^31`, of weights times codes below `2^47`, of weights times squared codes below `2^63`.
+/// Weights over the bank. Masses add up to at most `2^16` and kernel weights are at most `2^15`, so a sum of weights stays at or below
+/// `2^31`, of weights times shares below `2^39`, times means below `2^47`, times their squares and those of the deviations
+/// below `2^56`. The prototype with the least exponent has the full weight and a mass, so the sum is above zero.
 #[derive(Debug, Clone, PartialEq)]
 struct KernelPosterior<'i> {
     weights: &'i [u32],
-    total: u64,
-    mechanisms: &'i [u8],
-    codes: &'i [u8],
+    total: u32,
+    /// Mechanisms but the last, whose share is what the others leave of [`WHOLE`].
+    others: usize,
+    /// `[prototypes, others]`.
+    shares: &'i [u8],
+    /// `[prototypes, theta, 2]`.
+    moments: &'i [u8],
     theta: Records<'i, Theta<'i>>,
 }
 
 impl KernelPosterior<'_> {
-    fn mechanisms(&self, count: usize) -> Vec<f32, MAX_MECHANISMS> {
-        let total = math::float_u64(self.total);
-        let share = |mechanism: u8| {
-            let weights = self.weights.iter().zip(self.mechanisms);
-            let own =
-                weights.filter(|(_, of)| **of == mechanism).map(|(weight, _)| u64::from(*weight));
-            math::float_u64(own.fold(0, u64::wrapping_add)) / total
-        };
-        crate::first_items((0..=u8::MAX).take(count).map(share))
+    fn weight(&self, prototype: u32) -> f32 {
+        let at = usize::try_from(prototype).unwrap_or(usize::MAX);
+        let weight = self.weights.get(at).copied().unwrap_or(0);
+        math::float_u64(u64::from(weight)) / math::float_u64(u64::from(self.total))
     }
 
-    /// Moments of parameter `at` over the prototypes that have it.
-    fn summary(&self, at: usize, range: &Theta<'_>) -> ThetaSummary {
-        let (mut weight, mut first, mut second) = (0_u64, 0_u64, 0_u64);
-        let codes = self.codes.as_chunks::<2>().0.iter().skip(at).step_by(self.theta.len().max(1));
-        for (&own, code) in self.weights.iter().zip(codes) {
-            let code = u16::from_le_bytes(*code);
-            if own != 0 && code != THETA_ABSENT {
-                let weighted = u64::from(own).wrapping_mul(u64::from(code));
-                weight = weight.wrapping_add(u64::from(own));
-                first = first.wrapping_add(weighted);
-                second = second.wrapping_add(weighted.wrapping_mul(u64::from(code)));
+    /// Weight of each prototype that has some, and its row in the bank.
+    fn weighted(&self) -> impl Iterator<Item = (usize, u64)> {
+        let weights = self.weights.iter().enumerate().filter(|(_, weight)| **weight != 0);
+        weights.map(|(row, weight)| (row, u64::from(*weight)))
+    }
+
+    /// Shares of all mechanisms but the last in one prototype.
+    fn shares_of(&self, row: usize) -> &[u8] {
+        let start = row.wrapping_mul(self.others);
+        self.shares.get(start..start.wrapping_add(self.others)).unwrap_or(&[])
+    }
+
+    fn mechanisms(&self) -> Vec<f32, MAX_MECHANISMS> {
+        let mut sums = [0_u64; MAX_MECHANISMS];
+        for (row, weight) in self.weighted() {
+            for (sum, share) in sums.iter_mut().zip(self.shares_of(row)) {
+                *sum = sum.wrapping_add(weight.wrapping_mul(u64::from(*share)));
             }
+        }
+        let whole = u64::from(self.total).wrapping_mul(WHOLE);
+        let others = sums.iter().take(self.others);
+        let last = others.clone().fold(whole, |left, sum| left.wrapping_sub(*sum));
+        let all = others.copied().chain([last]);
+        crate::first_items(all.map(|sum| math::float_u64(sum) / math::float_u64(whole)))
+    }
+
+    /// Moments of parameter `at` over the share of the posterior that has it.
+    fn summary(&self, at: usize, theta: &Theta<'_>) -> ThetaSummary {
+        // Counted from the side of the last mechanism, whose share is not stored: what is left of the whole, or nothing.
+        let last = theta.has(self.others);
+        let present = |row: usize| {
+            let shares = self.shares_of(row).iter().enumerate();
+            let differing = shares.filter(|(mechanism, _)| theta.has(*mechanism) != last);
+            let sum = differing.fold(0_u64, |sum, (_, share)| sum.wrapping_add(u64::from(*share)));
+            if last { WHOLE.wrapping_sub(sum) } else { sum }
+        };
+        let moments = self.moments.as_chunks::<2>().0;
+        let (mut weight, mut first, mut second) = (0_u64, 0_u64, 0_u64);
+        for (row, own) in self.weighted() {
+            let place = row.wrapping_mul(self.theta.len()).wrapping_add(at);
+            let [mean, sd] = moments.get(place).copied().unwrap_or([0; 2]).map(u64::from);
+            let own = own.wrapping_mul(present(row));
+            let square = mean.wrapping_mul(mean).wrapping_add(sd.wrapping_mul(sd));
+            weight = weight.wrapping_add(own);
+            first = first.wrapping_add(own.wrapping_mul(mean));
+            second = second.wrapping_add(own.wrapping_mul(square));
         }
         if weight == 0 {
             return ThetaSummary { present: 0.0, mean: f32::NAN, sd: f32::NAN };
@@ -201,11 +216,11 @@ impl KernelPosterior<'_> {
         let spread = w.wrapping_mul(s2).saturating_sub(s1.wrapping_mul(s1));
         let variance = float_u128(spread) / float_u128(w.wrapping_mul(w));
         let mean_code = math::float_u64(first) / math::float_u64(weight);
-        let step = (range.high - range.low) / 65_534.0;
+        let whole = u64::from(self.total).wrapping_mul(WHOLE);
         ThetaSummary {
-            present: math::float_u64(weight) / math::float_u64(self.total),
-            mean: range.low + step * mean_code,
-            sd: step * math::sqrt(variance),
+            present: math::float_u64(weight) / math::float_u64(whole),
+            mean: theta.low + theta.step() * mean_code,
+            sd: theta.step() * math::sqrt(variance),
         }
     }
 }
@@ -221,7 +236,10 @@ impl Model<'_> {
     /// Index in the corpus of the simulation behind a prototype.
     pub fn prototype_index(&self, prototype: u32) -> Option<u64> {
         let bank = self.manifest.bank.as_ref()?;
-        column(self.section(bank.indices), usize::try_from(prototype).ok()?).map(u64::from_le_bytes)
+        let each = usize::from(bank.index_bytes);
+        let start = usize::try_from(prototype).ok()?.checked_mul(each)?;
+        let bytes = self.section(bank.indices).get(start..start.checked_add(each)?)?;
+        Some(bytes.iter().rev().fold(0, |index, byte| index.wrapping_shl(8) | u64::from(*byte)))
     }
 
     /// Position in the manifest of the mechanism of a prototype.
@@ -232,19 +250,18 @@ impl Model<'_> {
 
     /// Parameter `theta` of prototype `prototype` in its unit; `None` where its mechanism has no such parameter.
     ///
-    /// Within 1/131,068 of the parameter's range; replaying the simulation gives it exactly.
+    /// Within 1/508 of the parameter's range; replaying the simulation gives it exactly.
     pub fn prototype_theta(&self, prototype: u32, theta: usize) -> Option<f32> {
         let record = self.manifest.bank.as_ref()?.theta.at(theta)?;
         let code = self.prototype_theta_code(prototype, theta)?;
-        let step = (record.high - record.low) / 65_534.0;
-        (code != THETA_ABSENT).then(|| record.low + step * f32::from(code))
+        (code != THETA_ABSENT).then(|| record.low + record.step() * f32::from(code))
     }
 
     /// The stored code of that parameter; [`THETA_ABSENT`] where the mechanism has no such parameter, `None` out of bounds.
-    pub fn prototype_theta_code(&self, prototype: u32, theta: usize) -> Option<u16> {
+    pub fn prototype_theta_code(&self, prototype: u32, theta: usize) -> Option<u8> {
         let bank = self.manifest.bank.as_ref()?;
         let row = usize::try_from(prototype).ok()?.checked_mul(bank.theta.len())?;
-        column(self.section(bank.thetas), row.checked_add(theta)?).map(u16::from_le_bytes)
+        self.section(bank.thetas).get(row.checked_add(theta)?).copied()
     }
 
     /// The stored embedding of a prototype: `i8` coordinates, as many as the embedding has rounded up to a multiple of four.
@@ -259,7 +276,8 @@ impl Model<'_> {
     /// Share of the corpus that a prototype stands for, in 1/65,536.
     pub fn prototype_mass(&self, prototype: u32) -> Option<u16> {
         let bank = self.manifest.bank.as_ref()?;
-        column(self.section(bank.masses), usize::try_from(prototype).ok()?).map(u16::from_le_bytes)
+        let masses = self.section(bank.masses).as_chunks::<2>().0;
+        masses.get(usize::try_from(prototype).ok()?).map(|mass| u16::from_le_bytes(*mass))
     }
 }
 
@@ -267,16 +285,6 @@ impl Model<'_> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn kernel_weight_follows_the_exponential() {
-        for excess in 0..4_096 {
-            let decay = 1 << 16; // halves every 256
-            let exact = 32_768.0 * libm::exp2(-f64::from(excess) / 256.0);
-            let weight = f64::from(kernel_weight(excess, decay));
-            assert!((weight - exact).abs() <= 1.0 + exact * 2e-4, "{excess}: {weight} {exact}");
-        }
-    }
 
     #[test]
     fn novelty_counts_the_observation_itself() {

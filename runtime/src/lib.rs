@@ -77,11 +77,12 @@ mod input;
 pub mod kernel;
 mod math;
 mod network;
+mod reach;
 mod requantize;
 mod self_test;
 
 pub use artifact::Model;
-pub use attribution::{Attribution, Nearest, THETA_ABSENT, ThetaSummary, kernel_weight};
+pub use attribution::{Attribution, Nearest, THETA_ABSENT, ThetaSummary};
 pub use dense::{DenseShape, row_bound};
 pub use drift::Drift;
 pub use error::{ArtifactError, InputError, Part, SelfTestError};
@@ -92,6 +93,7 @@ pub use head::quantiles::rearrange;
 pub use input::InputReport;
 pub use kernel::Ranked;
 pub use network::Inference;
+pub use reach::{Reach, kernel_weight};
 pub use requantize::requantize;
 pub use self_test::Checksums;
 

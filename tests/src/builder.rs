@@ -295,9 +295,11 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     }
     let (layers, head_count) = (records(&trunk), heads.len() as u16);
     let heads = records(&heads);
+    let all = u16::MAX >> (16 - shape.mechanisms);
     let theta = records(&[
-        Theta { name: "beta", unit: "1/day", low: 0.15, high: 0.5 },
-        Theta { name: "sigma", unit: "1/day", low: 0.1, high: 0.5 },
+        // All mechanisms but the last have the one, all but the first the other.
+        Theta { name: "beta", unit: "1/day", low: 0.15, high: 0.5, mechanisms: all >> 1 },
+        Theta { name: "sigma", unit: "1/day", low: 0.1, high: 0.5, mechanisms: all & !1 },
     ]);
     let bank =
         shape.bank.is_some().then(|| bank(&mut random, &mut tensors, shape, d_input, &theta));
@@ -351,20 +353,28 @@ fn bank<'a>(
             let bytes: Vec<u8> = (0..count).flat_map(|_| value(random)).collect();
             tensors.section(bytes)
         };
+    let others = u32::from(shape.mechanisms) - 1;
+    let byte = |r: &mut Random| vec![r.below(256) as u8];
     let mechanism = |r: &mut Random| vec![r.below(u32::from(shape.mechanisms)) as u8];
-    let code = |r: &mut Random| (r.below(65_536) as u16).to_le_bytes().to_vec();
+    // Together at most the whole.
+    let shares =
+        |r: &mut Random| (0..others).map(|_| r.below(256 / others) as u8).collect::<Vec<u8>>();
     Bank {
         prototypes,
         embedding: Layer { d_input, d_output, low, high, stream },
-        vectors: list(tensors, prototypes * padded, &mut |r| vec![r.below(256) as u8]),
+        vectors: list(tensors, prototypes * padded, &mut { byte }),
         mechanisms: list(tensors, prototypes, &mut { mechanism }),
         masses: list(tensors, prototypes, &mut |r| {
             (1 + r.below(100) as u16).to_le_bytes().to_vec()
         }),
-        indices: list(tensors, prototypes, &mut |r| (r.next() >> 20).to_le_bytes().to_vec()),
-        thetas: list(tensors, prototypes * 2, &mut { code }),
+        reaches: list(tensors, prototypes, &mut |r| vec![0x20 + r.below(0x30) as u8]),
+        reach_shift: 18,
+        shares: list(tensors, prototypes, &mut { shares }),
+        index_bytes: 3,
+        indices: list(tensors, prototypes * 3, &mut { byte }),
+        thetas: list(tensors, prototypes * 2, &mut { byte }),
+        moments: list(tensors, prototypes * 4, &mut { byte }),
         theta: Records::new(2, theta),
-        decay: 4_000,
         novelty: tensors.section((0..64_u32).flat_map(|i| (i * i * 40).to_le_bytes())),
         num_simulations: 100_000,
     }

@@ -378,7 +378,9 @@ fn wrong_offsets() {
 fn overlapping_sections_are_read_in_bounds() {
     // Sections are only read, so two may share their bytes; each must still be sound as what it is read as.
     bank(|b, _| b.vectors.offset = 0, Ok(()));
-    bank(|b, _| b.indices.offset = b.thetas.offset, Ok(()));
+    bank(|b, _| b.thetas.offset = b.indices.offset, Ok(()));
+    bank(|b, _| b.moments.offset = b.vectors.offset, Ok(()));
+    bank(|b, _| b.shares.offset = b.vectors.offset, value(Part::Bank));
     bank(|b, _| b.mechanisms.offset = b.vectors.offset, value(Part::Bank));
 }
 
@@ -416,7 +418,7 @@ fn enormous_shapes() {
         shape(Part::Manifest),
     );
     levels(&[0.01; 17], shape(Part::Head(1)));
-    let theta = Theta { name: "", unit: "", low: 0.0, high: 1.0 };
+    let theta = Theta { name: "", unit: "", low: 0.0, high: 1.0, mechanisms: 0 };
     bank(|b, _| b.theta = list(&[theta; 33]), shape(Part::Bank));
 }
 
@@ -456,6 +458,7 @@ fn what_may_be_absent_may_be_absent() {
         |b, _| {
             b.theta = list(&[]);
             b.thetas.length = 0;
+            b.moments.length = 0;
         },
         Ok(()),
     );
@@ -508,8 +511,13 @@ fn numbers_outside_their_range() {
     trunk(|l| (l.low, l.high) = (i16::MAX, i16::MIN), value(Part::Trunk(0)));
     bank(|b, _| b.embedding.low = i16::MIN, value(Part::Embedding));
     bank(|b, _| b.embedding.high = 1024, value(Part::Embedding));
-    bank(|b, _| b.decay = 0, value(Part::Bank));
-    bank(|b, _| b.decay = u32::MAX, Ok(()));
+    bank(|b, _| b.reach_shift = u8::MAX, Ok(()));
+    for bytes in [0, 9, u8::MAX] {
+        bank(|b, _| b.index_bytes = bytes, shape(Part::Bank));
+    }
+    bank(|b, _| b.index_bytes = 8, section(Part::Bank, 240, 90));
+    bank(|b, _| b.theta = with(&b.theta, 0, |t| t.mechanisms = 0b1000), value(Part::Bank));
+    bank(|b, _| b.theta = with(&b.theta, 0, |t| t.mechanisms = 0), Ok(()));
     for spread in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         target(|t| t.spread = spread, value(Part::Head(1)));
     }
@@ -662,7 +670,17 @@ fn a_bank_without_mass_or_mechanism() {
     bank(|b, tensors| overwrite(tensors, b.masses, 2 * 7, &[0, 0]), value(Part::Bank));
     bank(|b, tensors| overwrite(tensors, b.masses, 0, &[0xff; 60]), value(Part::Bank));
     bank(|b, tensors| overwrite(tensors, b.mechanisms, 4, &[3]), value(Part::Bank));
-    bank(|b, tensors| overwrite(tensors, b.thetas, 0, &[0xff; 120]), Ok(()));
+    bank(|b, tensors| overwrite(tensors, b.thetas, 0, &[0xff; 60]), Ok(()));
+    bank(|b, tensors| overwrite(tensors, b.moments, 0, &[0xff; 120]), Ok(()));
+    bank(|b, tensors| overwrite(tensors, b.reaches, 0, &[0xff; 30]), Ok(()));
+    bank(|b, tensors| overwrite(tensors, b.reaches, 0, &[0; 30]), Ok(()));
+}
+
+#[test]
+fn shares_beyond_the_whole() {
+    bank(|b, tensors| overwrite(tensors, b.shares, 2 * 11, &[0, 255]), Ok(()));
+    bank(|b, tensors| overwrite(tensors, b.shares, 2 * 11, &[1, 255]), value(Part::Bank));
+    bank(|b, tensors| overwrite(tensors, b.shares, 0, &[128; 60]), value(Part::Bank));
 }
 
 /// Two logits of infinity differ by NaN: scales whose outputs overflow are refused.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use simground_runtime::artifact as format;
 use simground_runtime::artifact::{Layer, Manifest, OutputLayer, Records, Section};
-use simground_runtime::{ArtifactError, Model, THETA_ABSENT};
+use simground_runtime::{ArtifactError, Model};
 
+use crate::bank::Bank;
 use crate::head::Head;
 use crate::quantization::{Ending, IntegerLayer, IntegerNetwork};
-use crate::records::Encoded;
+use crate::records::{Encoded, encode};
 use crate::standardization::{InputScaling, Z_MAX};
 
 /// Everything that goes into an artifact.
@@ -51,40 +52,37 @@ pub struct ThetaRange {
     pub high: f32,
 }
 
-/// The prototypes of a bank, column by column.
+/// A bank and what its rows refer to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BankTable {
-    /// `[n, d_embed]`.
-    pub vectors: Vec<i8>,
-    /// Width of a vector.
+    /// The integers.
+    pub bank: Bank,
+    /// Width of an embedding, before it is rounded up to a multiple of four.
     pub d_embed: usize,
-    /// Mechanism of each.
-    pub mechanism: Vec<u8>,
-    /// Share of the corpus in 1/65,536.
-    pub mass: Vec<u16>,
-    /// Index of each simulation.
+    /// Index of each prototype's simulation.
     pub index: Vec<u64>,
-    /// `[n, d_theta]`; NaN where the mechanism has no such parameter.
-    pub theta: Vec<f32>,
     /// The parameters.
     pub parameters: Vec<ThetaRange>,
-    /// Kernel; see [`format::Bank::decay`].
-    pub decay: u32,
-    /// Held-out squared distances, ascending.
-    pub novelty: Vec<u32>,
     /// Simulations that the masses share out.
     pub num_simulations: u64,
 }
 
 impl BankTable {
-    /// Number of prototypes.
-    pub fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+    /// A bank of zeros: as large as one of `count` prototypes and `novelty_entries`, and nothing else.
+    pub fn blank(
+        d_embed: usize,
+        mechanisms: usize,
+        parameters: Vec<ThetaRange>,
+        count: usize,
+        novelty_entries: usize,
+    ) -> BankTable {
+        BankTable {
+            bank: Bank::blank(d_embed, mechanisms, parameters.len(), count, novelty_entries),
+            d_embed,
+            index: vec![0; count],
+            parameters,
+            num_simulations: 1,
+        }
     }
 }
 
@@ -201,13 +199,9 @@ fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
         let stream = tensors.push(layer.stream(network.layout));
         head.record(OutputLayer { d_output: layer.d_output as u16, stream })
     }));
-    let theta = Encoded::new(parts.bank.parameters.iter().map(|p| format::Theta {
-        name: &p.name,
-        unit: &p.unit,
-        low: p.low,
-        high: p.high,
-    }));
-    let bank = bank(parts.bank, network, theta.records(), &mut tensors);
+    let theta = theta_records(parts.bank);
+    let embedding = hidden_layer(network.layout, &network.embedding, &mut tensors);
+    let bank = bank(parts.bank, embedding, theta.records(), &mut tensors);
     let grid = f32::from(network.q_max) / Z_MAX;
     let affine = parts.input.center.iter().zip(&parts.input.spread).flat_map(|(center, spread)| {
         let pair = [center.to_le_bytes(), (grid / spread).to_le_bytes()];
@@ -301,45 +295,80 @@ fn hidden_layer(layout: format::Layout, layer: &IntegerLayer, tensors: &mut Tens
 
 fn bank<'e>(
     table: &BankTable,
-    network: &IntegerNetwork,
+    embedding: Layer,
     theta: Records<'e, format::Theta<'e>>,
     tensors: &mut Tensors,
 ) -> format::Bank<'e> {
-    let padding = table.d_embed.next_multiple_of(4) - table.d_embed;
-    let vectors = table.vectors.chunks_exact(table.d_embed).flat_map(|vector| {
-        vector.iter().map(|q| q.cast_unsigned()).chain(std::iter::repeat_n(0, padding))
-    });
-    let codes = table.theta.chunks(table.parameters.len().max(1)).flat_map(|row| {
-        row.iter()
-            .zip(&table.parameters)
-            .flat_map(|(value, range)| theta_code(*value, range).to_le_bytes())
-    });
+    let bank = &table.bank;
+    let index_bytes = index_bytes(&table.index);
+    let index = |index: &u64| index.to_le_bytes().into_iter().take(index_bytes);
+    // All mechanisms but the last, whose share is what is left.
+    let others = |shares: &[u8]| shares[..bank.num_mechanisms - 1].to_vec();
     format::Bank {
-        prototypes: table.len() as u32,
-        embedding: hidden_layer(network.layout, &network.embedding, tensors),
-        vectors: tensors.push(vectors),
-        mechanisms: tensors.push(table.mechanism.iter().copied()),
-        masses: tensors.push(table.mass.iter().flat_map(|m| m.to_le_bytes())),
-        indices: tensors.push(table.index.iter().flat_map(|i| i.to_le_bytes())),
-        thetas: tensors.push(codes),
+        prototypes: bank.len() as u32,
+        embedding,
+        vectors: tensors.push(bank.vectors.iter().map(|q| q.cast_unsigned())),
+        mechanisms: tensors.push(bank.mechanism.iter().copied()),
+        masses: tensors.push(bank.masses.iter().flat_map(|m| m.to_le_bytes())),
+        reaches: tensors.push(bank.reaches.iter().map(|reach| reach.0)),
+        reach_shift: bank.reach_shift,
+        shares: tensors.push(bank.shares.chunks_exact(bank.num_mechanisms).flat_map(others)),
+        index_bytes: index_bytes as u8,
+        indices: tensors.push(table.index.iter().flat_map(index)),
+        thetas: tensors.push(bank.theta.iter().copied()),
+        moments: tensors.push(bank.moments.iter().flatten().copied()),
         theta,
-        decay: table.decay,
-        novelty: tensors.push(table.novelty.iter().flat_map(|d| d.to_le_bytes())),
+        novelty: tensors.push(bank.novelty.iter().flat_map(|d| d.to_le_bytes())),
         num_simulations: table.num_simulations,
     }
 }
 
-/// The 16-bit code of a parameter: 0 is `low`, 65,534 is `high`, 65,535 says that there is none.
-pub fn theta_code(value: f32, range: &ThetaRange) -> u16 {
-    if value.is_nan() {
-        return THETA_ABSENT;
-    }
-    let width = f64::from(range.high) - f64::from(range.low);
-    if width <= 0.0 {
-        return 0;
-    }
-    let share = (f64::from(value) - f64::from(range.low)) / width;
-    (share.clamp(0.0, 1.0) * 65_534.0).round() as u16
+fn theta_records(table: &BankTable) -> Encoded {
+    let has =
+        table.bank.has.iter().map(|has| {
+            has.iter().enumerate().fold(0, |mask, (at, has)| mask | u16::from(*has) << at)
+        });
+    Encoded::new(table.parameters.iter().zip(has).map(|(p, mechanisms)| format::Theta {
+        name: &p.name,
+        unit: &p.unit,
+        low: p.low,
+        high: p.high,
+        mechanisms,
+    }))
+}
+
+/// Bytes that hold every index of a bank.
+pub fn index_bytes(indices: &[u64]) -> usize {
+    let largest = indices.iter().copied().max().unwrap_or(0);
+    ((u64::BITS - largest.leading_zeros()).div_ceil(8) as usize).max(1)
+}
+
+/// An artifact with another bank, in the leading dimensions of its embedding, and without self-test.
+///
+/// # Errors
+///
+/// [`WriteError::Refused`] for an artifact that is none, or a bank that does not fit it.
+///
+/// # Panics
+///
+/// If the artifact has no bank.
+pub fn with_bank(artifact: &[u8], table: &BankTable) -> Result<Vec<u8>, WriteError> {
+    let model = Model::from_bytes(artifact).map_err(WriteError::Refused)?;
+    let mut manifest = model.manifest().clone();
+    // Word 4 of the prelude: where the tensors start.
+    let start =
+        artifact[16..20].iter().rev().fold(0, |start, byte| start << 8 | usize::from(*byte));
+    let mut tensors = Tensors(artifact[start..].to_vec());
+    let mut embedding = manifest.bank.as_ref().expect("a model with a bank").embedding;
+    embedding.d_output = table.d_embed as u16;
+    embedding.stream.length = embedding.shape().stream_bytes() as u32;
+    let theta = theta_records(table);
+    manifest.bank = Some(bank(table, embedding, theta.records(), &mut tensors));
+    manifest.self_test.vectors = 0;
+    manifest.self_test.section.length = 0;
+    let bytes = file(&encode(&manifest), &tensors.0);
+    Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
+    Ok(bytes)
 }
 
 /// Writes a file under a temporary name and renames it, so that a reader sees the old bytes or the new ones.

@@ -1,7 +1,7 @@
 //! Which simulations an answer comes from: the integer runtime's attribution, with names and units.
 
 use serde::Serialize;
-use simground_runtime::{Model, kernel_weight};
+use simground_runtime::Model;
 
 use crate::named::Named;
 use crate::replay::Replayed;
@@ -139,27 +139,22 @@ pub fn nearest_of(
     let manifest = model.manifest();
     let bank = manifest.bank.as_ref()?;
     let mut scratch = vec![0; model.scratch_words()];
-    let inference = model.infer(window, &mut scratch).expect("a window of the model's width");
+    let mut inference = model.infer(window, &mut scratch).expect("a window of the model's width");
+    let embedding = inference.embedding().to_vec();
     let squared_distance = |prototype: u32| {
         let stored = model.prototype_vector(prototype)?;
-        let differences =
-            stored.zip(inference.embedding()).map(|(p, q)| i32::from(p) - i32::from(*q));
+        let differences = stored.zip(&embedding).map(|(p, q)| i32::from(p) - i32::from(*q));
         Some(differences.map(|difference| difference.pow(2) as u32).sum())
     };
-    let distances: Vec<u32> = (0..bank.prototypes).filter_map(squared_distance).collect();
-    let least = distances.iter().copied().min()?;
-    let weight = |prototype: usize| {
-        let mass = model.prototype_mass(prototype as u32).unwrap_or(0);
-        f64::from(kernel_weight(distances[prototype] - least, bank.decay)) * f64::from(mass)
-    };
-    let total: f64 = (0..distances.len()).map(weight).sum();
-    let passes = |prototype: &usize| {
-        let mechanism = model.prototype_mechanism(*prototype as u32)?;
+    let passes = |prototype: &u32| {
+        let mechanism = model.prototype_mechanism(*prototype)?;
         manifest.mechanisms.at(usize::from(mechanism)).map(&of)
     };
-    let chosen = (0..distances.len()).filter(|at| passes(at) == Some(true));
-    let at = chosen.min_by_key(|at| distances[*at])?;
-    Some(NearSimulation::new(model, at as u32, distances[at], (weight(at) / total) as f32))
+    let chosen = (0..bank.prototypes).filter(|prototype| passes(prototype) == Some(true));
+    let distances = chosen.filter_map(|prototype| Some((squared_distance(prototype)?, prototype)));
+    let (distance, prototype) = distances.min()?;
+    let weight = inference.attribute::<1>()?.weight(prototype);
+    Some(NearSimulation::new(model, prototype, distance, weight))
 }
 
 /// Positions of the values of a window that lie outside the range of the simulations, and so are clamped.

@@ -1,7 +1,7 @@
 //! From a study to an artifact that a microcontroller answers from.
 //!
 //! ```text
-//! study -> simulator -> corpus -> training -> quantization -> embedding, prototypes -> artifact -> evaluation
+//! study -> simulator -> corpus -> training -> quantization -> embedding, bank -> artifact -> evaluation
 //! ```
 //!
 //! [`pipeline`] walks the whole way; every other module is one stage and knows only the type that its left neighbor hands over.
@@ -24,7 +24,6 @@ pub mod picture;
 pub mod pipeline;
 pub mod posterior_calibration;
 pub mod proposal;
-pub mod prototypes;
 pub mod quantization;
 pub mod records;
 pub mod replay;

@@ -177,6 +177,14 @@ impl FloatNetwork {
 }
 
 impl Dense {
+    /// The first `d_output` rows alone.
+    pub fn leading(mut self, d_output: usize) -> Dense {
+        self.d_output = d_output.min(self.d_output);
+        self.weight.truncate(self.d_output * self.d_input);
+        self.bias.truncate(self.d_output);
+        self
+    }
+
     /// Proves that the layer reads `below` values, that its widths fit together and that every number is finite.
     ///
     /// # Errors

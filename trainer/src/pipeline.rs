@@ -15,8 +15,9 @@ use std::path::PathBuf;
 
 use simground_runtime::{Model, artifact as format};
 
-use self::plan::Plan;
+use self::plan::{Compressed, Plan};
 use crate::artifact::{self, Parts, Provenance, WriteError};
+use crate::bank::agreement::{self, Agreement};
 use crate::corpus::Corpus;
 use crate::evaluation::{self, Calibration, EvaluationError, Judge, Metrics};
 use crate::float_model::{FloatModel, hash};
@@ -28,6 +29,8 @@ use crate::training::{Backend, Fitted, Observer, Stop, TrainingError};
 
 /// Test simulations behind the figures in an artifact's provenance.
 pub const TEST_SIMULATIONS: u64 = 4_000;
+/// Test simulations on which the bank is compared with an exact search.
+const COMPARED_SIMULATIONS: u64 = 1_000;
 /// Largest relative change of a metric from float to integer that passes without a warning.
 pub const QUANTIZATION_TOLERANCE: f64 = 0.01;
 
@@ -75,6 +78,8 @@ pub struct Outcome {
     pub fitted: Fitted,
     /// On [`TEST_SIMULATIONS`] simulations that nothing else saw.
     pub report: Evaluation,
+    /// Of the bank, beside an exact search through the corpus that it stands for.
+    pub agreement: Agreement,
 }
 
 /// Figures of an artifact on one corpus.
@@ -184,11 +189,18 @@ pub fn run(
     let embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
     plan.calibrate(&mut fitted.network, &activations, &embedding, &held_out)?;
-    let network =
+    let mut network =
         quantization::quantize(&fitted.network, &activations, &embedding, study.budget.layout)?;
 
     talk.stage("bank");
-    let float_model = plan.float_model(&fitted.network, &embedding);
+    let provenance = Provenance::default();
+    let compared = plan.source.available(Split::Test, COMPARED_SIMULATIONS);
+    let compared = plan.source.simulations(Split::Test, 0..compared);
+    let parts = plan.parts_of(&network, &provenance);
+    let Compressed { table: bank, corpus_hash, exact } = plan.bank(&parts, &held_out, &compared)?;
+    // The bank may need less of the embedding than it was offered.
+    network.embedding = network.embedding.leading(bank.d_embed);
+    let float_model = plan.float_model(&fitted.network, &embedding.leading(bank.d_embed));
     let float_bytes = float_model.to_bytes();
     let mut provenance = Provenance {
         study_hash: hash(study.source.as_bytes()),
@@ -196,10 +208,9 @@ pub fn run(
         float_hash: hash(&float_bytes),
         seed: study.seed,
         num_simulations: fitted.simulations_used,
+        corpus_hash,
         ..Provenance::default()
     };
-    let (bank, corpus_hash) = plan.bank(&plan.parts_of(&network, &provenance), &held_out)?;
-    provenance.corpus_hash = corpus_hash;
     let windows = plan.self_test_windows(&validation);
 
     talk.stage("evaluation");
@@ -210,12 +221,26 @@ pub fn run(
     let unjudged = artifact::write(&parts)?;
     let model = Model::from_bytes(&unjudged).map_err(WriteError::Refused)?;
     let report = evaluate(&model, &float_model, &test)?;
+    let answers = agreement::runtime_answers(&model, &compared.x);
+    let agreement = agreement::judge_answers(&answers, &exact);
+    talk.note(&format!(
+        "{} prototypes for {} simulations; beside the exact search through all of them: mechanism posterior within {:.3} (total variation), the same most probable mechanism for {:.1} %",
+        bank.bank.len(),
+        bank.num_simulations,
+        agreement.mechanism_tv,
+        100.0 * agreement.top1_agreement,
+    ));
     provenance.calibrated = report.gate_failures.is_empty();
     provenance.metrics = figures(&report.integer);
+    provenance.metrics.extend([
+        ("bank_tv/mechanism".into(), agreement.mechanism_tv as f32),
+        ("bank_agreement/mechanism".into(), agreement.top1_agreement as f32),
+        ("bank_distance/theta".into(), agreement.theta_distance as f32),
+    ]);
     let parts = Parts { bank: &bank, self_test: &windows, ..plan.parts_of(&network, &provenance) };
     let artifact = artifact::write(&parts)?;
-    plan.check_flash(artifact.len(), bank.len())?;
-    Ok(Outcome { artifact, float_model: float_bytes, fitted, report })
+    plan.check_flash(artifact.len(), bank.bank.len())?;
+    Ok(Outcome { artifact, float_model: float_bytes, fitted, report, agreement })
 }
 
 /// How much seeds differ, in a line.

@@ -324,6 +324,7 @@ mod tests {
 
     use super::*;
     use crate::corpus::{Parameter, Schema, Target};
+    use crate::study::BankSize;
 
     /// Rows whose x is near theta, of two parameters: one within -1 to 1, one that is always 3.
     fn corpus(rows: usize, d_x: usize) -> Corpus {
@@ -365,7 +366,8 @@ mod tests {
             let proposal = propose("it", corpus(rows, d_x), false).unwrap();
             assert_eq!(proposal.heads, ["quantiles", "mixture"]);
             let study = Study::parse(&proposal.text, "study.toml").unwrap();
-            assert!(study.training.batch <= rows && study.bank.prototypes <= rows / 2);
+            assert!(study.training.batch <= rows);
+            assert!(matches!(study.bank.size, BankSize::Prototypes(count) if count <= rows / 2));
             let support = &proposal.supports[0];
             assert_eq!((support.low, support.high), (-1.0, Some(1.0)), "{rows} rows");
             assert_eq!(proposal.supports.len(), 1, "nothing is said of what does not vary");

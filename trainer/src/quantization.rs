@@ -359,6 +359,18 @@ fn multipliers(rows: &Rows, unit: f64, next: f64) -> Vec<i32> {
 }
 
 impl IntegerLayer {
+    /// The first `d_output` rows alone.
+    pub fn leading(mut self, d_output: usize) -> IntegerLayer {
+        self.d_output = d_output.min(self.d_output);
+        self.weight.truncate(self.d_output * self.d_input);
+        self.bias.truncate(self.d_output);
+        match &mut self.ending {
+            Ending::Requantize { multiplier, .. } => multiplier.truncate(self.d_output),
+            Ending::Keep { scale } => scale.truncate(self.d_output),
+        }
+        self
+    }
+
     /// The stream of blocks that the kernels read; its layout is described in [`kernel`] and [`kernel::bytes`].
     pub fn stream(&self, layout: Layout) -> Vec<u8> {
         let multiplier = |row: usize| -> [u8; 4] {

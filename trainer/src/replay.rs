@@ -8,7 +8,7 @@ use serde::Serialize;
 use simground_runtime::Model;
 use simground_runtime::artifact::Provenance;
 
-use crate::artifact::{ThetaRange, theta_code};
+use crate::bank::{on_grid, theta_code};
 use crate::float_model::hash;
 use crate::named::Named;
 use crate::simulator::{self, SIMULATOR_VERSION, Simulator, Split};
@@ -193,20 +193,15 @@ impl<'m> Replayer<'m> {
         }
         let mut scratch = vec![0; model.scratch_words()];
         let inference = model.infer(&replay.x, &mut scratch).expect("the width was compared");
-        let here = inference.embedding().iter().map(|&q| crate::prototypes::on_grid(q));
+        let here = inference.embedding().iter().map(|&q| on_grid(q));
         if !model.prototype_vector(prototype).is_some_and(|stored| stored.eq(here)) {
             return Err("embedding");
         }
         let parameters = model.manifest().bank.iter().flat_map(|bank| bank.theta.iter());
         for (at, parameter) in parameters.enumerate() {
             let value = replay.theta.get(at).map_or(f32::NAN, |value| *value as f32);
-            let range = ThetaRange {
-                name: String::new(),
-                unit: String::new(),
-                low: parameter.low,
-                high: parameter.high,
-            };
-            if model.prototype_theta_code(prototype, at) != Some(theta_code(value, &range)) {
+            let code = theta_code(value, (parameter.low, parameter.high));
+            if model.prototype_theta_code(prototype, at) != Some(code) {
                 return Err("parameters");
             }
         }

@@ -149,6 +149,22 @@ fn an_embedding_wider_than_the_last_layer_is_narrowed() {
 }
 
 #[test]
+fn a_bank_of_bytes_fits_them() {
+    let place = Place::new();
+    place.write("tiny.toml", STUDY.replace("prototypes = 32", "kib = 2"));
+    place.text("run tiny.toml --out tiny.sgnn");
+    let inspection = place.json("inspect tiny.sgnn");
+    let bytes = inspection["bank"]["bytes"].as_u64().unwrap();
+    assert!((1_900..=2_048).contains(&bytes), "{bytes}");
+    let agreement = inspection["metrics"]["bank_agreement/mechanism"].as_f64();
+    assert!(agreement.is_some_and(|share| share > 0.5), "{}", inspection["metrics"]);
+    place.write("data.csv", csv(&[window(1.25)]));
+    let document = place.json("explain tiny.sgnn --input data.csv -k 1");
+    let index = &document["explanations"][0]["nearest"][0]["index"];
+    assert_eq!(place.json(&format!("replay tiny.sgnn --index {index}"))["verified"], true);
+}
+
+#[test]
 fn inspect_needs_the_artifact_alone() {
     let place = Place::trained();
     std::fs::remove_file(place.path("tiny.float")).unwrap();

@@ -1,9 +1,11 @@
 //! How much a bank's answers differ from those of the exact search.
 
 use rayon::prelude::*;
+use simground_runtime::artifact::Theta;
+use simground_runtime::{Model, ThetaSummary};
 
 use super::Embedded;
-use super::exact::{BINS, Marginal, Posterior};
+use super::exact::{BINS, Marginal, Posterior, share_of_range};
 use super::{Answer, Bank};
 
 /// Parameters less present than this in the exact posterior are left out.
@@ -28,6 +30,40 @@ pub fn judge(bank: &Bank, observations: &Embedded, exact: &[Posterior]) -> Agree
         .into_par_iter()
         .map(|at| bank.answer(observations.row(at)))
         .collect();
+    judge_answers(&answers, exact)
+}
+
+/// What the runtime answers for windows `[n, d_x]`.
+///
+/// # Panics
+///
+/// If the model has no bank, or the windows are not as wide as the model's.
+pub fn runtime_answers(model: &Model<'_>, x: &[f32]) -> Vec<Answer> {
+    let bank = model.manifest().bank.as_ref().expect("a model with a bank");
+    let scratch = || vec![0_u32; model.scratch_words()];
+    let answer = |scratch: &mut Vec<u32>, window: &[f32]| {
+        let mut inference = model.infer(window, scratch).expect("windows of the model's width");
+        let attribution = inference.attribute::<1>().expect("a bank");
+        let marginal = |(theta, summary): (Theta<'_>, ThetaSummary)| {
+            let range = (theta.low, theta.high);
+            Marginal {
+                present: f64::from(summary.present),
+                mean: f64::from(share_of_range(summary.mean, range)),
+                sd: f64::from(share_of_range(theta.low + summary.sd, range)),
+            }
+        };
+        Answer {
+            mechanism: attribution.mechanism_posterior.iter().map(|p| f64::from(*p)).collect(),
+            theta: bank.theta.iter().zip(attribution.thetas()).map(marginal).collect(),
+            least: attribution.nearest.first().map_or(0, |nearest| nearest.squared_distance),
+            novelty: f64::from(attribution.novelty),
+        }
+    };
+    x.par_chunks_exact(model.d_values()).map_init(scratch, answer).collect()
+}
+
+/// Compares answers with exact posteriors.
+pub fn judge_answers(answers: &[Answer], exact: &[Posterior]) -> Agreement {
     agreement(answers.iter().map(|answer| (&answer.mechanism[..], &answer.theta[..])), exact)
 }
 

@@ -205,8 +205,11 @@ fn bank(model: &Model<'_>) -> Option<BankInfo> {
         bank.vectors,
         bank.mechanisms,
         bank.masses,
+        bank.reaches,
+        bank.shares,
         bank.indices,
         bank.thetas,
+        bank.moments,
         bank.novelty,
     ];
     let theta = bank.theta.iter().map(|theta| ThetaInfo {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use simground_runtime::Model;
 use simground_runtime::artifact as format;
 
@@ -11,27 +12,27 @@ use super::check::{check_corpus, check_memory, check_variation, ranges_of_theta}
 use super::selection::{self, FEW};
 use super::{Options, PipelineError, Talk, ram_bytes};
 use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
-use crate::bank::Embedded;
+use crate::bank::exact::Posterior;
+use crate::bank::{self, Codec, Embedded, Layout, Selection, Size, Subject};
 use crate::corpus::{Corpus, Schema};
 use crate::embedding;
 use crate::float_model::{FloatModel, hash};
 use crate::head::{Columns, Context, Head, HeadError, Mixture};
 use crate::network::{Dense, FloatNetwork};
-use crate::prototypes;
 use crate::quantization;
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
-use crate::study::{self, Study};
+use crate::study::{self, BankSize, Study};
 use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer};
 
 /// Training simulations from which scalings are estimated.
 const SCALING_SIMULATIONS: u64 = 16_384;
-/// Training simulations among which prototypes are chosen.
-const BANK_SIMULATIONS: u64 = 65_536;
-/// Held-out simulations that choose the kernel's bandwidth.
-const BANDWIDTH_SIMULATIONS: u64 = 2_048;
-/// Entries of the novelty table: p-values in steps of 1/256.
+/// Training simulations that the bank stands for.
+const BANK_SIMULATIONS: u64 = 262_144;
+/// Held-out simulations that choose the kernel's bandwidth and the bank's width.
+const BANK_VALIDATION: u64 = 2_048;
+/// Entries of the novelty table where the study says no bytes: p-values in steps of 1/256.
 const NOVELTY_ENTRIES: usize = 255;
 /// Weights are averaged over one of so many parts of the steps.
 const AVERAGED_SHARE: u64 = 50;
@@ -94,18 +95,7 @@ impl<'s> Plan<'s> {
         let parameters = ranges_of_theta(&schema, &sample)?;
         // As in `embedding::fit`: an embedding is no wider than the layer that it is read from.
         let d_embed = study.bank.embedding.min(d_hidden);
-        let placeholder = BankTable {
-            vectors: vec![0; d_embed],
-            d_embed,
-            mechanism: vec![0],
-            mass: vec![1],
-            index: vec![0],
-            theta: vec![f32::NAN; parameters.len()],
-            parameters: parameters.clone(),
-            decay: 1,
-            novelty: vec![0],
-            num_simulations: 1,
-        };
+        let placeholder = BankTable::blank(d_embed, mechanisms.len(), parameters.clone(), 1, 1);
         let epidemic = study.simulation.as_ref().and_then(|s| s.epidemic.as_ref());
         let (period, channel) = match epidemic {
             Some(epidemic) if epidemic.period_days == 1 => {
@@ -155,7 +145,20 @@ impl<'s> Plan<'s> {
             trunk: widths.windows(2).map(|w| blank(w[0], w[1])).collect(),
             heads: self.specs.iter().map(|spec| blank(d_hidden, spec.d_output())).collect(),
         };
-        let d_embed = self.study.bank.embedding.min(d_hidden);
+        let layout = self.layout(d_hidden);
+        let (d_embed, wanted, novelty_entries) = match self.study.bank.size {
+            BankSize::Prototypes(count) => (layout.d_embed, count, NOVELTY_ENTRIES),
+            // Where the embedding is narrowest, prototypes are most.
+            BankSize::Kib(kib) => {
+                let d = layout.d_embed.min(bank::WIDTHS[0]);
+                (d, layout.prototypes(d, kib << 10), Layout::novelty_entries(kib << 10))
+            }
+        };
+        if wanted < self.mechanisms.len() {
+            return Err(PipelineError::Study(format!(
+                "the bank holds {wanted} prototypes, fewer than there are mechanisms\nhint: give `[bank]` more"
+            )));
+        }
         let read: Vec<_> = widths.iter().map(|&d| quantization::Activations::unknown(d)).collect();
         let integers = quantization::quantize(
             &network,
@@ -163,18 +166,9 @@ impl<'s> Plan<'s> {
             &blank(d_hidden, d_embed),
             self.study.budget.layout,
         )?;
-        let wanted = self.study.bank.prototypes;
-        let novelty = vec![0; NOVELTY_ENTRIES];
-        let table = BankTable {
-            vectors: vec![0; d_embed * wanted],
-            d_embed,
-            mechanism: vec![0; wanted],
-            mass: vec![1; wanted],
-            index: vec![0; wanted],
-            theta: vec![f32::NAN; self.parameters.len() * wanted],
-            novelty,
-            ..self.placeholder.clone()
-        };
+        let parameters = self.parameters.clone();
+        let table =
+            BankTable::blank(d_embed, self.mechanisms.len(), parameters, wanted, novelty_entries);
         let provenance = Provenance::default();
         let windows = vec![vec![0.0; self.input.d_x()]; SELF_TEST_VECTORS];
         let parts =
@@ -199,13 +193,23 @@ impl<'s> Plan<'s> {
         if needed <= budget {
             return Ok(());
         }
-        let each = self.study.bank.embedding.next_multiple_of(4) + 11 + 2 * self.parameters.len();
-        let fit = prototypes.saturating_sub((needed - budget).div_ceil(each));
-        let hint = if fit >= self.mechanisms.len() {
-            format!("`[bank] prototypes = {fit}` would fit, or use narrower layers")
-        } else {
-            "use narrower layers: the network alone exceeds it".into()
+        let over = needed - budget;
+        let hint = match self.study.bank.size {
+            BankSize::Prototypes(_) => {
+                let layout = self.layout(self.study.network.hidden.last().copied().unwrap_or(0));
+                let each = layout.prototype_bytes(layout.d_embed);
+                let fit = prototypes.saturating_sub(over.div_ceil(each));
+                (fit >= self.mechanisms.len()).then(|| format!("prototypes = {fit}"))
+            }
+            BankSize::Kib(kib) => {
+                let fit = kib.saturating_sub(over.div_ceil(1024));
+                (fit > 0).then(|| format!("kib = {fit}"))
+            }
         };
+        let hint = hint.map_or_else(
+            || "use narrower layers: the network alone exceeds it".into(),
+            |size| format!("`[bank] {size}` would fit, or use narrower layers"),
+        );
         Err(PipelineError::OverBudget { what: "flash", needed, budget, hint })
     }
 
@@ -350,46 +354,67 @@ impl<'s> Plan<'s> {
         Ok(())
     }
 
-    /// Chooses prototypes, bandwidth and novelty table; also the hash of the corpus they come from.
+    /// Compresses the corpus to the bank.
     pub(super) fn bank(
         &self,
         parts: &Parts<'_>,
         held_out: &Corpus,
-    ) -> Result<(BankTable, [u8; 32]), PipelineError> {
+        test: &Corpus,
+    ) -> Result<Compressed, PipelineError> {
         let bytes = artifact::write(parts)?;
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
         let count = self.simulations.min(BANK_SIMULATIONS);
-        let corpus = self.source.simulations(Split::Train, 0..count);
-        let corpus_hash = hash(&corpus.x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
-        let embedded = Embedded::of(&model, &corpus);
-        let wanted = self.study.bank.prototypes.min(corpus.len() / 2);
-        let chosen = prototypes::choose(&embedded, self.mechanisms.len(), wanted, self.study.seed);
-        let bandwidth =
-            self.source.available(Split::Validation, BANDWIDTH_SIMULATIONS).min(self.validation);
+        let mut hash = Sha256::new();
+        let corpus = Embedded::new(&model, 0..count, |range| {
+            let part = self.source.simulations(Split::Train, range);
+            part.x.iter().for_each(|x| hash.update(x.to_le_bytes()));
+            part
+        });
+        let chosen = self.source.available(Split::Validation, BANK_VALIDATION).min(self.validation);
         let validation =
-            Embedded::of(&model, &self.source.simulations(Split::Validation, 0..bandwidth));
-        let decay = prototypes::choose_decay(&embedded, &chosen, &validation);
-        let novelty =
-            prototypes::novelty_table(&chosen, &Embedded::of(&model, held_out), NOVELTY_ENTRIES);
-        let d_embed = self.study.bank.embedding.min(parts.network.embedding.d_output);
-        let theta = chosen.rows.iter().flat_map(|&row| corpus.theta_row(row).iter().copied());
+            Embedded::of(&model, &self.source.simulations(Split::Validation, 0..chosen));
+        let held_out = Embedded::of(&model, held_out);
+        let ranges: Vec<(f32, f32)> = self.parameters.iter().map(|p| (p.low, p.high)).collect();
+        let subject = Subject::new(&corpus, &validation, &held_out, self.mechanisms.len(), &ranges);
+        let layout = Layout {
+            index_bytes: artifact::index_bytes(&corpus.index),
+            ..self.layout(parts.network.embedding.d_input)
+        };
+        let (selection, seed) = (Selection::Medoids, self.study.seed);
+        let bank = match self.study.bank.size {
+            BankSize::Prototypes(wanted) => {
+                let count = wanted.min(corpus.len() / 2);
+                let size = Size { d: corpus.d, count, novelty_entries: NOVELTY_ENTRIES };
+                subject.bank(size, layout.codec, selection, seed)
+            }
+            // As `check_budget` found, there is room for prototypes.
+            BankSize::Kib(kib) => {
+                subject.compress(&layout, kib << 10, selection, seed).expect("room for prototypes")
+            }
+        };
         let table = BankTable {
-            vectors: chosen
-                .vectors
-                .chunks_exact(embedded.d)
-                .flat_map(|v| v[..d_embed].to_vec())
-                .collect(),
-            d_embed,
-            mechanism: chosen.rows.iter().map(|&row| corpus.mechanism[row] as u8).collect(),
-            mass: chosen.masses,
-            index: chosen.rows.iter().map(|&row| corpus.index[row]).collect(),
-            theta: theta.collect(),
+            d_embed: layout.d_embed.min(bank.d),
+            index: bank.rows.iter().map(|&row| corpus.index[row]).collect(),
+            bank,
             parameters: self.parameters.clone(),
-            decay,
-            novelty,
             num_simulations: count,
         };
-        Ok((table, corpus_hash))
+        let judged = Embedded::of(&model, test);
+        let exact = |at: usize| subject.exact.posterior(judged.row(at), subject.half_life, None);
+        let exact = (0..judged.len()).into_par_iter().map(exact).collect();
+        Ok(Compressed { table, corpus_hash: hash.finalize().into(), exact })
+    }
+
+    /// What a prototype takes; an index as many bytes as the training simulations ask for.
+    fn layout(&self, d_hidden: usize) -> Layout {
+        Layout {
+            d_hidden,
+            d_embed: self.study.bank.embedding.min(d_hidden),
+            mechanisms: self.mechanisms.len(),
+            d_theta: self.parameters.len(),
+            index_bytes: artifact::index_bytes(&[self.simulations]),
+            codec: Codec::Int8,
+        }
     }
 
     pub(super) fn float_model(&self, network: &FloatNetwork, embedding: &Dense) -> FloatModel {
@@ -456,6 +481,15 @@ fn ladder(most: usize) -> Vec<usize> {
     std::iter::successors(Some(1), |count| Some(2 * count))
         .take_while(|count| *count <= most)
         .collect()
+}
+
+/// A bank and what it was made from.
+pub(super) struct Compressed {
+    pub table: BankTable,
+    /// SHA-256 of the corpus.
+    pub corpus_hash: [u8; 32],
+    /// What an exact search through the corpus says of the test simulations.
+    pub exact: Vec<Posterior>,
 }
 
 /// Examples of a source's training split.

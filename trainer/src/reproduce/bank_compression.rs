@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
+use simground_runtime::artifact::Theta;
 use simground_runtime::{Model, kernel};
 
 use self::faiss::Faiss;
 use self::judge::{Answers, Scores, TestSet};
 use super::{Experiment, ExperimentError, Findings, Settings};
+use crate::artifact::{BankTable, ThetaRange, index_bytes, with_bank};
 use crate::bank::exact::{Exact, Marginal};
-use crate::bank::{Bank, Codec, Embedded, Layout, Selection, Subject};
+use crate::bank::{Answer, Bank, Codec, Embedded, Layout, Selection, Subject, agreement};
 use crate::pipeline::{self, Options, Talk};
 use crate::simulator::{Simulator, Split};
 use crate::source::Source;
@@ -114,21 +116,52 @@ fn run(settings: &Settings, talk: &mut dyn Talk) -> Result<Findings, ExperimentE
     let outcome = pipeline::run(&study, &source, &Options::default(), &mut Silent, talk);
     let artifact = outcome.map_err(|e| failed(&e))?.artifact;
     let model = Model::from_bytes(&artifact).map_err(|e| failed(&e))?;
+    let device = Device { artifact: &artifact, model: &model };
     let runs: Result<Vec<Run>, ExperimentError> = settings
         .seeds
         .iter()
-        .map(|&seed| measure(&model, &simulator, &effort, seed, talk))
+        .map(|&seed| measure(&device, &simulator, &effort, seed, talk))
         .collect();
     Ok(table::findings(&runs?, effort.simulations))
 }
 
+/// The trained network, whose bank is exchanged.
+struct Device<'d> {
+    artifact: &'d [u8],
+    model: &'d Model<'d>,
+}
+
+impl Device<'_> {
+    /// What the integer runtime answers for windows, with this bank in the artifact.
+    fn answers(&self, bank: &Bank, corpus: &Embedded, x: &[f32]) -> Result<Vec<Answer>, String> {
+        let record = self.model.manifest().bank.as_ref().expect("a model with a bank");
+        let parameter = |theta: Theta<'_>| ThetaRange {
+            name: theta.name.into(),
+            unit: theta.unit.into(),
+            low: theta.low,
+            high: theta.high,
+        };
+        let table = BankTable {
+            d_embed: usize::from(record.embedding.d_output).min(bank.d),
+            index: bank.rows.iter().map(|&row| corpus.index[row]).collect(),
+            parameters: record.theta.iter().map(parameter).collect(),
+            num_simulations: corpus.len() as u64,
+            bank: bank.clone(),
+        };
+        let bytes = with_bank(self.artifact, &table).map_err(|error| error.to_string())?;
+        let model = Model::from_bytes(&bytes).map_err(|error| error.to_string())?;
+        Ok(agreement::runtime_answers(&model, x))
+    }
+}
+
 fn measure(
-    model: &Model<'_>,
+    device: &Device<'_>,
     simulator: &Simulator,
     effort: &Effort,
     seed: u64,
     talk: &mut dyn Talk,
 ) -> Result<Run, ExperimentError> {
+    let model = device.model;
     let embed = |split: Split, from: u64, count: u64| {
         let first = split.base() + from;
         Embedded::new(model, first..first + count, |range| simulator.simulate(seed, range))
@@ -143,9 +176,10 @@ fn measure(
     let ranges: Vec<(f32, f32)> = bank_record.theta.iter().map(|t| (t.low, t.high)).collect();
     let layout = Layout {
         d_hidden: usize::from(bank_record.embedding.d_input),
+        d_embed: usize::from(bank_record.embedding.d_output),
         mechanisms: model.manifest().mechanisms.len(),
         d_theta: ranges.len(),
-        index_bytes: index_bytes(&corpus),
+        index_bytes: index_bytes(&corpus.index),
         codec: Codec::Int8,
     };
     let subject = Subject::new(&corpus, &validation, &held_out, layout.mechanisms, &ranges);
@@ -155,6 +189,8 @@ fn measure(
 
     talk.stage(&format!("seed {seed}: exact posteriors"));
     let observations = embed(Split::Test, 0, effort.test);
+    let first = Split::Test.base();
+    let windows = simulator.simulate(seed, first..first + effort.test).x;
     let test = TestSet::new(observations, &corpus, &subject.exact, subject.half_life);
     let mut measured = references(&test, &corpus, &subject, &ranges, || {
         let other = embed(Split::Train, effort.simulations, effort.simulations);
@@ -163,30 +199,32 @@ fn measure(
     let mut banks = Vec::new();
     for &budget in &effort.budgets {
         talk.stage(&format!("seed {seed}: {} KiB", budget >> 10));
-        let mut add = |method: &'static str, make: &dyn Fn() -> Option<(Bank, usize)>| {
-            let started = Instant::now();
-            let (bank, bytes) = make()?;
-            let seconds = started.elapsed().as_secs_f64();
-            measured.push(Measured {
-                method,
-                budget: Some(budget),
-                bytes: Some(bytes),
-                prototypes: bank.len(),
-                d: bank.d,
-                scores: test.judge(&Answers::of(&bank, &test.observations)),
-                seconds,
-                search: None,
-            });
-            Some(bank)
+        let record = |method, bank: &Bank, bytes, answers: &Answers, started: Instant| Measured {
+            method,
+            budget: Some(budget),
+            bytes: Some(bytes),
+            prototypes: bank.len(),
+            d: bank.d,
+            scores: test.judge(answers),
+            seconds: started.elapsed().as_secs_f64(),
+            search: None,
         };
-        let chosen = add("medoids", &|| {
-            let bank = subject.compress(&layout, budget, Selection::Medoids, seed)?;
-            let bytes = bank.bytes(&layout);
-            Some((bank, bytes))
-        });
+        let started = Instant::now();
+        let chosen = subject.compress(&layout, budget, Selection::Medoids, seed);
         let Some(chosen) = chosen else { continue };
+        // What ships is judged by the code that ships.
+        let answers = device.answers(&chosen, &corpus, &windows).map_err(ExperimentError)?;
+        let answers = Answers::new(&chosen, answers);
+        measured.push(record("medoids", &chosen, chosen.bytes(&layout), &answers, started));
         let d = chosen.d;
         banks.push((budget, chosen));
+        let mut add = |method: &'static str, make: &dyn Fn() -> Option<(Bank, usize)>| {
+            let started = Instant::now();
+            if let Some((bank, bytes)) = make() {
+                let answers = Answers::of(&bank, &test.observations);
+                measured.push(record(method, &bank, bytes, &answers, started));
+            }
+        };
         add("hard labels", &|| {
             let bank = hard::compress(&subject, &layout, budget, d, seed);
             let bytes = hard::bytes(&bank, &layout);
@@ -334,10 +372,4 @@ fn nearest_five(bank: &Bank, observations: &Embedded) -> f64 {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Bytes that hold the index of every simulation of a corpus.
-fn index_bytes(corpus: &Embedded) -> usize {
-    let largest = corpus.index.iter().copied().max().unwrap_or(0);
-    ((u64::BITS - largest.leading_zeros()).div_ceil(8) as usize).max(1)
 }

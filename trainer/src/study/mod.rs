@@ -237,12 +237,21 @@ pub struct DeclaredParameter {
 /// The simulations that the device keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bank {
-    /// How many.
-    pub prototypes: usize,
-    /// Width of their embeddings.
+    /// How many, or how many bytes they get.
+    pub size: BankSize,
+    /// Width of their embeddings; the largest that is tried where bytes are given.
     pub embedding: usize,
     /// How many are returned for an observation.
     pub neighbors: usize,
+}
+
+/// How large a bank is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BankSize {
+    /// So many prototypes.
+    Prototypes(usize),
+    /// So many KiB, best spent: the width of the embedding and the number of prototypes follow.
+    Kib(usize),
 }
 
 /// What the artifact may cost on the device.

@@ -4,7 +4,7 @@ use simground_runtime::artifact::Layout;
 
 use super::document::{Document, Entry, Section};
 use super::{
-    Bank, Budget, Epidemic, Input, MechanismPrior, Missing, Network, Observation, Prior,
+    Bank, BankSize, Budget, Epidemic, Input, MechanismPrior, Missing, Network, Observation, Prior,
     ReportingDelay, Series, Simulation, Study, StudyError, Training, Transform,
 };
 use crate::simulator::{
@@ -517,21 +517,31 @@ fn network(entry: Option<Entry>) -> Result<Network> {
 }
 
 fn bank(entry: Option<Entry>) -> Result<Bank> {
-    let mut bank = Bank { prototypes: 256, embedding: 16, neighbors: 5 };
+    let mut bank = Bank { size: BankSize::Prototypes(256), embedding: 16, neighbors: 5 };
     let Some(entry) = entry else { return Ok(bank) };
     let mut section = entry.section("[bank]")?;
-    bank.prototypes =
-        optional(section.take("prototypes"), bank.prototypes as u64, |e| e.integer(1, 65_535))?
-            as usize;
+    let prototypes = section.take("prototypes");
+    if let Some(prototypes) = &prototypes {
+        bank.size = BankSize::Prototypes(prototypes.integer(1, 65_535)? as usize);
+    }
+    if let Some(kib) = section.take("kib") {
+        if prototypes.is_some() {
+            let message = "`kib` decides how many `prototypes` there are; write one of the two";
+            return Err(kib.error(message, None));
+        }
+        bank.size = BankSize::Kib(kib.integer(1, 1 << 14)? as usize);
+    }
     bank.embedding =
         optional(section.take("embedding"), bank.embedding as u64, |e| e.integer(1, 256))? as usize;
     let neighbors = section.take("neighbors");
     bank.neighbors =
         optional(neighbors.clone(), bank.neighbors as u64, |e| e.integer(1, 64))? as usize;
-    if bank.neighbors > bank.prototypes {
+    if let BankSize::Prototypes(prototypes) = bank.size
+        && bank.neighbors > prototypes
+    {
         let message = format!(
-            "{} neighbors of {} prototypes; keep at least as many",
-            bank.neighbors, bank.prototypes
+            "{} neighbors of {prototypes} prototypes; keep at least as many",
+            bank.neighbors
         );
         return Err(neighbors.unwrap_or(entry).error(message, None));
     }

@@ -1,7 +1,8 @@
 //! The plain bank to compare with: prototypes that speak for their own mechanism and parameters alone, with one reach for all.
 
-use crate::bank::agreement;
-use crate::bank::{Bank, Codec, Layout, Reach, Selection, Size, Subject};
+use simground_runtime::Reach;
+
+use crate::bank::{Bank, Codec, Layout, Selection, Size, Subject, agreement};
 
 /// Bytes that the plain bank lacks: reach, shares, and the moments of each parameter.
 fn spared(layout: &Layout) -> usize {
@@ -25,7 +26,7 @@ pub(super) fn compress(
     let reaches = (0..=15).flat_map(|high| [0, 4, 8, 12].map(|low| Reach(high << 4 | low)));
     let candidates = reaches.map(|reach| {
         let reaches = vec![reach; bank.len()];
-        let bank = Bank { shift: 8, reaches, ..bank.clone() };
+        let bank = Bank { reach_shift: 8, reaches, ..bank.clone() };
         let judged = agreement::judge(&bank, validation, exact);
         (judged.mechanism_tv + judged.theta_distance, bank)
     });

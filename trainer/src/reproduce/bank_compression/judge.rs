@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::bank::agreement::{self, wasserstein};
 use crate::bank::exact::{BINS, Exact, Marginal, Posterior};
-use crate::bank::{Bank, Embedded, squared_distance};
+use crate::bank::{Answer, Bank, Embedded, squared_distance};
 
 /// Nearest simulations of the corpus that are looked for.
 const NEIGHBORS: usize = 10;
@@ -130,9 +130,14 @@ impl TestSet {
 }
 
 impl Answers {
+    /// By the host's own sums.
     pub fn of(bank: &Bank, observations: &Embedded) -> Answers {
         let rows = (0..observations.len()).into_par_iter();
-        let all: Vec<_> = rows.map(|at| bank.answer(observations.row(at))).collect();
+        Answers::new(bank, rows.map(|at| bank.answer(observations.row(at))).collect())
+    }
+
+    /// What `bank` answered.
+    pub fn new(bank: &Bank, all: Vec<Answer>) -> Answers {
         Answers {
             novelty: all.iter().map(|answer| answer.novelty).collect(),
             theta: all.iter().map(|answer| answer.theta.clone()).collect(),

@@ -242,9 +242,11 @@ fn every_fault_is_told_with_its_place() {
         ("[0.05, 0.25,", "[0.05, 0.040,", "0.040", "does not increase"),
         ("[0.05, 0.25,", "[0.0, 0.25,", "0.0", "no probability"),
         ("[0.05, 0.25,", "[0.1, 0.25,", "0.1", "add 0.9"),
-        ("neighbors = 5", "neighbors = 50\nprototypes = 20", "prototypes", "not valid TOML"),
+        ("neighbors = 5", "neighbors = 50\nkib = 20", "kib", "not valid TOML"),
+        ("kib = 16", "kib = 16\nprototypes = 20", "16", "write one of the two"),
+        ("kib = 16", "kib = 0", "0", "write a whole number from 1"),
         (
-            "prototypes = 256\nembedding = 16\nneighbors = 5",
+            "kib = 16\nembedding = 16\nneighbors = 5",
             "prototypes = 3\nneighbors = 9",
             "9",
             "9 neighbors of 3 prototypes",
