@@ -319,8 +319,10 @@ mod tests {
             for components in [1, 3] {
                 let scores = started(d_x, &hidden, components);
                 let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+                // One component is the regression; what the others, which stand apart, take of the weight costs no more than this.
+                let others = (components as f64).ln();
                 assert!(
-                    mean > best - 0.3 && mean < best + 0.05,
+                    mean > best - 0.3 - others && mean < best + 0.05,
                     "{d_x} {components}: {mean} {best}"
                 );
             }
