@@ -39,6 +39,10 @@ pub struct Making {
     /// Seed of everything that is random, instead of the study's.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Write the artifact of a model that fails the calibration gate too; its manifest, `inspect` and the report say so. With
+    /// `--resume` it comes from the training that was refused.
+    #[arg(long)]
+    allow_uncalibrated: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -94,8 +98,9 @@ impl Files {
 /// What a training made.
 #[derive(Debug, Serialize)]
 struct Made {
-    artifact: PathBuf,
-    float_model: PathBuf,
+    /// Null where the calibration gate refuses it.
+    artifact: Option<PathBuf>,
+    float_model: Option<PathBuf>,
     report: PathBuf,
     flash_bytes: usize,
     ram_bytes: usize,
@@ -136,6 +141,7 @@ pub fn make(
     output: Output,
 ) -> anyhow::Result<Verdict> {
     let started = Instant::now();
+    let again = making.seed.map_or(again.to_owned(), |seed| format!("{again} --seed {seed}"));
     let interrupt = Interrupt::install()?;
     let options = Options {
         backend: match making.backend {
@@ -162,27 +168,38 @@ pub fn make(
         }
         other => other.into(),
     })?;
-    let made = write(study, source, files, outcome, started)?;
+    let refused = !outcome.report.gate_failures.is_empty() && !making.allow_uncalibrated;
+    let made = write(study, source, files, outcome, started, refused)?;
     output.print(&made, made_text)?;
     warn_of_change(&made.evaluation);
+    let word = if refused { "gate failed" } else { "warning" };
     for failure in &made.evaluation.gate_failures {
-        say(&format!("warning: not calibrated: {failure}"));
+        say(&format!("{word}: not calibrated: {failure}"));
     }
-    Ok(Verdict::Passed)
+    if !refused {
+        return Ok(Verdict::Passed);
+    }
+    say(&format!(
+        "{}: not written\nhint: more simulations for `calibration`, a wider network or another head may help; `{again} --resume --allow-uncalibrated` writes it as it is, without training again",
+        files.artifact.display()
+    ));
+    Ok(Verdict::GateFailed)
 }
 
-/// Float model first and artifact last, so that an artifact never lacks its float model.
+/// Float model first and artifact last, so that an artifact never lacks its float model. One that is refused leaves its report, and its
+/// training for `--resume`.
 fn write(
     study: &Study,
     source: &Source,
     files: &Files,
     outcome: Outcome,
     started: Instant,
+    refused: bool,
 ) -> anyhow::Result<Made> {
     let model = Model::from_bytes(&outcome.artifact).map_err(|e| anyhow!("{e}"))?;
     let made = Made {
-        artifact: files.artifact.clone(),
-        float_model: files.float.clone(),
+        artifact: (!refused).then(|| files.artifact.clone()),
+        float_model: (!refused).then(|| files.float.clone()),
         report: files.report.clone(),
         flash_bytes: outcome.artifact.len(),
         ram_bytes: pipeline::ram_bytes(&model),
@@ -211,6 +228,9 @@ fn write(
         seed: study.seed,
     });
     replace_file(&files.report, page.as_bytes())?;
+    if refused {
+        return Ok(made);
+    }
     replace_file(&files.float, &outcome.float_model)?;
     replace_file(&files.artifact, &outcome.artifact)?;
     // What it held is done; if it cannot be removed, the next training overwrites it.
@@ -220,16 +240,16 @@ fn write(
 
 fn made_text(made: &Made) -> String {
     let kib = |bytes: usize| format!("{:.1} KiB", bytes as f64 / 1024.0);
+    let written = [&made.artifact, &made.float_model, &Some(made.report.clone())];
+    let written = written.into_iter().flatten().map(|path| path.display().to_string());
     format!(
-        "{}\nflash {} of {}, RAM {} of {}\n{}, {}, {}\n",
+        "{}\nflash {} of {}, RAM {} of {}\n{}\n",
         judgement_text(&made.evaluation),
         kib(made.flash_bytes),
         kib(made.budget.flash_bytes),
         kib(made.ram_bytes),
         kib(made.budget.ram_bytes),
-        made.artifact.display(),
-        made.float_model.display(),
-        made.report.display(),
+        written.collect::<Vec<_>>().join(", "),
     )
 }
 
