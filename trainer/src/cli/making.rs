@@ -22,6 +22,7 @@ use simground_trainer::training::{Backend, ProgressObserver};
 
 use super::Verdict;
 use super::evaluate::{Judgement, judgement_text};
+use super::lock::Lock;
 use super::output::{Output, say};
 
 /// Options of every command that trains.
@@ -60,32 +61,35 @@ pub struct Files {
     float: PathBuf,
     report: PathBuf,
     checkpoint: PathBuf,
+    _lock: Lock,
 }
 
 impl Files {
-    /// Names them after the artifact, and proves that its folder takes files: now rather than after the training.
+    /// Names them after the artifact, and proves that its folder takes files and that no other training writes them: now rather than
+    /// after the training.
     pub fn new(artifact: &Path) -> anyhow::Result<Files> {
         let shown = artifact.display();
         if artifact.is_dir() || artifact.file_name().is_none() {
             bail!("{shown}: is a folder\nhint: name a file, such as `--out outbreak.sgnn`");
         }
         let extension = artifact.extension().and_then(|e| e.to_str()).unwrap_or("");
-        if ["float", "html", "checkpoint", "toml"].contains(&extension) {
+        if ["float", "html", "checkpoint", "lock", "toml"].contains(&extension) {
             bail!(
                 "{shown}: `.{extension}` is not an artifact's ending\nhint: name it `{}`",
                 artifact.with_extension("sgnn").display()
             );
         }
+        let folder = artifact.parent().filter(|p| !p.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        tempfile::NamedTempFile::new_in(folder)
+            .map_err(|error| anyhow!("{shown}: cannot write into the folder: {}", error.kind()))?;
         let files = Files {
+            _lock: Lock::take(artifact)?,
             artifact: artifact.to_owned(),
             float: FloatModel::path_beside(artifact),
             report: artifact.with_extension("html"),
             checkpoint: artifact.with_extension("checkpoint"),
         };
-        let folder = artifact.parent().filter(|p| !p.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        tempfile::NamedTempFile::new_in(folder)
-            .map_err(|error| anyhow!("{shown}: cannot write into the folder: {}", error.kind()))?;
         for file in [&files.float, &files.report, &files.checkpoint] {
             if file.is_dir() {
                 bail!("{}: is a folder in the way of a file", file.display());

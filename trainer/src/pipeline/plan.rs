@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use simground_runtime::Model;
 use simground_runtime::artifact as format;
 
-use super::check::{check_corpus, check_memory, check_variation, ranges_of_theta};
+use super::check::{check_corpus, check_variation, ranges_of_theta, window};
 use super::{Options, PipelineError, ram_bytes};
 use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
 use crate::bank::Embedded;
@@ -51,6 +51,8 @@ pub(super) struct Plan<'s> {
     period: String,
     parameters: Vec<ThetaRange>,
     simulations: u64,
+    /// Simulations that a training step may draw from, at most.
+    window: u64,
     pub(super) validation: u64,
     pub(super) calibration: u64,
     placeholder: BankTable,
@@ -79,7 +81,8 @@ impl<'s> Plan<'s> {
         check_variation(&sample)?;
         let d_hidden = study.network.hidden.last().copied().unwrap_or(input.d_input());
         let (heads, columns, specs) = heads(study, &sample, d_hidden)?;
-        check_memory(simulations, 2 * schema.d_x() + columns.len())?;
+        // A mechanism and a weight beside the inputs and the columns.
+        let window = window(source, simulations, input.d_input() + columns.len() + 2)?;
         let parameters = ranges_of_theta(&schema, &sample)?;
         // As in `embedding::fit`: an embedding is no wider than the layer that it is read from.
         let d_embed = study.bank.embedding.min(d_hidden);
@@ -116,6 +119,7 @@ impl<'s> Plan<'s> {
             period,
             parameters,
             simulations,
+            window,
             validation,
             calibration,
             placeholder,
@@ -225,6 +229,7 @@ impl<'s> Plan<'s> {
             validation_every: training.validate_every,
             patience: training.patience,
             simulations: self.simulations,
+            window: self.window,
             pool_start,
             fresh_per_step,
             simulation_threads: options.threads,

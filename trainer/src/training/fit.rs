@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Best, State};
-use super::examples::{Pool, Widths};
+use super::examples::{Pool, Span, Widths};
 use super::loss::Loss;
 use super::model::Model;
 use super::optimizer::{AdamW, Update};
@@ -99,7 +99,7 @@ impl<'a> Fit<'a> {
             return Ok(self.fitted(state, Duration::ZERO, None));
         }
         let mut pool =
-            Pool::start(train, config.simulations, config.simulation_threads, self.widths)?;
+            Pool::start(train, self.span(state.step), config.simulation_threads, self.widths)?;
         let mut adam = AdamW {
             first_moment: std::mem::take(&mut state.first_moment),
             second_moment: std::mem::take(&mut state.second_moment),
@@ -111,10 +111,11 @@ impl<'a> Fit<'a> {
         let first_step = state.step;
         let stop = loop {
             let step = state.step;
-            let available = config.pool_at(step);
-            pool.grow_to(available)?;
+            let places = config.pool_at(step);
+            let available = places.end - places.start;
+            pool.move_to(places.clone())?;
             let mut draw = random::Stream::new(config.seed, random::Purpose::Batch, step);
-            indices.fill_with(|| draw.below(available));
+            indices.fill_with(|| places.start + draw.below(available));
             pool.gather(&indices, &mut batch);
 
             let learning_rate = config.learning_rate_at(step);
@@ -172,6 +173,14 @@ impl<'a> Fit<'a> {
         };
         observer.finish(stop);
         Ok(self.fitted(state, pool.stalled, Some(stop)))
+    }
+
+    /// What a training from this step on draws from.
+    fn span(&self, step: u64) -> Span {
+        let config = self.config;
+        let end =
+            if config.slides() { config.pool_at(config.steps - 1).end } else { config.simulations };
+        Span { first: config.pool_at(step).start, end, period: config.period() }
     }
 
     /// The state of the checkpoint if there is one to resume, else a new one.
@@ -258,7 +267,8 @@ impl<'a> Fit<'a> {
             best_step: best.step,
             steps,
             history: state.history,
-            simulations_used: self.config.pool_at(steps.saturating_sub(1)),
+            simulations_used: (self.config.pool_at(steps.saturating_sub(1)).end)
+                .min(self.config.period()),
             stop,
             elapsed: self.started.elapsed(),
             stalled,
