@@ -392,7 +392,10 @@ pub fn replace_file_by(
     let named =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    // Hidden, and named after what it becomes: should a kill leave it behind, one sees whose it is.
+    let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
     let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".partial");
     #[cfg(unix)]
     {
         // As any file is created, less the user's mask; a temporary file would be its owner's alone.

@@ -6,6 +6,7 @@ mod description;
 mod error;
 mod reader;
 mod record;
+mod scratch;
 mod shard;
 
 use std::ops::Range;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use description::names as entry_names;
 pub use error::CorpusError;
 pub use reader::{Reader, simulation_seed};
+pub use scratch::{Scratch, ScratchError};
 pub use shard::{ShardError, ShardOutcome, shard_range, write_shard};
 
 use crate::study::{DeclaredParameter, Study};

@@ -11,6 +11,7 @@ pub mod bank;
 pub mod comparison;
 pub mod contrast;
 pub mod corpus;
+pub mod disk;
 pub mod embedding;
 pub mod evaluation;
 pub mod explanation;

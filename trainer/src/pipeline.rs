@@ -285,11 +285,12 @@ pub fn evaluate(
     let integer_answers = evaluation::integer_answers(model, &corpus.x);
     let integer = judge.metrics(&integer_answers);
     let float = judge.metrics(&float_model.answer(&corpus.x));
+    let calibration = judge.calibration(&integer_answers);
     Ok(Evaluation {
         largest_change: evaluation::largest_change(&integer, &float),
-        gate_failures: evaluation::gate(&integer, corpus.len()),
+        gate_failures: calibration.gate.messages(),
         baselines: judge.baselines(evaluation::forecast_series(&float_model.schema)),
-        calibration: judge.calibration(&integer_answers),
+        calibration,
         num_simulations: corpus.len(),
         integer,
         float,

@@ -61,9 +61,24 @@ pub struct Support {
 ///
 /// [`PipelineError`] for a corpus that no study can be trained on, such as one of too few rows.
 pub fn propose(name: &str, corpus: Corpus, has_target: bool) -> Result<Proposal, PipelineError> {
+    let num_simulations = corpus.len();
+    propose_from(name, corpus, num_simulations, has_target)
+}
+
+/// The same from a part of a corpus of so many simulations.
+///
+/// # Errors
+///
+/// As [`propose`].
+pub fn propose_from(
+    name: &str,
+    corpus: Corpus,
+    num_simulations: usize,
+    has_target: bool,
+) -> Result<Proposal, PipelineError> {
     let source = Source::stored(corpus, 1, None);
     let Source::Stored { corpus, .. } = &source else { unreachable!("made of stored rows") };
-    let facts = Facts::of(corpus, has_target);
+    let facts = Facts { rows: num_simulations, ..Facts::of(corpus, has_target) };
     let train_rows = source.available(Split::Train, u64::MAX) as usize;
     let (mut ram_kib, mut halvings) = (RAM_KIB, 0);
     loop {
@@ -95,8 +110,8 @@ pub fn propose(name: &str, corpus: Corpus, has_target: bool) -> Result<Proposal,
 struct Facts {
     rows: usize,
     d_x: usize,
-    /// Values of x that are missing.
-    missing: usize,
+    /// Share of x that is missing.
+    missing: f64,
     transform: Transform,
     mechanisms: Vec<String>,
     /// Names for the quantiles head.
@@ -141,7 +156,7 @@ impl Facts {
         Facts {
             rows: corpus.len(),
             d_x: schema.d_x(),
-            missing: corpus.x.iter().filter(|x| x.is_nan()).count(),
+            missing: corpus.x.iter().filter(|x| x.is_nan()).count() as f64 / corpus.x.len() as f64,
             transform: automatic_transform(&corpus.x),
             mechanisms: schema.mechanisms.clone(),
             targets,
@@ -157,7 +172,7 @@ impl Facts {
     }
 
     fn d_input(&self) -> usize {
-        self.d_x * if self.missing > 0 { 2 } else { 1 }
+        self.d_x * if self.missing > 0.0 { 2 } else { 1 }
     }
 
     fn study(&self, name: &str, sizes: &Sizes, ram_kib: usize) -> String {
@@ -191,8 +206,8 @@ impl Facts {
                 "x spans decades on both sides of 0: sign(x) log(1 + |x|), which `auto` chooses.",
             ),
         };
-        let (missing, why_missing) = if self.missing > 0 {
-            let share = 100.0 * self.missing as f64 / (self.rows * self.d_x) as f64;
+        let (missing, why_missing) = if self.missing > 0.0 {
+            let share = 100.0 * self.missing;
             (
                 "allow",
                 format!(

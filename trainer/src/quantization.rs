@@ -91,31 +91,44 @@ pub enum QuantizationError {
 pub struct Activations {
     /// Largest value.
     max: f32,
-    /// Second moments of the values and of a constant 1 behind them: `E[(x, 1) (x, 1)^T]`.
-    moments: DMatrix<f64>,
+    /// Mean of each value.
+    mean: Vec<f64>,
+    /// Second moments of the values and of a constant 1 behind them: `E[(x, 1) (x, 1)^T]`; none of more than [`WIDEST`] values.
+    moments: Option<DMatrix<f64>>,
 }
+
+/// Values of which second moments are taken: their inverse costs the cube of their number, minutes of 4,096.
+const WIDEST: usize = 1_024;
 
 impl Activations {
     /// Of rows `[n, d]`.
     fn of(rows: &[f32], d: usize) -> Activations {
         let n = (rows.len() / d).max(1) as f64;
+        let max = rows.iter().copied().fold(0.0, f32::max);
+        let mut mean = vec![0.0; d];
+        for row in rows.chunks_exact(d) {
+            mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x) / n);
+        }
+        if d > WIDEST {
+            return Activations { max, mean, moments: None };
+        }
         let mut moments = DMatrix::<f64>::zeros(d + 1, d + 1);
         for row in rows.chunks_exact(d) {
             for i in 0..d {
                 for j in 0..=i {
                     moments[(i, j)] += f64::from(row[i]) * f64::from(row[j]) / n;
                 }
-                moments[(d, i)] += f64::from(row[i]) / n;
             }
         }
+        (0..d).for_each(|i| moments[(d, i)] = mean[i]);
         moments[(d, d)] = 1.0;
         moments.fill_upper_triangle_with_lower_triangle();
-        Activations { max: rows.iter().copied().fold(0.0, f32::max), moments }
+        Activations { max, mean, moments: Some(moments) }
     }
 
-    /// Independent values of unit size: for a network that exists by its shape alone.
+    /// Independent values of unit size around 0: for a network that exists by its shape alone.
     pub fn unknown(d: usize) -> Activations {
-        Activations { max: 1.0, moments: DMatrix::identity(d + 1, d + 1) }
+        Activations { max: 1.0, mean: vec![0.0; d], moments: None }
     }
 }
 
@@ -131,10 +144,11 @@ struct Rows {
 
 impl Rows {
     /// Rounds weight after weight, each time moving the error that this makes on the held-out activations into the weights not
-    /// yet rounded, and at last into the bias (Frantar et al. 2022, GPTQ, <https://arxiv.org/abs/2210.17323>, section 3).
+    /// yet rounded, and at last into the bias (Frantar et al. 2022, GPTQ, <https://arxiv.org/abs/2210.17323>, section 3). Without
+    /// second moments the bias alone makes up for it, in the mean.
     fn new(dense: &Dense, activations: &Activations) -> Rows {
         let d = dense.d_input;
-        let factor = compensation(&activations.moments);
+        let factor = activations.moments.as_ref().map(compensation);
         let mut rows = Rows { weight: Vec::new(), scale: Vec::new(), bias: Vec::new() };
         for (row, bias) in dense.weight.chunks_exact(d).zip(&dense.bias) {
             let largest = row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
@@ -143,6 +157,10 @@ impl Rows {
             for at in 0..d {
                 let q = (left[at] / scale).round().clamp(-127.0, 127.0);
                 rows.weight.push(q as i8);
+                let Some(factor) = &factor else {
+                    left[d] += (left[at] - q * scale) * activations.mean[at];
+                    continue;
+                };
                 let error = (left[at] - q * scale) / factor[(at, at)];
                 for (after, weight) in left.iter_mut().enumerate().skip(at + 1) {
                     *weight -= error * factor[(at, after)];

@@ -2,11 +2,14 @@
 //!
 //! Nothing is fetched: style and plots are inline. Colors follow the reader's scheme, and the page prints.
 
+mod calibration;
 mod plots;
 mod sections;
 
 use maud::{DOCTYPE, PreEscaped, html};
 use simground_runtime::Model;
+
+pub use calibration::{Figure, figures};
 
 use crate::corpus::Corpus;
 use crate::float_model::FloatModel;
@@ -53,7 +56,7 @@ pub fn page(subject: &Subject<'_>) -> String {
                     }
                     (sections::answers(subject))
                     (sections::figures(subject))
-                    (sections::calibration(subject))
+                    (calibration::section(&subject.evaluation.calibration, subject.evaluation.num_simulations))
                     (sections::forecasts(subject))
                     (sections::attribution(subject))
                     (sections::cost(subject))

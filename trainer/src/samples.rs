@@ -70,9 +70,11 @@ impl Samples {
             }
             return Ok(Samples { path, names: entry_names(&file, THETA, width)?, values });
         }
+        // Whole numbers under this name tell windows apart; numbers with a fraction are a parameter.
+        let is_row = |name: &str| name == ROW && first.holds_whole_numbers(name);
         let names: Vec<String> = file
             .columns()
-            .filter(|name| !name.starts_with(PANDAS_INDEX))
+            .filter(|name| !name.starts_with(PANDAS_INDEX) && !is_row(name))
             .map(str::to_owned)
             .collect();
         let mut values = Vec::new();

@@ -34,14 +34,14 @@ impl InputScaling {
             study::Transform::Log1p => Transform::Log1p,
             study::Transform::Auto => automatic_transform(&corpus.x),
         };
-        let (mut center, mut spread) = (Vec::with_capacity(d_x), Vec::with_capacity(d_x));
-        for at in 0..d_x {
-            let column = corpus.x.iter().skip(at).step_by(d_x);
-            let values = column.filter(|x| !x.is_nan()).map(|&x| transformed(x, transform));
-            let (mean, sd) = moments(values);
-            center.push(mean as f32);
-            spread.push(sd as f32);
+        // Row by row, as the values lie: a column of a wide window is a cache miss a value.
+        let mut columns = vec![Moments::default(); d_x];
+        for row in corpus.x.chunks_exact(d_x) {
+            let values = columns.iter_mut().zip(row).filter(|(_, x)| !x.is_nan());
+            values.for_each(|(moments, &x)| moments.add(transformed(x, transform)));
         }
+        let center = columns.iter().map(|moments| moments.mean() as f32).collect();
+        let spread = columns.iter().map(|moments| moments.sd() as f32).collect();
         let missing = match input.missing {
             study::Missing::Refuse => Missing::Refuse,
             study::Missing::Allow => Missing::Indicator,
@@ -98,12 +98,13 @@ impl InputScaling {
 pub(crate) fn automatic_transform(x: &[f32]) -> Transform {
     let mut magnitudes: Vec<f32> =
         x.iter().filter(|x| x.is_finite() && **x != 0.0).map(|x| x.abs()).collect();
-    if magnitudes.is_empty() {
+    let count = magnitudes.len();
+    if count == 0 {
         return Transform::Identity;
     }
-    magnitudes.sort_by(f32::total_cmp);
-    let median = magnitudes[magnitudes.len() / 2];
-    let high = magnitudes[magnitudes.len() - 1 - magnitudes.len() / 1000];
+    let mut ranked = |rank: usize| *magnitudes.select_nth_unstable_by(rank, f32::total_cmp).1;
+    let median = ranked(count / 2);
+    let high = ranked(count - 1 - count / 1000);
     match (high > 30.0 * median, x.iter().any(|x| *x < 0.0)) {
         (false, _) => Transform::Identity,
         (true, false) => Transform::Log1p,
@@ -122,16 +123,40 @@ fn transformed(x: f32, transform: Transform) -> f32 {
 
 /// Mean and standard deviation; a standard deviation of 1 for constant or absent values.
 pub(crate) fn moments(values: impl Iterator<Item = f32>) -> (f64, f64) {
-    let (mut n, mut mean, mut squares) = (0.0, 0.0, 0.0);
-    for value in values.map(f64::from).filter(|value| value.is_finite()) {
-        n += 1.0;
-        let difference = value - mean;
-        mean += difference / n;
-        squares += difference * (value - mean);
+    let mut moments = Moments::default();
+    values.for_each(|value| moments.add(value));
+    (moments.mean(), moments.sd())
+}
+
+/// Mean and standard deviation of finite values that come one by one (Welford 1962, <https://doi.org/10.2307/1266577>).
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn add(&mut self, value: f32) {
+        if value.is_finite() {
+            let value = f64::from(value);
+            self.count += 1.0;
+            let difference = value - self.mean;
+            self.mean += difference / self.count;
+            self.squares += difference * (value - self.mean);
+        }
     }
-    let sd = f64::sqrt(squares / f64::max(n, 1.0));
-    let negligible = 1e-6 * f64::max(mean.abs(), 1e-6);
-    (mean, if sd > negligible { sd } else { 1.0 })
+
+    fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// 1 for constant or absent values.
+    fn sd(&self) -> f64 {
+        let sd = f64::sqrt(self.squares / f64::max(self.count, 1.0));
+        let negligible = 1e-6 * f64::max(self.mean.abs(), 1e-6);
+        if sd > negligible { sd } else { 1.0 }
+    }
 }
 
 /// How one target is standardized: `z = (t(y) - center) / spread`.

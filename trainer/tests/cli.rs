@@ -393,6 +393,62 @@ fn evaluate_judges_fresh_and_stored_simulations() {
 }
 
 #[test]
+fn calibration_is_drawn_and_told() {
+    let place = Place::trained();
+    let judged = place.json("evaluate tiny.sgnn --count 1000 --seed 7 --figures figures");
+    let calibration = &judged["calibration"];
+    has_keys(calibration, &["mechanism", "mechanisms", "quantiles", "sbc", "novelty", "gate"]);
+    has_keys(&calibration["gate"], &["level", "tolerance", "tests", "resolution", "failures"]);
+    // R0 and three steps of the forecast, each with six cells around five levels.
+    let sbc = calibration["sbc"].as_array().unwrap();
+    assert_eq!(sbc.len(), 4);
+    for marginal in sbc {
+        has_keys(marginal, &["target", "edges", "counts", "p_value", "width90", "prior_width90"]);
+        let counts = marginal["counts"].as_array().unwrap().iter();
+        assert_eq!(counts.map(|count| count.as_u64().unwrap()).sum::<u64>(), 1_000);
+    }
+    for name in ["ranks", "ecdf", "coverage", "reliability"] {
+        let svg = String::from_utf8(place.bytes(&format!("figures/{name}.svg"))).unwrap();
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{name}");
+        assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count(), "{name}");
+        assert!(svg.contains("tiny: ") && !svg.contains("#123456"), "{name}");
+    }
+    assert!(!place.path("figures/contraction.svg").exists(), "no head has moments");
+    let text = place.text("evaluate tiny.sgnn --count 1000 --seed 7");
+    assert!(text.contains("p of ranks") && text.contains("calibration gate passed"), "{text}");
+}
+
+#[test]
+fn a_model_that_is_not_calibrated_needs_leave_to_be_written() {
+    let place = Place::new();
+    // Offsets from sixteen simulations are no quantiles.
+    let study = STUDY.replace("calibration = 1_024", "calibration = 16");
+    place.write("tiny.toml", study);
+    let refused = place.run("run tiny.toml");
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let message = stderr(&refused);
+    assert!(message.contains("gate failed: not calibrated: the "), "{message}");
+    let again = "simground run tiny.toml --out tiny.sgnn --resume --allow-uncalibrated";
+    assert!(message.contains("tiny.sgnn: not written") && message.contains(again), "{message}");
+    assert_eq!(place.names(), ["tiny.checkpoint", "tiny.html", "tiny.toml"]);
+    let page = String::from_utf8(place.bytes("tiny.html")).unwrap();
+    assert!(page.contains("Not calibrated: "));
+
+    let allowed = place.run("run tiny.toml --resume --allow-uncalibrated --json");
+    assert_eq!(allowed.status.code(), Some(0), "{}", stderr(&allowed));
+    let message = stderr(&allowed);
+    assert!(
+        message.contains("warning: not calibrated") && !message.contains("step 10/"),
+        "{message}"
+    );
+    let made: Value = serde_json::from_slice(&allowed.stdout).unwrap();
+    assert_eq!(made["artifact"], "tiny.sgnn");
+    assert_eq!(place.names(), ["tiny.float", "tiny.html", "tiny.sgnn", "tiny.toml"]);
+    assert_eq!(place.json("inspect tiny.sgnn")["calibrated"], false);
+    assert!(place.text("inspect tiny.sgnn").contains("no: failed the calibration gate"));
+}
+
+#[test]
 fn simulate_leaves_complete_shards_alone() {
     let place = Place::new();
     let shard = "simulate tiny.toml --out corpus --count 100 --shard 1/4";
@@ -450,7 +506,7 @@ fn train_reads_a_stored_corpus() {
     place.write("strict.toml", foreign.replace("\"allow\"", "\"refuse\""));
     place.fails(
         "train strict.toml --corpus corpus --out s.sgnn",
-        &["strict.toml: row ", "of the corpus, column `x`", "is missing", "hint:"],
+        &["corpus/shard-00000-of-00001.parquet: row ", "column `x`: entry ", "is missing", "hint:"],
     );
     assert!(!place.path("s.checkpoint").exists());
 
@@ -734,6 +790,25 @@ fn a_killed_training_resumes_to_the_same_bytes() {
     assert!(place.bytes("whole.sgnn") == place.bytes("stopped.sgnn"));
     let anew = place.run("run tiny.toml --out whole.sgnn --resume");
     assert!(stderr(&anew).contains("whole.checkpoint: no such checkpoint, starting anew"));
+}
+
+#[test]
+fn two_trainings_do_not_share_a_name() {
+    let place = Place::new();
+    // Long enough for any machine: it is killed.
+    let endless = long().replace("steps = 6_000", "steps = 2_000_000");
+    place.write("tiny.toml", endless.replace("patience = 1_000", "patience = 1_000_000"));
+    let mut child = until_checkpoint(&place);
+    place.fails("run tiny.toml --out stopped.sgnn", &["another training is writing it", "hint:"]);
+    place.write(".stopped.sgnn.abcdef.partial", "half");
+    place.write("stopped.checkpoint.partial", "half");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What the kill left behind is no obstacle, and goes.
+    place.write("tiny.toml", STUDY);
+    place.text("run tiny.toml --out stopped.sgnn");
+    let left = ["stopped.float", "stopped.html", "stopped.sgnn", "tiny.toml"];
+    assert_eq!(place.names(), left);
 }
 
 #[cfg(unix)]

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 use simground_runtime::Model;
+use simground_trainer::artifact::replace_file;
 use simground_trainer::comparison::LEAST_SAMPLES;
 use simground_trainer::corpus::Corpus;
-use simground_trainer::evaluation::{Calibration, Metrics};
+use simground_trainer::evaluation::{Calibration, LevelCoverage, Metrics};
 use simground_trainer::float_model::FloatModel;
 use simground_trainer::parquet_file;
 use simground_trainer::pipeline::{self, Evaluation, TEST_SIMULATIONS};
+use simground_trainer::report;
 use simground_trainer::simulator::Split;
 use simground_trainer::source::CorpusOrigin;
 use simground_trainer::study::Study;
@@ -42,10 +44,13 @@ pub struct Arguments {
     /// comparison, 1 by default.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Leave with 1 where a stated probability is not true: intervals of 90 % that cover less than 87 % or more than 93 %, a
-    /// calibration error over 0.03 (each with three standard errors), or a change of more than 1 % by quantization.
+    /// Leave with 1 where a stated probability is off by more than 3 points beyond doubt (a model that is nowhere off by more fails
+    /// in at most one case of a hundred), or where quantization changes a metric by more than 1 %.
     #[arg(long)]
     gate: bool,
+    /// Draw the calibration into this folder: an SVG for ranks, coverage, reliability and contraction each.
+    #[arg(long, value_name = "DIR", conflicts_with = "against")]
+    figures: Option<PathBuf>,
 }
 
 /// Figures of an artifact, as `--json` prints them.
@@ -129,6 +134,9 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
             100.0 * change.relative
         ));
     }
+    if let Some(folder) = &arguments.figures {
+        draw(folder, &judgement)?;
+    }
     output.print(&judgement, judgement_text)?;
     if let Some(dir) = &arguments.corpus {
         warn_of_training_rows(&model, &float_model, &corpus, dir);
@@ -141,6 +149,18 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         say(&format!("gate failed: {failure}"));
     }
     Ok(Verdict::GateFailed)
+}
+
+/// Writes the figures of a model's calibration, each whole or not at all.
+fn draw(folder: &Path, judgement: &Judgement) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| anyhow!("{}: {}", folder.display(), error.kind()))?;
+    for figure in report::figures(&judgement.calibration) {
+        let path = folder.join(figure.file).with_extension("svg");
+        replace_file(&path, figure.svg(&judgement.model).as_bytes())?;
+        say(&format!("{}", path.display()));
+    }
+    Ok(())
 }
 
 /// Warns where stored simulations are some that the artifact was trained on, which flatters it.
@@ -219,15 +239,58 @@ pub fn judgement_text(judgement: &Judgement) -> String {
             rows.push(row);
         }
     }
-    let gate = match judgement.gate_failures.as_slice() {
-        [] => "calibration gate passed".to_owned(),
-        failures => format!("calibration gate failed: {}", failures.join("; ")),
-    };
     format!(
-        "{}\n{} simulations; largest change from float to integer {:.2} % ({})\n{gate}\n",
+        "{}\n{}\n{} simulations; largest change from float to integer {:.2} % ({})\n{}\n",
         table(&rows),
+        calibration_text(&judgement.calibration),
         judgement.num_simulations,
         100.0 * judgement.largest_change.relative,
         judgement.largest_change.metric,
+        gate_text(judgement),
     )
+}
+
+/// Ranks, sharpness and coverage: a row for each marginal, a line for each kind of region.
+fn calibration_text(calibration: &Calibration) -> String {
+    let header =
+        ["target", "head", "p of ranks", "90 % width", "prior's", "contraction", "z mean", "z sd"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    let number = |value: Option<f64>| value.map_or("-".into(), |value| significant(value, 3));
+    for marginal in &calibration.sbc {
+        rows.push(vec![
+            marginal.target.clone(),
+            marginal.head.to_owned(),
+            significant(marginal.p_value, 2),
+            number(marginal.width90),
+            number(marginal.prior_width90),
+            number(marginal.contraction),
+            number(marginal.z_mean),
+            number(marginal.z_sd),
+        ]);
+    }
+    let mut text = if rows.len() > 1 { table(&rows) } else { String::new() };
+    let mut line = |what: &str, levels: &[LevelCoverage]| {
+        let each = levels
+            .iter()
+            .map(|c| format!("{:.0} % in {:.1} %", 100.0 * c.level, 100.0 * c.observed));
+        if !levels.is_empty() {
+            text += &format!("{what}: {}\n", each.collect::<Vec<_>>().join(", "));
+        }
+    };
+    line("coverage of highest-density regions", &calibration.theta);
+    line("expected coverage by TARP", &calibration.tarp);
+    text
+}
+
+fn gate_text(judgement: &Judgement) -> String {
+    let gate = &judgement.calibration.gate;
+    match judgement.gate_failures.as_slice() {
+        [] => format!(
+            "calibration gate passed: {} tests at a joint level of {:.0} %; here it sees a fault of {:.1} points at a stated 50 %",
+            gate.tests,
+            100.0 * gate.level,
+            100.0 * gate.resolution
+        ),
+        failures => format!("calibration gate failed: {}", failures.join("; ")),
+    }
 }

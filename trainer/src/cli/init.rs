@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use serde::Serialize;
-use simground_trainer::corpus::{Corpus, Reader};
+use simground_trainer::corpus::{Corpus, Reader, Scratch};
 use simground_trainer::proposal::{self, Proposal};
+use simground_trainer::source::{IN_MEMORY_BYTES, select};
 
+use super::output::say;
 use super::{Output, Verdict};
 
 /// What the user says.
@@ -39,10 +41,20 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let reader = Reader::open(folder)?;
     let has_target = reader.has_target();
     let mut corpus = Corpus::empty(reader.schema().clone());
+    // Of a corpus larger than memory should hold, evenly spaced rows.
+    let every = Scratch::bytes_of(&reader).div_ceil(IN_MEMORY_BYTES).max(1) as usize;
+    let mut num_simulations = 0;
     for part in reader {
-        corpus.append(part?);
+        let part = part?;
+        let first = (every - num_simulations % every) % every;
+        num_simulations += part.len();
+        let rows: Vec<usize> = (first..part.len()).step_by(every).collect();
+        corpus.append(if every == 1 { part } else { select(&part, &rows) });
     }
-    let proposal = proposal::propose(&name_of(folder), corpus, has_target)
+    if every > 1 {
+        say(&format!("note: looked at one of {every} rows"));
+    }
+    let proposal = proposal::propose_from(&name_of(folder), corpus, num_simulations, has_target)
         .map_err(|error| anyhow!("{}: {error}", folder.display()))?;
     write_new(out, &proposal.text)?;
     let (study, folder, name) = (out.display(), folder.display(), &proposal.name);

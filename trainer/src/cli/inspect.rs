@@ -299,7 +299,15 @@ fn inspection_text(inspection: &Inspection) -> String {
             }),
         ),
         ("self-test", format!("{} vectors", inspection.self_test_vectors)),
-        ("calibrated", if inspection.calibrated { "yes" } else { "no" }.into()),
+        (
+            "calibrated",
+            if inspection.calibrated {
+                "yes"
+            } else {
+                "no: failed the calibration gate, exported with --allow-uncalibrated"
+            }
+            .into(),
+        ),
         ("seed", inspection.provenance.seed.to_string()),
         ("trained on", format!("{} simulations", inspection.provenance.num_simulations)),
         ("trainer", inspection.provenance.trainer.clone()),

@@ -22,6 +22,7 @@ use simground_trainer::training::{Backend, ProgressObserver};
 
 use super::Verdict;
 use super::evaluate::{Judgement, judgement_text};
+use super::lock::Lock;
 use super::output::{Output, say};
 
 /// Options of every command that trains.
@@ -42,6 +43,10 @@ pub struct Making {
     /// Train this many networks at once, from the seed and those after it, and keep the one with the least held-out loss.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     seeds: u64,
+    /// Write the artifact of a model that fails the calibration gate too; its manifest, `inspect` and the report say so. With
+    /// `--resume` it comes from the training that was refused.
+    #[arg(long)]
+    allow_uncalibrated: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -75,32 +80,35 @@ pub struct Files {
     float: PathBuf,
     report: PathBuf,
     checkpoint: PathBuf,
+    _lock: Lock,
 }
 
 impl Files {
-    /// Names them after the artifact, and proves that its folder takes files: now rather than after the training.
+    /// Names them after the artifact, and proves that its folder takes files and that no other training writes them: now rather than
+    /// after the training.
     pub fn new(artifact: &Path) -> anyhow::Result<Files> {
         let shown = artifact.display();
         if artifact.is_dir() || artifact.file_name().is_none() {
             bail!("{shown}: is a folder\nhint: name a file, such as `--out outbreak.sgnn`");
         }
         let extension = artifact.extension().and_then(|e| e.to_str()).unwrap_or("");
-        if ["float", "html", "checkpoint", "toml"].contains(&extension) {
+        if ["float", "html", "checkpoint", "lock", "toml"].contains(&extension) {
             bail!(
                 "{shown}: `.{extension}` is not an artifact's ending\nhint: name it `{}`",
                 artifact.with_extension("sgnn").display()
             );
         }
+        let folder = artifact.parent().filter(|p| !p.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        tempfile::NamedTempFile::new_in(folder)
+            .map_err(|error| anyhow!("{shown}: cannot write into the folder: {}", error.kind()))?;
         let files = Files {
+            _lock: Lock::take(artifact)?,
             artifact: artifact.to_owned(),
             float: FloatModel::path_beside(artifact),
             report: artifact.with_extension("html"),
             checkpoint: artifact.with_extension("checkpoint"),
         };
-        let folder = artifact.parent().filter(|p| !p.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        tempfile::NamedTempFile::new_in(folder)
-            .map_err(|error| anyhow!("{shown}: cannot write into the folder: {}", error.kind()))?;
         for file in [&files.float, &files.report, &files.checkpoint] {
             if file.is_dir() {
                 bail!("{}: is a folder in the way of a file", file.display());
@@ -113,8 +121,9 @@ impl Files {
 /// What a training made.
 #[derive(Debug, Serialize)]
 struct Made {
-    artifact: PathBuf,
-    float_model: PathBuf,
+    /// Null where the calibration gate refuses it.
+    artifact: Option<PathBuf>,
+    float_model: Option<PathBuf>,
     report: PathBuf,
     flash_bytes: usize,
     ram_bytes: usize,
@@ -155,6 +164,7 @@ pub fn make(
     output: Output,
 ) -> anyhow::Result<Verdict> {
     let started = Instant::now();
+    let again = making.seed.map_or(again.to_owned(), |seed| format!("{again} --seed {seed}"));
     let interrupt = Interrupt::install()?;
     let options = Options {
         backend: making.backend.into(),
@@ -181,31 +191,42 @@ pub fn make(
         }
         other => other.into(),
     })?;
-    let made = write(study, source, files, outcome, started)?;
+    let refused = !outcome.report.gate_failures.is_empty() && !making.allow_uncalibrated;
+    let made = write(study, source, files, outcome, started, refused)?;
     // What they held is done; one that cannot be removed is overwritten by the next training.
-    for checkpoint in &checkpoints {
+    for checkpoint in checkpoints.iter().filter(|_| !refused) {
         let _ = std::fs::remove_file(checkpoint);
     }
     output.print(&made, made_text)?;
     warn_of_change(&made.evaluation);
+    let word = if refused { "gate failed" } else { "warning" };
     for failure in &made.evaluation.gate_failures {
-        say(&format!("warning: not calibrated: {failure}"));
+        say(&format!("{word}: not calibrated: {failure}"));
     }
-    Ok(Verdict::Passed)
+    if !refused {
+        return Ok(Verdict::Passed);
+    }
+    say(&format!(
+        "{}: not written\nhint: more simulations for `calibration`, a wider network or another head may help; `{again} --resume --allow-uncalibrated` writes it as it is, without training again",
+        files.artifact.display()
+    ));
+    Ok(Verdict::GateFailed)
 }
 
-/// Float model first and artifact last, so that an artifact never lacks its float model.
+/// Float model first and artifact last, so that an artifact never lacks its float model. One that is refused leaves its report, and its
+/// training for `--resume`.
 fn write(
     study: &Study,
     source: &Source,
     files: &Files,
     outcome: Outcome,
     started: Instant,
+    refused: bool,
 ) -> anyhow::Result<Made> {
     let model = Model::from_bytes(&outcome.artifact).map_err(|e| anyhow!("{e}"))?;
     let made = Made {
-        artifact: files.artifact.clone(),
-        float_model: files.float.clone(),
+        artifact: (!refused).then(|| files.artifact.clone()),
+        float_model: (!refused).then(|| files.float.clone()),
         report: files.report.clone(),
         flash_bytes: outcome.artifact.len(),
         ram_bytes: pipeline::ram_bytes(&model),
@@ -234,6 +255,9 @@ fn write(
         seed: study.seed,
     });
     replace_file(&files.report, page.as_bytes())?;
+    if refused {
+        return Ok(made);
+    }
     replace_file(&files.float, &outcome.float_model)?;
     replace_file(&files.artifact, &outcome.artifact)?;
     Ok(made)
@@ -241,16 +265,16 @@ fn write(
 
 fn made_text(made: &Made) -> String {
     let kib = |bytes: usize| format!("{:.1} KiB", bytes as f64 / 1024.0);
+    let written = [&made.artifact, &made.float_model, &Some(made.report.clone())];
+    let written = written.into_iter().flatten().map(|path| path.display().to_string());
     format!(
-        "{}\nflash {} of {}, RAM {} of {}\n{}, {}, {}\n",
+        "{}\nflash {} of {}, RAM {} of {}\n{}\n",
         judgement_text(&made.evaluation),
         kib(made.flash_bytes),
         kib(made.budget.flash_bytes),
         kib(made.ram_bytes),
         kib(made.budget.ram_bytes),
-        made.artifact.display(),
-        made.float_model.display(),
-        made.report.display(),
+        written.collect::<Vec<_>>().join(", "),
     )
 }
 

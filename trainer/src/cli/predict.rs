@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use simground_runtime::artifact::{Head, Manifest};
 use simground_runtime::{Inference, MixturePosterior, Model};
+use simground_trainer::disk;
 use simground_trainer::explanation::{self, novelty_words};
 use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
@@ -121,6 +122,18 @@ fn write(
         bail!(
             "{}: a parameter is named `{ROW}`, like the column that tells the windows apart\nhint: ask about one window at a time",
             out.display()
+        );
+    }
+    let values = (windows.len() as u64).saturating_mul(count).saturating_mul(names.len() as u64);
+    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Random numbers hardly get smaller, but a little.
+    let needed = values.saturating_mul(3);
+    if let Some(free) = disk::free_bytes(folder).filter(|free| *free < needed) {
+        bail!(
+            "{}: these samples take {} at least, and here {} are free\nhint: ask for fewer with `--samples`",
+            out.display(),
+            disk::size(needed),
+            disk::size(free)
         );
     }
     let mut scratch = vec![0; model.scratch_words()];

@@ -24,6 +24,7 @@ pub struct Reader {
     next_file: usize,
     current: Option<Batches>,
     row_of_corpus: u64,
+    refuses_missing: bool,
     failed: bool,
 }
 
@@ -64,6 +65,7 @@ impl Reader {
             next_file: 0,
             current: None,
             row_of_corpus: 0,
+            refuses_missing: false,
             failed: false,
         })
     }
@@ -106,7 +108,17 @@ impl Reader {
         Ok(())
     }
 
-    /// Number of simulations in all files.
+    /// Takes a missing value of `x` as the error that it is to a study which refuses them.
+    pub fn refuse_missing(&mut self) {
+        self.refuses_missing = true;
+    }
+
+    /// Whether the files have a column.
+    pub fn has(&self, column: &str) -> bool {
+        self.files.first().is_some_and(|file| file.has(column))
+    }
+
+    /// Number of simulations that the files state.
     pub fn num_simulations(&self) -> u64 {
         self.files.iter().map(ParquetFile::num_rows).sum()
     }
@@ -146,10 +158,19 @@ impl Reader {
         } else {
             theta.clone()
         };
+        let x = needed("x", schema.d_x(), Absent::Missing)?;
+        if let (true, Some(at)) = (self.refuses_missing, x.iter().position(|x| x.is_nan())) {
+            let (row, entry) = (at / schema.d_x(), at % schema.d_x());
+            let problem = format!(
+                "entry {entry} (`{}`) is missing, but the study refuses missing values\nhint: set `missing = \"allow\"` under [input]",
+                schema.x_names[entry]
+            );
+            return Err(batch.cell_error(row, "x", problem));
+        }
         let rows = self.row_of_corpus..self.row_of_corpus + batch.len() as u64;
         Ok(Corpus {
             schema: Arc::clone(schema),
-            x: needed("x", schema.d_x(), Absent::Missing)?,
+            x,
             theta,
             target,
             mechanism: self.mechanisms(file, batch)?,

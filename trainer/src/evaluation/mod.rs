@@ -1,13 +1,22 @@
 //! What an artifact is worth: the integer runtime's answers on simulations it never saw, beside the float model and trivial baselines.
 
+mod calibration;
+mod gate;
+mod tail;
 mod theta;
 
 use std::collections::BTreeMap;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
-use serde::Serialize;
 use simground_runtime::Model;
 
+pub use self::calibration::{BAND, Calibration, LevelCoverage, Marginal, ReliabilityBin, ece};
+pub use self::gate::{Failure, Gate, LEVEL, TOLERANCE};
+
+use self::calibration::{class_claims, classes, reliability};
+use self::gate::Claim;
 use self::theta::{JudgedMixture, JudgedPoint};
 use crate::corpus::{Corpus, Schema};
 use crate::head::Head;
@@ -134,7 +143,7 @@ pub struct Judge<'c> {
     targets: Vec<Judged>,
     /// Position among the model's mechanisms of each row's mechanism; empty where the model has no `categorical` head.
     mechanism: Vec<usize>,
-    num_mechanisms: usize,
+    mechanisms: Vec<String>,
     point: Option<JudgedPoint>,
     mixture: Option<JudgedMixture>,
 }
@@ -201,8 +210,8 @@ impl<'c> Judge<'c> {
         } else {
             Vec::new()
         };
-        let num_mechanisms = mechanisms.len();
-        Ok(Judge { corpus, targets, mechanism, num_mechanisms, point, mixture })
+        let mechanisms = mechanisms.to_vec();
+        Ok(Judge { corpus, targets, mechanism, mechanisms, point, mixture })
     }
 
     /// All metrics of these answers; over the steps of a series errors are pooled.
@@ -285,7 +294,7 @@ impl<'c> Judge<'c> {
         let n = self.corpus.len();
         let mut prior = Answer::default();
         if !self.mechanism.is_empty() {
-            prior.mechanism = vec![0.0; self.num_mechanisms];
+            prior.mechanism = vec![0.0; self.mechanisms.len()];
             self.mechanism.iter().for_each(|&m| prior.mechanism[m] += 1.0 / n as f32);
         }
         for target in &self.targets {
@@ -309,7 +318,7 @@ impl<'c> Judge<'c> {
                 let observed = self.corpus.x_row(row).iter().rev().find(|x| !x.is_nan());
                 let value = observed.copied().unwrap_or(0.0);
                 Answer {
-                    mechanism: vec![1.0 / self.num_mechanisms as f32; self.num_mechanisms],
+                    mechanism: vec![1.0 / self.mechanisms.len() as f32; self.mechanisms.len()],
                     quantiles: self.targets.iter().map(|t| vec![value; t.levels.len()]).collect(),
                     ..Answer::default()
                 }
@@ -325,7 +334,7 @@ impl<'c> Judge<'c> {
         baselines
     }
 
-    /// Whether stated probabilities are true.
+    /// Whether stated probabilities are true, and what the gate says to that.
     pub fn calibration(&self, answers: &[Answer]) -> Calibration {
         let mut quantiles: BTreeMap<String, Vec<LevelCoverage>> = BTreeMap::new();
         for series in self.series() {
@@ -356,17 +365,121 @@ impl<'c> Judge<'c> {
             let below = p_values.iter().filter(|p| **p <= limit).count();
             LevelCoverage { level: limit, observed: below as f64 / p_values.len() as f64 }
         };
+        let mut sbc: Vec<Marginal> =
+            self.targets.iter().enumerate().map(|(at, t)| self.marginal(t, at, answers)).collect();
+        let mut claims: Vec<Claim> = self
+            .targets
+            .iter()
+            .enumerate()
+            .flat_map(|(at, t)| self.claims(t, at, answers))
+            .collect();
+        let (mechanism, mechanisms) = if self.mechanism.is_empty() {
+            (Vec::new(), BTreeMap::new())
+        } else {
+            let stated: Vec<&[f32]> = answers.iter().map(|a| a.mechanism.as_slice()).collect();
+            (self.reliability(answers), classes(&self.mechanisms, &stated, &self.mechanism))
+        };
+        claims.extend(if mechanism.is_empty() {
+            Vec::new()
+        } else {
+            class_claims(&mechanism, &mechanisms)
+        });
+        let (mut theta, mut tarp) = (Vec::new(), Vec::new());
+        if let Some(mixture) = &self.mixture {
+            let judged = mixture.calibration(answers, self.corpus);
+            (theta, tarp) = (judged.regions, judged.tarp);
+            sbc.extend(judged.marginals);
+            claims.extend(judged.claims);
+        }
         Calibration {
-            mechanism: self.reliability(answers),
+            mechanism,
+            mechanisms,
             quantiles,
-            theta: (self.mixture.as_ref())
-                .map_or_else(Vec::new, |mixture| mixture.coverage(answers, self.corpus)),
+            theta,
+            tarp,
+            sbc,
             novelty: if p_values.is_empty() {
                 Vec::new()
             } else {
                 [0.01, 0.05, 0.1, 0.25, 0.5].map(share).to_vec()
             },
+            gate: Gate::of(&claims),
         }
+    }
+
+    /// Ranks of one target's truths among its quantiles, the `at`-th of the answers.
+    fn marginal(&self, target: &Judged, at: usize, answers: &[Answer]) -> Marginal {
+        let levels: Vec<f64> = target.levels.iter().map(|level| f64::from(*level)).collect();
+        let mut edges = vec![0.0];
+        edges.extend(levels.iter().copied().chain([1.0]));
+        let mut counts = vec![0; levels.len() + 1];
+        for (row, answer) in answers.iter().enumerate() {
+            let y = self.truth(row, target);
+            let q = &answer.quantiles[at];
+            let below = q.iter().filter(|q| f64::from(**q) < y).count();
+            let ties = q.iter().filter(|q| f64::from(**q) == y).count();
+            let cell = if ties == 0 {
+                below
+            } else {
+                // Anywhere between the levels that the tie spans.
+                let mut rng = ChaCha8Rng::seed_from_u64(row as u64);
+                rng.set_stream(1 + at as u64);
+                let share = f64::from(rng.next_u32()) / f64::from(u32::MAX);
+                let rank = edges[below] + share * (edges[below + ties + 1] - edges[below]);
+                levels.partition_point(|level| *level <= rank)
+            };
+            counts[cell] += 1;
+        }
+        let mut marginal = Marginal::new("quantiles", &target.name, edges, counts);
+        marginal.series.clone_from(&target.series);
+        let widths = || {
+            answers.iter().filter_map(|answer| {
+                let q = &answer.quantiles[at];
+                Some(target.level(q, 0.95)? - target.level(q, 0.05)?)
+            })
+        };
+        if widths().next().is_some() {
+            let mut truths: Vec<f64> =
+                (0..answers.len()).map(|row| self.truth(row, target)).collect();
+            marginal.width90 = Some(mean(widths()));
+            marginal.prior_width90 = Some(calibration::width90(&mut truths));
+        }
+        marginal
+    }
+
+    /// What one target's quantiles claim: each level by itself, and each interval between two symmetric ones.
+    fn claims(&self, target: &Judged, at: usize, answers: &[Answer]) -> Vec<Claim> {
+        let count = |holds: &dyn Fn(f64, &[f32]) -> bool| {
+            let rows = answers.iter().enumerate();
+            rows.filter(|(row, a)| holds(self.truth(*row, target), &a.quantiles[at])).count() as u64
+        };
+        let claim = |kind: &str, sentence, stated: f32, at_most, at_least| Claim {
+            group: format!("{kind} of {}", target.series),
+            sentence,
+            stated: f64::from(stated),
+            trials: answers.len() as u64,
+            at_most,
+            at_least,
+        };
+        let mut claims = Vec::new();
+        for (position, &level) in target.levels.iter().enumerate() {
+            let sentence = format!(
+                "the {} % quantile of {} is above the truth in",
+                percent(level),
+                target.name
+            );
+            let weak = count(&|y, q| y <= f64::from(q[position]));
+            let strict = count(&|y, q| y < f64::from(q[position]));
+            claims.push(claim("quantiles", sentence, level, weak, strict));
+            let upper = target.levels.iter().position(|l| (l + level - 1.0).abs() < 1e-6);
+            let Some(upper) = upper.filter(|&upper| upper > position) else { continue };
+            let stated = target.levels[upper] - level;
+            let sentence = format!("the {} % interval of {} covers", percent(stated), target.name);
+            let closed = count(&|y, q| f64::from(q[position]) <= y && y <= f64::from(q[upper]));
+            let open = count(&|y, q| f64::from(q[position]) < y && y < f64::from(q[upper]));
+            claims.push(claim("intervals", sentence, stated, closed, open));
+        }
+        claims
     }
 
     fn series(&self) -> Vec<&str> {
@@ -385,25 +498,14 @@ impl<'c> Judge<'c> {
 
     /// Fifteen bins of equal width over the largest probability.
     fn reliability(&self, answers: &[Answer]) -> Vec<ReliabilityBin> {
-        const BINS: usize = 15;
         if self.mechanism.is_empty() {
             return Vec::new();
         }
-        let mut bins = vec![(0.0, 0.0, 0_usize); BINS];
-        for (answer, &m) in answers.iter().zip(&self.mechanism) {
+        let pair = |(answer, &m): (&Answer, &usize)| {
             let best = argmax(&answer.mechanism);
-            let confidence = f64::from(answer.mechanism[best]);
-            let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
-            *bin = (bin.0 + confidence, bin.1 + f64::from(u8::from(best == m)), bin.2 + 1);
-        }
-        let filled = bins.into_iter().filter(|bin| bin.2 > 0);
-        filled
-            .map(|(confidence, hits, count)| ReliabilityBin {
-                confidence: confidence / count as f64,
-                accuracy: hits / count as f64,
-                count,
-            })
-            .collect()
+            (f64::from(answer.mechanism[best]), best == m)
+        };
+        reliability(answers.iter().zip(&self.mechanism).map(pair), 15)
     }
 }
 
@@ -432,48 +534,6 @@ impl Judged {
     }
 }
 
-/// Whether stated probabilities are true.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Calibration {
-    /// Reliability of the most probable mechanism.
-    pub mechanism: Vec<ReliabilityBin>,
-    /// For each series and level: the share of truths at or below the quantile.
-    pub quantiles: BTreeMap<String, Vec<LevelCoverage>>,
-    /// For some levels: how often theta lies in the joint posterior's highest-density region.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub theta: Vec<LevelCoverage>,
-    /// For some limits: the share of novelty p-values at or below.
-    pub novelty: Vec<LevelCoverage>,
-}
-
-/// Answers of similar confidence.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct ReliabilityBin {
-    /// Mean of the largest probability.
-    pub confidence: f64,
-    /// How often it was right.
-    pub accuracy: f64,
-    /// Answers in the bin.
-    pub count: usize,
-}
-
-/// A stated level and what was observed.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct LevelCoverage {
-    /// Stated.
-    pub level: f32,
-    /// Observed.
-    pub observed: f64,
-}
-
-/// Expected calibration error (Guo et al. 2017, eq. (3)).
-pub fn ece(bins: &[ReliabilityBin]) -> f64 {
-    let total: usize = bins.iter().map(|bin| bin.count).sum();
-    bins.iter()
-        .map(|bin| (bin.confidence - bin.accuracy).abs() * bin.count as f64 / total as f64)
-        .sum()
-}
-
 /// Largest change from float to integer, relative to the float model's value, and where.
 ///
 /// The expected calibration error is left out: a few thousand simulations hardly determine its value, which is mostly noise.
@@ -495,28 +555,6 @@ pub fn largest_change(integer: &Metrics, float: &Metrics) -> (f64, String) {
     largest
 }
 
-/// The calibration gate: what fails it, in words; empty when the model passes.
-///
-/// A 90 % interval must cover 87 to 93 % and the expected calibration error be at most 0.03, each widened by three standard errors
-/// of the number of simulations judged.
-pub fn gate(metrics: &Metrics, count: usize) -> Vec<String> {
-    let margin = 3.0 * (0.09 / count as f64).sqrt();
-    let mut failures = Vec::new();
-    for (target, coverage) in metrics.get("coverage90").into_iter().flatten() {
-        if !(0.87 - margin..=0.93 + margin).contains(coverage) {
-            failures
-                .push(format!("the 90 % interval of {target} covers {:.1} %", 100.0 * coverage));
-        }
-    }
-    let margin = 3.0 * (0.25 / count as f64).sqrt();
-    for (target, ece) in metrics.get("ece").into_iter().flatten() {
-        if *ece > 0.03 + margin {
-            failures.push(format!("the calibration error of {target} is {ece:.3}"));
-        }
-    }
-    failures
-}
-
 /// The position of the largest probability; the first of equals.
 pub fn argmax(p: &[f32]) -> usize {
     let mut best = 0;
@@ -534,6 +572,11 @@ pub fn forecast_series(schema: &Schema) -> Option<&str> {
     Some(&group.group)
 }
 
+/// A share in percent, without a fraction that it does not have.
+fn percent(share: f32) -> f64 {
+    (1e4 * f64::from(share)).round() / 100.0
+}
+
 fn names<'n>(names: impl Iterator<Item = &'n String>) -> String {
     names.map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
 }
@@ -544,38 +587,4 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interval_score_of_hand_values() {
-        let target = Judged {
-            column: 0,
-            name: "y".into(),
-            series: "y".into(),
-            levels: vec![0.25, 0.5, 0.75],
-            relative: false,
-        };
-        // Interval score of the 50 % interval [1, 3] at y = 5: width 2 + (2 / 0.5) * 2 = 10; weighted: (0.5 * |5 - 2| + 0.25 * 10) / 1.5.
-        let expected = (0.5 * 3.0 + 0.25 * 10.0) / 1.5;
-        assert!((2.0 * target.pinball(5.0, &[1.0, 2.0, 3.0]) - expected).abs() < 1e-12);
-        assert_eq!(target.median(&[1.0, 2.0, 3.0]), 2.0);
-    }
-
-    #[test]
-    fn calibration_error_of_hand_values() {
-        let bin = |confidence, accuracy, count| ReliabilityBin { confidence, accuracy, count };
-        let found = ece(&[bin(0.9, 0.8, 30), bin(0.5, 0.6, 10)]);
-        assert!((found - 0.1).abs() < 1e-12);
-    }
-
-    #[test]
-    fn change_is_relative_and_named() {
-        let metrics = |mae: f64| {
-            Metrics::from([("mae".to_string(), BTreeMap::from([("R0".to_string(), mae)]))])
-        };
-        let (change, place) = largest_change(&metrics(1.01), &metrics(1.0));
-        assert!((change - 0.01).abs() < 1e-9);
-        assert_eq!(place, "mae/R0");
-    }
-}
+mod tests;

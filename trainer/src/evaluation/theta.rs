@@ -1,9 +1,12 @@
 //! Scores of the heads that answer theta: errors of the posterior mean; density, coverage and CRPS of a joint posterior.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use simground_runtime::artifact::Parameter;
 
+use super::calibration::{Marginal, rank_claims, width90};
+use super::gate::Claim;
 use super::{Answer, EvaluationError, LevelCoverage, mean, names};
 use crate::corpus::Corpus;
 use crate::head::{Mixture, ParameterScaling, Point};
@@ -12,6 +15,10 @@ use crate::head::{Mixture, ParameterScaling, Point};
 const SAMPLES: usize = 99;
 /// Levels at which the coverage of highest-density regions is shown.
 const LEVELS: [f32; 6] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95];
+/// Levels of a parameter's marginal that the gate tests.
+const MARGINAL_LEVELS: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
+/// Cells of a rank histogram.
+const CELLS: usize = 20;
 
 /// Positions of a head's parameters in a corpus, whose every value lies in the support.
 ///
@@ -92,6 +99,31 @@ struct Scores {
     crps: Vec<f64>,
     /// Samples at which the density is higher than at the truth.
     rank: usize,
+    /// Samples nearer to a random point than the truth is.
+    tarp_rank: usize,
+    /// Of each parameter: samples below the truth.
+    ranks: Vec<usize>,
+    /// Of each parameter.
+    moments: Vec<Moments>,
+}
+
+/// One parameter's samples, in few numbers.
+struct Moments {
+    mean: f64,
+    variance: f64,
+    width90: f64,
+}
+
+/// Whether a joint posterior's probabilities are true.
+pub(super) struct JointCalibration {
+    /// Coverage of highest-density regions.
+    pub regions: Vec<LevelCoverage>,
+    /// Expected coverage by TARP.
+    pub tarp: Vec<LevelCoverage>,
+    /// Of each parameter.
+    pub marginals: Vec<Marginal>,
+    /// Everything that the posterior claims.
+    pub claims: Vec<Claim>,
 }
 
 impl JudgedMixture {
@@ -129,14 +161,89 @@ impl JudgedMixture {
         metrics
     }
 
-    /// How often the truth lies in the highest-density region of each level.
-    pub fn coverage(&self, answers: &[Answer], corpus: &Corpus) -> Vec<LevelCoverage> {
+    /// Ranks of the truth: along each parameter, in density, and in the distance to a random point.
+    pub fn calibration(&self, answers: &[Answer], corpus: &Corpus) -> JointCalibration {
         let scores = self.scores(answers, corpus);
-        let share = |level: f32| {
-            let covered = scores.iter().filter(|s| covers(s.rank, level)).count();
-            LevelCoverage { level, observed: covered as f64 / scores.len() as f64 }
+        let ranks =
+            |rank: &dyn Fn(&Scores) -> usize| -> Vec<usize> { scores.iter().map(rank).collect() };
+        let coverage = |ranks: &[usize]| {
+            let share = |level: f32| {
+                let covered = ranks.iter().filter(|&&rank| covers(rank, level)).count();
+                LevelCoverage { level, observed: covered as f64 / ranks.len() as f64 }
+            };
+            LEVELS.map(share).to_vec()
         };
-        LEVELS.map(share).to_vec()
+        let (densities, distances) = (ranks(&|s| s.rank), ranks(&|s| s.tarp_rank));
+        let levels = LEVELS.map(super::percent).map(|percent| percent / 100.0);
+        let claims_of = |group: &str, ranks: &[usize], levels: &[f64], what: &str| {
+            rank_claims(group, ranks, SAMPLES + 1, levels, |level| {
+                format!("the {:.0} % {what} covers", 100.0 * level)
+            })
+        };
+        let mut claims =
+            claims_of("regions", &densities, &levels, "highest-density region of theta");
+        claims.extend(claims_of(
+            "tarp",
+            &distances,
+            &levels,
+            "region of theta around a random point (TARP)",
+        ));
+        let mut marginals = Vec::new();
+        for (at, parameter) in self.head.parameters.iter().enumerate() {
+            let name = &parameter.name;
+            let own = ranks(&|s| s.ranks[at]);
+            claims.extend(rank_claims(
+                &format!("quantiles of {name}"),
+                &own,
+                SAMPLES + 1,
+                &MARGINAL_LEVELS,
+                |level| {
+                    format!("the {:.0} % quantile of {name} is above the truth in", 100.0 * level)
+                },
+            ));
+            // The rank of an interval: how far from the middle.
+            let central: Vec<usize> = own.iter().map(|&rank| central(rank)).collect();
+            claims.extend(claims_of(
+                &format!("intervals of {name}"),
+                &central,
+                &[0.5, 0.9],
+                &format!("interval of {name}"),
+            ));
+            marginals.push(self.marginal(at, &own, &scores, corpus));
+        }
+        JointCalibration {
+            regions: coverage(&densities),
+            tarp: coverage(&distances),
+            marginals,
+            claims,
+        }
+    }
+
+    fn marginal(&self, at: usize, ranks: &[usize], scores: &[Scores], corpus: &Corpus) -> Marginal {
+        let mut counts = vec![0; CELLS];
+        ranks.iter().for_each(|rank| counts[rank * CELLS / (SAMPLES + 1)] += 1);
+        let edges = (0..=CELLS).map(|edge| edge as f64 / CELLS as f64).collect();
+        let mut marginal = Marginal::new("mixture", &self.head.parameters[at].name, edges, counts);
+        let truth = |row: usize| f64::from(corpus.theta_row(row)[self.positions[at]]);
+        let mut truths: Vec<f64> = (0..scores.len()).map(truth).collect();
+        let prior_mean = mean(truths.iter().copied());
+        let prior_variance = mean(truths.iter().map(|y| (y - prior_mean).powi(2)));
+        let own = || scores.iter().map(|s| &s.moments[at]);
+        let z = || {
+            own()
+                .enumerate()
+                .filter(|(_, m)| m.variance > 0.0)
+                .map(|(row, m)| (m.mean - truth(row)) / m.variance.sqrt())
+        };
+        if prior_variance > 0.0 && z().next().is_some() {
+            let z_mean = mean(z());
+            marginal.contraction = Some(1.0 - mean(own().map(|m| m.variance)) / prior_variance);
+            marginal.z_mean = Some(z_mean);
+            marginal.z_sd = Some(mean(z().map(|z| (z - z_mean).powi(2))).sqrt());
+        }
+        marginal.width90 = Some(mean(own().map(|m| m.width90)));
+        marginal.prior_width90 = Some(width90(&mut truths));
+        marginal
     }
 
     fn scores(&self, answers: &[Answer], corpus: &Corpus) -> Vec<Scores> {
@@ -154,19 +261,92 @@ impl JudgedMixture {
         let slope: f32 = records.iter().zip(&theta).map(|(r, theta)| r.log_slope(*theta)).sum();
 
         let mut rng = ChaCha8Rng::seed_from_u64(row as u64);
+        let mut ties = ChaCha8Rng::seed_from_u64(row as u64);
+        ties.set_stream(1);
+        // The prior is standardized in this space: a point from about it, which knows nothing of the observation.
+        let point: Vec<f32> = records.iter().map(|_| normal(&mut ties)).collect();
+        let truth_distance = squared_distance(&z, &point);
+        // A whole number stands for its whole cell, as it did in training: in the middle the density is above the cell's mean.
+        let anywhere = records.iter().zip(&theta).map(|(record, theta)| {
+            let offset = if record.integer { within_cell(&mut ties) } else { 0.0 };
+            record.to_z(theta + offset)
+        });
+        let density_of_truth =
+            gaussians.log_density(&weights, &ends, &anywhere.collect::<Vec<f32>>());
         let mut samples = vec![Vec::with_capacity(SAMPLES); records.len()];
-        let mut rank = 0;
+        let (mut rank, mut nearer, mut as_near) = (0, 0, 0);
         let mut sample = vec![0.0; records.len()];
         for _ in 0..SAMPLES {
             gaussians.sample(&weights, &ends, &mut rng, &mut sample);
-            rank += usize::from(gaussians.log_density(&weights, &ends, &sample) > density);
-            for ((values, record), z) in samples.iter_mut().zip(&records).zip(&sample) {
+            rank += usize::from(gaussians.log_density(&weights, &ends, &sample) > density_of_truth);
+            for ((values, record), z) in samples.iter_mut().zip(&records).zip(&mut sample) {
                 values.push(record.from_z(*z));
+                *z = on_grid(record, *z);
             }
+            let distance = squared_distance(&sample, &point);
+            nearer += usize::from(distance < truth_distance);
+            as_near += usize::from(distance == truth_distance);
         }
+        let ranks = samples.iter().zip(&theta).map(|(values, truth)| {
+            let below = values.iter().filter(|value| *value < truth).count();
+            let equal = values.iter().filter(|value| *value == truth).count();
+            below + among(&mut ties, equal)
+        });
+        let ranks = ranks.collect();
+        let tarp_rank = nearer + among(&mut ties, as_near);
         let crps = samples.iter_mut().zip(&theta).map(|(values, truth)| crps(values, *truth));
-        Scores { log_score: f64::from(density + slope), crps: crps.collect(), rank }
+        let crps = crps.collect();
+        let moments = samples.iter().map(|values| Moments::of(values)).collect();
+        Scores { log_score: f64::from(density + slope), crps, rank, tarp_rank, ranks, moments }
     }
+}
+
+impl Moments {
+    /// Of sorted samples.
+    fn of(values: &[f32]) -> Moments {
+        let mean = mean(values.iter().map(|value| f64::from(*value)));
+        let squares = values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>();
+        // Nearly unbiased whatever the distribution (Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>, definition 8).
+        let quantile = |level: f64| {
+            let place = level * (values.len() as f64 + 1.0 / 3.0) - 2.0 / 3.0;
+            let (at, share) = (place as usize, place.fract());
+            f64::from(values[at]) * (1.0 - share) + f64::from(values[at + 1]) * share
+        };
+        let variance = squares / (values.len() - 1) as f64;
+        Moments { mean, variance, width90: quantile(0.95) - quantile(0.05) }
+    }
+}
+
+/// A whole number's place in the standardized space, where truths have theirs.
+fn on_grid(record: &Parameter<'_>, z: f32) -> f32 {
+    if record.integer { record.to_z(record.from_z(z)) } else { z }
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+/// A standard normal number.
+fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    // Box and Muller's; the first factor's argument is never 0.
+    let (u, v) = (f64::from(rng.next_u32()) + 0.5, f64::from(rng.next_u32()));
+    let range = 4_294_967_296.0;
+    ((-2.0 * (u / range).ln()).sqrt() * (std::f64::consts::TAU * v / range).cos()) as f32
+}
+
+/// Uniform in -1/2 to 1/2.
+fn within_cell(rng: &mut ChaCha8Rng) -> f32 {
+    (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5
+}
+
+/// The rank of a truth among `equal` samples that equal it: each of `0..=equal` as likely.
+fn among(rng: &mut ChaCha8Rng, equal: usize) -> usize {
+    if equal == 0 { 0 } else { (rng.next_u64() % (equal as u64 + 1)) as usize }
+}
+
+/// Of a rank on `0..=99`, how far from the middle it is: uniform on the even numbers of `0..=98`.
+fn central(rank: usize) -> usize {
+    (2 * rank + 1).abs_diff(SAMPLES + 1) - 1
 }
 
 /// Whether the highest-density region of this level holds a truth of this rank.
@@ -201,5 +381,7 @@ mod tests {
     fn ninety_of_a_hundred_ranks_are_covered() {
         assert_eq!((0..=SAMPLES).filter(|&rank| covers(rank, 0.9)).count(), 90);
         assert_eq!((0..=SAMPLES).filter(|&rank| covers(rank, 0.25)).count(), 25);
+        let inside = |level| (0..=SAMPLES).filter(|&rank| covers(central(rank), level)).count();
+        assert_eq!((inside(0.5), inside(0.9)), (50, 90));
     }
 }

@@ -79,6 +79,11 @@ impl Batch {
         self.rows.column_by_name(column).is_some_and(|array| Numbers::of(array).is_ok())
     }
 
+    /// Whether a column holds whole numbers, one a row.
+    pub fn holds_whole_numbers(&self, column: &str) -> bool {
+        self.rows.column_by_name(column).is_some_and(|array| array.data_type().is_integer())
+    }
+
     /// A column of plain numbers. `None` where there is no such column.
     ///
     /// # Errors

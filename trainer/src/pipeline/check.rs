@@ -9,8 +9,10 @@ use crate::head::LARGEST;
 use crate::source::Source;
 use crate::study::{Missing, Study};
 
-/// Memory for the pool of training simulations.
+/// Memory for all simulations of a training that simulates.
 const POOL_BYTES: u64 = 8 << 30;
+/// Memory for those of a stored corpus that a training draws from at a time. A part of what decides the result: no knob.
+const WINDOW_BYTES: u64 = 512 << 20;
 
 /// Refuses what the format cannot hold, or the study does not allow, before anything is computed from it.
 pub(super) fn check_corpus(study: &Study, source: &Source) -> Result<(), PipelineError> {
@@ -33,23 +35,22 @@ pub(super) fn check_corpus(study: &Study, source: &Source) -> Result<(), Pipelin
             )));
         }
     }
-    let Source::Stored { corpus, .. } = source else { return Ok(()) };
-    let missing = corpus.x.iter().position(|x| x.is_nan());
-    if let (Missing::Refuse, Some(at)) = (study.input.missing, missing) {
-        return Err(PipelineError::Study(format!(
-            "row {} of the corpus, column `x`: `{}` is missing, but the study refuses missing values\nhint: set `missing = \"allow\"` under [input]",
-            at / schema.d_x(),
-            schema.x_names[at % schema.d_x()],
-        )));
-    }
     Ok(())
 }
 
-/// Refuses a pool of training simulations that would not fit memory; `width` is the most values that one of them has.
-pub(super) fn check_memory(simulations: u64, width: usize) -> Result<(), PipelineError> {
+/// Training simulations of `width` values that memory holds at a time: of a stored corpus as many as [`WINDOW_BYTES`] take, of a
+/// simulator all, or it is refused.
+pub(super) fn window(
+    source: &Source,
+    simulations: u64,
+    width: usize,
+) -> Result<u64, PipelineError> {
+    if !matches!(source, Source::Simulator { .. }) {
+        return Ok(WINDOW_BYTES / (4 * width as u64));
+    }
     let fit = POOL_BYTES / (4 * width as u64);
     if simulations <= fit {
-        return Ok(());
+        return Ok(simulations);
     }
     Err(PipelineError::Study(format!(
         "{simulations} training simulations do not fit {} GiB of memory\nhint: `[training] simulations = {fit}` would",

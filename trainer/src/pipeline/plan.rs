@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use simground_runtime::Model;
 use simground_runtime::artifact as format;
 
-use super::check::{check_corpus, check_memory, check_variation, ranges_of_theta};
+use super::check::{check_corpus, check_variation, ranges_of_theta, window};
 use super::selection::{self, FEW};
 use super::{Options, PipelineError, Talk, ram_bytes};
 use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
@@ -57,6 +57,8 @@ pub(super) struct Plan<'s> {
     period: String,
     parameters: Vec<ThetaRange>,
     simulations: u64,
+    /// Simulations that a training step may draw from, at most.
+    window: u64,
     pub(super) validation: u64,
     pub(super) calibration: u64,
     placeholder: BankTable,
@@ -91,7 +93,8 @@ impl<'s> Plan<'s> {
             Some(most) if study.heads.iter().any(open) => ladder(most.components),
             _ => Vec::new(),
         };
-        check_memory(simulations, 2 * schema.d_x() + columns.len())?;
+        // A mechanism and a weight beside the inputs and the columns.
+        let window = window(source, simulations, input.d_input() + columns.len() + 2)?;
         let parameters = ranges_of_theta(&schema, &sample)?;
         // As in `embedding::fit`: an embedding is no wider than the layer that it is read from.
         let d_embed = study.bank.embedding.min(d_hidden);
@@ -118,6 +121,7 @@ impl<'s> Plan<'s> {
             period,
             parameters,
             simulations,
+            window,
             validation,
             calibration,
             placeholder,
@@ -312,6 +316,7 @@ impl<'s> Plan<'s> {
             validation_every: training.validate_every,
             patience: training.patience,
             simulations: self.simulations,
+            window: self.window,
             pool_start,
             fresh_per_step,
             simulation_threads: options.threads,

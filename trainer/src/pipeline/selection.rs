@@ -109,7 +109,7 @@ pub(super) fn trial(
     let config = FitConfig {
         steps,
         warmup: config.warmup.min(steps / 10),
-        pool_start: config.simulations,
+        pool_start: config.simulations.min(config.window),
         validation_every: config.validation_every.min(steps.div_ceil(10)),
         checkpoint: None,
         resume: false,

@@ -10,6 +10,8 @@ use plotters::prelude::*;
 const AXIS: RGBColor = RGBColor(0x12, 0x34, 0x56);
 /// Grid.
 const GRID: RGBColor = RGBColor(0x12, 0x34, 0x57);
+/// Where a calibrated model lies.
+pub const BAND: RGBColor = RGBColor(0x80, 0x88, 0x90);
 /// What was observed, and the diagonal.
 pub const TRUTH: RGBColor = RGBColor(0x12, 0x34, 0x58);
 /// The model.
@@ -24,6 +26,70 @@ pub const OTHERS: [RGBColor; 5] = [
 ];
 
 const SIZE: (u32, u32) = (520, 330);
+
+/// Text on a plot, each behind a key of its color where it has one.
+pub type Caption<'c> = &'c [(Option<RGBColor>, String)];
+
+/// Drawn plots with their captions as one file: two in a row, in colors for a white ground.
+pub fn standalone(title: &str, reading: &str, plots: &[(String, Caption<'_>)]) -> String {
+    const HEADER: usize = 84;
+    /// Letters of a line of `reading`.
+    const LINE: usize = 135;
+    const ROW: usize = SIZE.1 as usize + 40;
+    let columns = plots.len().clamp(1, 2);
+    let width = (columns * SIZE.0 as usize).max(900);
+    let height = HEADER + plots.len().div_ceil(columns) * ROW;
+    let text = |x: usize, y: usize, size: usize, color: &str, text: &str| {
+        format!(
+            "<text x=\"{x}\" y=\"{y}\" font-family=\"sans-serif\" font-size=\"{size}\" fill=\"{color}\">{}</text>\n",
+            escaped(text)
+        )
+    };
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+    );
+    svg += &text(18, 26, 17, "#1c2430", title);
+    let mut lines = vec![String::new()];
+    for word in reading.split(' ') {
+        if lines.last().is_some_and(|line| line.len() + word.len() > LINE) {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            *line += &format!("{word} ");
+        }
+    }
+    for (line, y) in lines.iter().zip((48..).step_by(18)) {
+        svg += &text(18, y, 12, "#5b6675", line.trim_end());
+    }
+    for (at, (plot, caption)) in plots.iter().enumerate() {
+        let (x, y) = (at % columns * SIZE.0 as usize, HEADER + at / columns * ROW);
+        svg += &plot.replacen("<svg ", &format!("<svg x=\"{x}\" y=\"{y}\" "), 1);
+        let mut x = x + 66;
+        for (color, words) in *caption {
+            if let Some(RGBColor(r, g, b)) = color {
+                let y = y + SIZE.1 as usize + 5;
+                svg += &format!(
+                    "<rect x=\"{x}\" y=\"{y}\" width=\"10\" height=\"10\" fill=\"#{r:02x}{g:02x}{b:02x}\"/>\n"
+                );
+                x += 15;
+            }
+            svg += &text(x, y + SIZE.1 as usize + 14, 12, "#1c2430", words);
+            // Nearly the width of a letter in the mean.
+            x += 7 * words.chars().count() + 14;
+        }
+    }
+    svg += "</svg>\n";
+    [(AXIS, "#5b6675"), (GRID, "#e3e7ec"), (TRUTH, "#1c2430")].iter().fold(
+        svg,
+        |svg, (marker, color)| {
+            svg.replace(&format!("#{:02X}{:02X}{:02X}", marker.0, marker.1, marker.2), color)
+        },
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+}
 
 /// A curve.
 #[derive(Debug, Clone)]
@@ -43,7 +109,9 @@ pub struct Curve {
 pub struct Band {
     /// `(x, low, high)`.
     pub points: Vec<(f64, f64, f64)>,
-    /// Opacity of the model's color.
+    /// Color.
+    pub color: RGBColor,
+    /// Opacity.
     pub opacity: f64,
 }
 
@@ -70,7 +138,7 @@ impl Plot {
         let mut svg = String::new();
         // Drawing into a string cannot fail, and every range below is finite and not empty.
         self.draw_into(&mut svg).expect("a plot into a string");
-        let alt = alt.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+        let alt = escaped(alt);
         PreEscaped(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{alt}\" "), 1))
     }
 
@@ -109,7 +177,7 @@ impl Plot {
             let upper = band.points.iter().map(|(x, _, high)| (*x, *high));
             let lower = band.points.iter().rev().map(|(x, low, _)| (*x, *low));
             let outline: Vec<(f64, f64)> = upper.chain(lower).collect();
-            chart.draw_series([Polygon::new(outline, MODEL.mix(band.opacity).filled())])?;
+            chart.draw_series([Polygon::new(outline, band.color.mix(band.opacity).filled())])?;
         }
         for curve in &self.curves {
             let style = curve.color.stroke_width(curve.width);

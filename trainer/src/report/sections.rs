@@ -5,7 +5,7 @@ use simground_runtime::artifact::{Head, Missing};
 
 use super::plots::{Band, Curve, MODEL, OTHERS, Plot, TRUTH};
 use super::{Subject, significant};
-use crate::evaluation::{self, Answer, LevelCoverage, Metrics};
+use crate::evaluation::{self, Answer, Metrics};
 use crate::explanation::{self, Explanation};
 use crate::head;
 use crate::pipeline::{QUANTIZATION_TOLERANCE, ram_bytes};
@@ -45,7 +45,7 @@ pub fn summary(subject: &Subject<'_>) -> Markup {
         @if evaluation.gate_failures.is_empty() {
             p.good { "Calibration gate passed." }
         } @else {
-            p.bad { "Calibration gate failed: " (evaluation.gate_failures.join("; ")) "." }
+            p.bad { "Not calibrated: " (evaluation.gate_failures.join("; ")) "." }
         }
         @if change > QUANTIZATION_TOLERANCE {
             p.bad { "Quantization changes " (evaluation.largest_change.1) " by more than 1 %." }
@@ -152,82 +152,8 @@ pub fn figures(subject: &Subject<'_>) -> Markup {
     }
 }
 
-/// Whether stated probabilities are true.
-pub fn calibration(subject: &Subject<'_>) -> Markup {
-    let calibration = &subject.evaluation.calibration;
-    let unit = Some((0.0..1.0, 0.0..1.0));
-    let diagonal =
-        Curve { points: vec![(0.0, 0.0), (1.0, 1.0)], color: TRUTH, width: 1, dots: false };
-    let reliability = Plot {
-        x_label: "stated probability",
-        y_label: "share right".into(),
-        range: unit.clone(),
-        curves: vec![
-            diagonal.clone(),
-            Curve {
-                points: calibration.mechanism.iter().map(|b| (b.confidence, b.accuracy)).collect(),
-                color: MODEL,
-                width: 2,
-                dots: true,
-            },
-        ],
-        ..Plot::default()
-    };
-    let covered = |levels: &[LevelCoverage], color| Curve {
-        points: levels.iter().map(|c| (f64::from(c.level), c.observed)).collect(),
-        color,
-        width: 2,
-        dots: true,
-    };
-    let colors = || [MODEL].into_iter().chain(OTHERS).cycle();
-    let joint = Plot {
-        x_label: "level of the region",
-        y_label: "share of truths inside".into(),
-        range: unit.clone(),
-        curves: vec![diagonal.clone(), covered(&calibration.theta, MODEL)],
-        ..Plot::default()
-    };
-    let mut curves = vec![diagonal];
-    curves.extend(calibration.quantiles.values().zip(colors()).map(|(l, c)| covered(l, c)));
-    let coverage = Plot {
-        x_label: "level of the quantile",
-        y_label: "share of truths below".into(),
-        range: unit,
-        curves,
-        ..Plot::default()
-    };
-    html! {
-        section {
-            h2 { "Are the stated probabilities true?" }
-            p.soft { "On the diagonal they are." }
-            div.plots {
-                @if !calibration.mechanism.is_empty() {
-                    figure {
-                        (reliability.draw("Reliability of the most probable mechanism against the diagonal"))
-                        figcaption { "Mechanism: how often the most probable one is right, by its stated probability." }
-                    }
-                }
-                @if !calibration.quantiles.is_empty() {
-                    figure {
-                        (coverage.draw("Coverage of the quantiles against the diagonal"))
-                        figcaption {
-                            "Quantiles: the share of truths at or below each."
-                            @for (name, color) in calibration.quantiles.keys().zip(colors()) { (key(color)) (name) }
-                        }
-                    }
-                }
-                @if !calibration.theta.is_empty() {
-                    figure {
-                        (joint.draw("Coverage of the joint posterior's highest-density regions against the diagonal"))
-                        figcaption { "Joint posterior: the share of truths inside the highest-density region of each level." }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn key(color: plotters::style::RGBColor) -> Markup {
+/// A patch of a curve's color.
+pub fn key(color: plotters::style::RGBColor) -> Markup {
     html! { span.key style=(format!("background:rgb({},{},{})", color.0, color.1, color.2)) {} }
 }
 
@@ -307,6 +233,7 @@ fn fan(
         points: (0..steps.len())
             .map(|step| (day(step), quantile(step, pair), quantile(step, levels.len() - 1 - pair)))
             .collect(),
+        color: MODEL,
         opacity: 0.22,
     });
     let observed = x.iter().enumerate().map(|(at, x)| ((at + 1) as f64, f64::from(*x)));

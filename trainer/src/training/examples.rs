@@ -1,7 +1,9 @@
-//! Where examples come from: a producer simulates ahead of the optimizer, which reads a pool that only grows.
+//! Where examples come from: a producer simulates ahead of the optimizer, which reads a pool that grows, and where memory does not
+//! hold all of them moves on.
 //!
 //! Which examples a step may draw is a function of the step alone, so the trained weights never depend on how fast the producer is.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -146,27 +148,48 @@ impl Examples {
 }
 
 /// Examples a producer hands over at a time.
-const CHUNK: u64 = 4_096;
+pub(super) const CHUNK: u64 = 4_096;
 
 /// Chunks the producer may be ahead of the optimizer; bounds the memory of simulations not yet in use.
 const CHUNKS_AHEAD: usize = 4;
 
-/// The examples seen so far, and the thread that makes more.
+/// Where a pool's examples come from: places `first..end` of a stream that repeats the examples `0..period`.
+///
+/// Chunks do not cross the end of a period, which is a whole number of them unless the stream ends within the first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub first: u64,
+    pub end: u64,
+    pub period: u64,
+}
+
+/// The examples that steps may draw from, and the thread that makes more.
 pub(super) struct Pool {
     widths: Widths,
-    ceiling: u64,
-    chunks: Vec<Examples>,
+    span: Span,
+    /// Chunks before the first that is kept.
+    dropped: u64,
+    chunks: VecDeque<Examples>,
     receiver: Option<Receiver<Examples>>,
     producer: Option<JoinHandle<()>>,
     /// How long the optimizer has waited for examples.
     pub stalled: Duration,
 }
 
+impl Span {
+    /// The examples of the chunk that begins at a place.
+    fn indices(self, first: u64) -> Range<u64> {
+        let count = CHUNK.min(self.end - first);
+        let start = first % self.period;
+        start..start + count
+    }
+}
+
 impl Pool {
-    /// Starts to make examples `0..ceiling`.
+    /// Starts to make the examples of a span.
     pub fn start(
         mut source: impl ExampleSource + 'static,
-        ceiling: u64,
+        span: Span,
         threads: usize,
         widths: Widths,
     ) -> Result<Pool, TrainingError> {
@@ -175,9 +198,10 @@ impl Pool {
             .num_threads(threads)
             .thread_name(|i| format!("simulate-{i}"))
             .build()?;
+        let dropped = span.first / CHUNK;
         let produce = move || {
-            for first in (0..ceiling).step_by(CHUNK as usize) {
-                let indices = first..(first + CHUNK).min(ceiling);
+            for first in (dropped * CHUNK..span.end).step_by(CHUNK as usize) {
+                let indices = span.indices(first);
                 let chunk = workers.install(|| source.examples(indices));
                 // The optimizer hangs up when it has stopped early.
                 if sender.send(chunk).is_err() {
@@ -191,19 +215,27 @@ impl Pool {
             .map_err(|source| TrainingError::Thread { source })?;
         Ok(Pool {
             widths,
-            ceiling,
-            chunks: Vec::new(),
+            span,
+            dropped,
+            chunks: VecDeque::new(),
             receiver: Some(receiver),
             producer: Some(producer),
             stalled: Duration::ZERO,
         })
     }
 
-    /// Waits until examples `0..count` are there.
-    pub fn grow_to(&mut self, count: u64) -> Result<(), TrainingError> {
-        debug_assert!(count <= self.ceiling);
-        while (self.chunks.len() as u64 * CHUNK).min(self.ceiling) < count {
-            let first = self.chunks.len() as u64 * CHUNK;
+    /// Waits until the examples of these places are there, and lets those before them go.
+    pub fn move_to(&mut self, places: Range<u64>) -> Result<(), TrainingError> {
+        debug_assert!(self.span.first <= places.start && places.end <= self.span.end);
+        while (self.dropped + 1) * CHUNK <= places.start && !self.chunks.is_empty() {
+            self.chunks.pop_front();
+            self.dropped += 1;
+        }
+        loop {
+            let first = (self.dropped + self.chunks.len() as u64) * CHUNK;
+            if first.min(self.span.end) >= places.end {
+                return Ok(());
+            }
             let receiver = self.receiver.as_ref().expect("open until the pool drops");
             let chunk = match receiver.try_recv() {
                 Ok(chunk) => chunk,
@@ -217,23 +249,23 @@ impl Pool {
                     }
                 }
             };
-            let expected = (self.ceiling - first).min(CHUNK) as usize;
-            chunk.check(expected, first, self.widths)?;
-            self.chunks.push(chunk);
+            let indices = self.span.indices(first);
+            let expected = (indices.end - indices.start) as usize;
+            chunk.check(expected, indices.start, self.widths)?;
+            self.chunks.push_back(chunk);
         }
-        Ok(())
     }
 
-    /// Copies the examples of these indices; `batch` is overwritten.
-    pub fn gather(&self, indices: &[u64], batch: &mut Examples) {
+    /// Copies the examples of these places; `batch` is overwritten.
+    pub fn gather(&self, places: &[u64], batch: &mut Examples) {
         let Widths { d_input, d_target, .. } = self.widths;
         batch.inputs.clear();
         batch.targets.clear();
         batch.mechanism.clear();
         batch.weight.clear();
-        for &index in indices {
-            let chunk = &self.chunks[(index / CHUNK) as usize];
-            let row = (index % CHUNK) as usize;
+        for &place in places {
+            let chunk = &self.chunks[(place / CHUNK - self.dropped) as usize];
+            let row = (place % CHUNK) as usize;
             batch.inputs.extend_from_slice(&chunk.inputs[row * d_input..(row + 1) * d_input]);
             batch.targets.extend_from_slice(&chunk.targets[row * d_target..(row + 1) * d_target]);
             batch.mechanism.push(chunk.mechanism[row]);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Best, State};
 use super::company::Seat;
-use super::examples::{Pool, Widths};
+use super::examples::{Pool, Span, Widths};
 use super::loss::{Loss, LossSums};
 use super::model::Model;
 use super::optimizer::{AdamW, Update};
@@ -119,8 +119,9 @@ impl<'a> Fit<'a> {
         if let Some(state) = resumed.as_ref().filter(|state| state.stop.is_some()) {
             return self.fitted(state.clone(), Duration::ZERO, None);
         }
+        let first_step = resumed.as_ref().map_or(0, |state| state.step);
         let mut pool =
-            Pool::start(train, config.simulations, config.simulation_threads, self.widths)?;
+            Pool::start(train, self.span(first_step), config.simulation_threads, self.widths)?;
         let mut state = match resumed {
             Some(state) => state,
             None => self.start(&mut pool)?,
@@ -133,13 +134,13 @@ impl<'a> Fit<'a> {
         let mut gradient = vec![0.0; self.model.len()];
         let mut indices = vec![0; config.batch];
         let mut batch = Examples::default();
-        let first_step = state.step;
         let stop = loop {
             let step = state.step;
-            let available = config.pool_at(step);
-            pool.grow_to(available)?;
+            let places = config.pool_at(step);
+            let available = places.end - places.start;
+            pool.move_to(places.clone())?;
             let mut draw = random::Stream::new(config.seed, random::Purpose::Batch, step);
-            indices.fill_with(|| draw.below(available));
+            indices.fill_with(|| places.start + draw.below(available));
             pool.gather(&indices, &mut batch);
 
             let learning_rate = config.learning_rate_at(step);
@@ -202,6 +203,14 @@ impl<'a> Fit<'a> {
         self.fitted(state, pool.stalled, Some(stop))
     }
 
+    /// What a training from this step on draws from.
+    fn span(&self, step: u64) -> Span {
+        let config = self.config;
+        let end =
+            if config.slides() { config.pool_at(config.steps - 1).end } else { config.simulations };
+        Span { first: config.pool_at(step).start, end, period: config.period() }
+    }
+
     /// The state of the checkpoint, if there is one to resume.
     fn resumed(&self) -> Result<Option<State>, TrainingError> {
         match &self.config.checkpoint {
@@ -216,7 +225,7 @@ impl<'a> Fit<'a> {
         let mut parameters = self.model.initial(config.seed, &config.heads);
         if config.linear_start {
             let count = config.simulations.min(START_EXAMPLES);
-            pool.grow_to(count)?;
+            pool.move_to(0..count)?;
             let mut examples = Examples::default();
             pool.gather(&(0..count).collect::<Vec<_>>(), &mut examples);
             start::linear_start(&mut parameters, self.model.layers(), &config.heads, &examples);
@@ -324,7 +333,8 @@ impl<'a> Fit<'a> {
             best_step: best.step,
             steps,
             history: state.history,
-            simulations_used: self.config.pool_at(steps.saturating_sub(1)),
+            simulations_used: (self.config.pool_at(steps.saturating_sub(1)).end)
+                .min(self.config.period()),
             stop,
             elapsed: self.started.elapsed(),
             stalled,

@@ -32,6 +32,7 @@ mod tests;
 mod tiles;
 mod vectors;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -85,6 +86,9 @@ pub struct FitConfig {
     pub patience: u64,
     /// Simulations in the whole training: examples `0..simulations` of the source.
     pub simulations: u64,
+    /// Simulations in memory, at most. Where there are more, each step draws from the latest of those that have come, and after the
+    /// last of them the first comes again.
+    pub window: u64,
     /// Simulations that the first step draws from.
     pub pool_start: u64,
     /// Simulations that each step adds to those its successor draws from, up to `simulations`.
@@ -245,6 +249,7 @@ impl FitConfig {
             validation_every: 500,
             patience: 12,
             simulations: 200_000,
+            window: u64::MAX,
             pool_start: 8_192,
             fresh_per_step: 64,
             simulation_threads: 0,
@@ -265,10 +270,29 @@ impl FitConfig {
         self.learning_rate * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done.min(1.0)))
     }
 
-    /// Simulations that step `step`, counted from 0, draws from.
-    pub fn pool_at(&self, step: u64) -> u64 {
+    /// Places in the stream of simulations that step `step`, counted from 0, draws from. Place `p` is simulation `p`, and past the last
+    /// simulation the first comes again.
+    pub fn pool_at(&self, step: u64) -> Range<u64> {
         let fresh = self.fresh_per_step.saturating_mul(step);
-        self.pool_start.saturating_add(fresh).min(self.simulations)
+        let end = self.pool_start.saturating_add(fresh);
+        if !self.slides() {
+            return 0..end.min(self.simulations);
+        }
+        end.saturating_sub(self.window)..end
+    }
+
+    /// Simulations that come before the first comes again; a part of a chunk is left out where they do not all fit.
+    fn period(&self) -> u64 {
+        if self.slides() {
+            self.simulations / examples::CHUNK * examples::CHUNK
+        } else {
+            self.simulations
+        }
+    }
+
+    /// Whether memory holds a part of the simulations at a time.
+    fn slides(&self) -> bool {
+        self.window < self.simulations
     }
 
     /// Proves what [`fit`] relies on, `d_target` being the number of target columns.
@@ -285,11 +309,25 @@ impl FitConfig {
             ("validation_every", self.validation_every),
             ("patience", self.patience),
             ("simulations", self.simulations),
+            ("window", self.window),
             ("pool_start", self.pool_start),
             ("checkpoint_every", self.checkpoint_every),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Some(format!("`{name}` is 0; at least 1 is needed"));
+        }
+        if self.slides() && self.window < examples::CHUNK {
+            return Some(format!(
+                "`window` is {}; where not all simulations fit, at least {} are needed",
+                self.window,
+                examples::CHUNK
+            ));
+        }
+        if self.slides() && self.pool_start > self.window {
+            return Some(format!(
+                "`pool_start` is {}, more than the `window` of {}",
+                self.pool_start, self.window
+            ));
         }
         if self.hidden.contains(&0) {
             return Some("`hidden` has a layer of width 0".into());

@@ -388,6 +388,46 @@ fn simulations_are_made_no_further_than_training_needs() {
     assert!(source.made.load(Ordering::Relaxed) <= 6 * 4_096);
 }
 
+/// 20,000 simulations, of which 8,192 are in memory at a time.
+fn sliding() -> FitConfig {
+    FitConfig { simulations: 20_000, window: 8_192, fresh_per_step: 150, ..config() }
+}
+
+#[test]
+fn a_training_larger_than_its_window_repeats_and_resumes() {
+    let config = sliding();
+    assert_eq!(config.pool_at(10), 0..2_500);
+    assert_eq!(config.pool_at(299), 45_850 - 8_192..45_850);
+    let whole = train(&config);
+    assert_eq!(whole.simulations_used, 16_384, "whole chunks");
+    assert_same(&whole, &train(&FitConfig { simulation_threads: 3, ..config.clone() }));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("training.checkpoint");
+    let resume = FitConfig { checkpoint: Some(path), resume: true, ..config };
+    for stop in [33, 120] {
+        fit(&resume, Toy::default(), &held_out(), &mut StopAt(stop)).unwrap();
+    }
+    // What has slid away is not made again.
+    struct Late(Toy);
+    impl ExampleSource for Late {
+        fn examples(&mut self, indices: Range<u64>) -> Examples {
+            assert!(
+                self.0.made.load(Ordering::Relaxed) > 0 || indices.start == 8_192,
+                "{indices:?}"
+            );
+            self.0.examples(indices)
+        }
+    }
+    let late = fit(&resume, Late(Toy::default()), &held_out(), &mut Silent).unwrap();
+    assert_same(&whole, &late);
+    // A window that holds all changes nothing.
+    let all = FitConfig { window: 10_000, ..super::tests::config() };
+    assert_same(&train(&all), &train(&super::tests::config()));
+    let narrow = FitConfig { window: 4_000, ..sliding() };
+    let error = fit(&narrow, Toy::default(), &held_out(), &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("`window` is 4000"), "{error}");
+}
+
 #[test]
 fn the_schedule_rises_and_falls() {
     let config = config();
@@ -396,9 +436,9 @@ fn the_schedule_rises_and_falls() {
     assert!(rates[..21].windows(2).all(|pair| pair[0] < pair[1]));
     assert!(rates[20..].windows(2).all(|pair| pair[0] > pair[1]));
     assert!(rates[299] > 0.0 && rates[299] < 1e-3 * config.learning_rate);
-    assert_eq!(config.pool_at(0), 1_000);
-    assert_eq!(config.pool_at(100), 7_000);
-    assert_eq!(config.pool_at(u64::MAX), 10_000);
+    assert_eq!(config.pool_at(0), 0..1_000);
+    assert_eq!(config.pool_at(100), 0..7_000);
+    assert_eq!(config.pool_at(u64::MAX), 0..10_000);
 }
 
 #[test]
