@@ -222,7 +222,7 @@ fn explain_replays_exactly() {
             assert_eq!(near["replay"]["verified"], true);
             assert_eq!(near["replay"]["x"].as_array().unwrap().len(), 20);
             let beta = |value: &Value| value["theta"]["beta"].as_f64().unwrap();
-            assert!((beta(near) - beta(&near["replay"])).abs() < 0.6 / 65_534.0);
+            assert!((beta(near) - beta(&near["replay"])).abs() < 0.6 / 254.0);
         }
     }
     let text = place.text("explain tiny.sgnn --input data.csv --replay");

@@ -312,6 +312,34 @@ mod tests {
         }
     }
 
+    impl Case {
+        /// Whether another order of summation may put the input of a ReLU on the other side of zero, where the gradient jumps.
+        fn is_near_a_kink(&self) -> bool {
+            /// Rounding of sums of some hundred numbers of about 1.
+            const ROUNDING: f32 = 2e-6;
+            let (mut x, mut rest) = (self.inputs.clone(), &self.parameters[..]);
+            let (_, hidden) = self.layers.split_last().unwrap();
+            for &(d_input, d_output) in hidden {
+                let (weight, others) = rest.split_at(d_input * d_output);
+                let (bias, others) = others.split_at(d_output);
+                rest = others;
+                let sums = x.chunks_exact(d_input).flat_map(|x| {
+                    (0..d_output).map(move |column| {
+                        x.iter().enumerate().fold(bias[column], |sum, (k, x)| {
+                            x.mul_add(weight[k * d_output + column], sum)
+                        })
+                    })
+                });
+                let sums: Vec<f32> = sums.collect();
+                if sums.iter().any(|sum| sum.abs() < ROUNDING) {
+                    return true;
+                }
+                x = sums.into_iter().map(|sum| sum.max(0.0)).collect();
+            }
+            false
+        }
+    }
+
     fn distance(a: &[f32], b: &[f32]) -> f64 {
         let norm =
             |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
@@ -334,6 +362,9 @@ mod tests {
                 let (found_outputs, found_gradient) = case.by_stack();
                 prop_assert_eq!(&found_outputs, &outputs, "{:?}", width);
                 prop_assert_eq!(&found_gradient, &gradient, "{:?}", width);
+            }
+            if case.is_near_a_kink() {
+                return Ok(());
             }
             let graph = Graph { layers: case.layers.clone(), device: Device::flex() };
             let mut by_burn = vec![0.0; gradient.len()];
