@@ -370,7 +370,7 @@ fn drift_monitor_equals_the_runtime() {
 fn diagnose(bytes: &[u8], scratch: &mut [u32]) -> simground_error {
     let mut error = MaybeUninit::uninit();
     // SAFETY: the pointers are to live objects of their types.
-    let error = unsafe {
+    unsafe {
         let (length, words) = (bytes.len(), scratch.len());
         let pointer = error.as_mut_ptr();
         let status =
@@ -378,8 +378,7 @@ fn diagnose(bytes: &[u8], scratch: &mut [u32]) -> simground_error {
         let error = error.assume_init();
         assert_eq!(error.status, status);
         error
-    };
-    error
+    }
 }
 
 #[test]

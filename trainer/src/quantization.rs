@@ -435,7 +435,7 @@ impl IntegerLayer {
         let (inputs, stretch) = (self.padded_input(), kernel::bytes::STRETCH);
         let begins = (inputs % stretch..inputs).step_by(stretch);
         let whole = begins.map(|begin| begin..begin + stretch);
-        for columns in [0..inputs % stretch].into_iter().chain(whole) {
+        for columns in std::iter::once(0..inputs % stretch).chain(whole) {
             for row in first..first + kernel::BLOCK_ROWS {
                 stream.extend(columns.clone().map(|column| self.weight(row, column) as u8));
             }

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_backend_that_is_not_built_in_names_those_that_are() {
         for backend in Backend::ALL.into_iter().filter(|backend| !backend.is_built_in()) {
-            let error = backend.device().err().expect("not built in").to_string();
+            let error = backend.device().expect_err("not built in").to_string();
             let name = backend.name();
             assert!(error.contains(&format!("no backend `{name}`")), "{error}");
             assert!(
