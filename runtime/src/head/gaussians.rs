@@ -196,7 +196,7 @@ impl<O: Outputs> Gaussians<O> {
         }
     }
 
-    /// The mixture's marginal along one coordinate, as Gaussians that are to be cut to its ends: up to [`PARTS`] a component.
+    /// The mixture's marginal along one coordinate, as Gaussians that are to be cut to its ends: up to `PARTS` a component.
     ///
     /// Exact where nothing before the coordinate is cut and it is not either, or where it depends on none before it. Elsewhere the
     /// means and variances of cut coordinates are passed on.
