@@ -422,6 +422,7 @@ mod tests {
         let network = FloatNetwork {
             trunk: vec![dense(8, 12, 0.7), dense(12, 6, 0.2)],
             heads: vec![dense(6, 3, 1.0)],
+            tails: Vec::new(),
         };
         let inputs: Vec<f32> = (0..800).map(|at| ((at * 37 % 101) as f32 - 50.0) / 25.0).collect();
         let read = range_estimation(&network, &inputs);
