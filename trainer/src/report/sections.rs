@@ -84,6 +84,10 @@ pub fn answers(subject: &Subject<'_>) -> Markup {
                             "the joint posterior of " (head::describe(&head).parameter_names())
                             " as a mixture of " (components) " Gaussians: density, moments, quantiles, samples"
                         },
+                        Head::Ratio { .. } => li {
+                            "the likelihood of any " (head::describe(&head).parameter_names())
+                            ", up to a factor: its surface, its maximum, confidence sets"
+                        },
                     }
                 }
                 @if let Some(bank) = &manifest.bank {

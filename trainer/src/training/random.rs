@@ -19,6 +19,7 @@ pub(super) enum Purpose {
 }
 
 /// Random numbers of one `(seed, purpose, counter)`.
+#[derive(Debug)]
 pub(super) struct Stream(ChaCha8Rng);
 
 impl Stream {
