@@ -28,6 +28,8 @@ use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec
 const SCALING_SIMULATIONS: u64 = 16_384;
 /// Training simulations from which the scale of exact scores is estimated: each costs a likelihood.
 const SCORE_SIMULATIONS: u64 = 1_024;
+/// Training simulations whose exact score is computed, so that a costly likelihood stays a bounded part of a training. A corpus brings all.
+const SCORED_SIMULATIONS: u64 = 16_384;
 /// Training simulations among which prototypes are chosen.
 const BANK_SIMULATIONS: u64 = 65_536;
 /// Held-out simulations that choose the kernel's bandwidth.
@@ -408,7 +410,7 @@ struct TrainingExamples {
 
 impl ExampleSource for TrainingExamples {
     fn examples(&mut self, indices: Range<u64>) -> Examples {
-        let corpus = if self.scored {
+        let corpus = if self.scored && indices.start < SCORED_SIMULATIONS {
             self.source.scored(Split::Train, indices)
         } else {
             self.source.simulations(Split::Train, indices)
