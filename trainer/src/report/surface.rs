@@ -9,7 +9,7 @@ use super::plots::{Cell, Curve, MODEL, OTHERS, Plot, TRUTH};
 use crate::head::{Head, Ratio};
 
 /// Simulations whose surface is drawn.
-const EXAMPLES: usize = 4;
+const EXAMPLES: usize = 2;
 /// Level of the set.
 const LEVEL: f32 = 0.95;
 /// Points of a curve.

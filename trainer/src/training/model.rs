@@ -395,6 +395,55 @@ mod tests {
         assert!(error.contains("differs from that of burn"), "{error}");
     }
 
+    fn with_ratio() -> Vec<HeadSpec> {
+        let ratio = HeadSpec::Ratio {
+            targets: vec![1, 0],
+            scores: Vec::new(),
+            score_scales: Vec::new(),
+            hidden: vec![6, 5],
+            loss_share: 2.0,
+        };
+        [heads(), vec![ratio]].concat()
+    }
+
+    #[test]
+    fn a_head_that_reads_theta_shares_the_trunk() {
+        let specs = with_ratio();
+        let mut model = Model::new(5, &[20, 17], &specs, Backend::Flex).unwrap();
+        let loss = Loss::new(&specs, 2);
+        let parameters = model.initial(3, &specs);
+        let network = model.network(&parameters);
+        assert_eq!(network.check(), Ok(()));
+        assert_eq!(network.num_parameters(), model.len());
+        let examples = batch(64);
+        let mut gradient = vec![0.0; model.len()];
+        let sums = model.gradient(&parameters, &examples, &loss, 0, &mut gradient);
+        assert!(model.check_gradient(&parameters, &examples, &loss, 0, &gradient).is_ok());
+        // The plain network's answers to the joint and the neighbor's pairs give the same loss.
+        let data = network.forward_batch(&examples.inputs, false).heads.pop().unwrap();
+        let theta = |shift: usize| -> Vec<f32> {
+            let rows = (0..64).map(|row| (row + shift) % 64 * 2);
+            rows.flat_map(|at| [examples.targets[at + 1], examples.targets[at]]).collect()
+        };
+        let of = |shift, sign: f32| {
+            let values = network.tails[0].forward(&data, &theta(shift)).1;
+            values.iter().map(|f| f64::from((sign * f).exp().ln_1p())).sum::<f64>()
+        };
+        let expected = 0.5 * (of(0, -1.0) + of(1, 1.0));
+        assert!((sums.heads[2] / expected - 1.0).abs() < 1e-5, "{} {expected}", sums.heads[2]);
+        // Along the gradient the slope is its squared norm; the loss in training has one marginal pair, so it is taken there.
+        let squared: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
+        let mut along = |step: f32| {
+            let moved: Vec<f32> =
+                parameters.iter().zip(&gradient).map(|(p, g)| p + step * g).collect();
+            let mut unused = vec![0.0; moved.len()];
+            let sums = model.gradient(&moved, &examples, &loss, 0, &mut unused);
+            loss.total(&sums)
+        };
+        let slope = (along(1e-2) - along(-1e-2)) / 2e-2;
+        assert!((slope / squared - 1.0).abs() < 0.02, "{slope} {squared}");
+    }
+
     #[test]
     fn the_gradient_is_the_slope() {
         let mut model = model();
