@@ -1,7 +1,5 @@
 //! The first layer of a stack that reads `[h, theta]`, split: what `h` adds is summed once, what theta adds at each point.
 
-use super::BLOCK_ROWS;
-
 /// Fraction bits of the multipliers that carry a data accumulator to a first layer's sums.
 pub const DATA_FRACTION: u32 = 20;
 
@@ -35,14 +33,25 @@ pub fn data_part(acc: i32, multiplier: i32) -> i32 {
 /// ```
 #[inline]
 pub fn bent(z: i16, bend: u32) -> i16 {
-    let one = 1_i32.wrapping_shl(bend);
-    let from_corner = i32::from(z).wrapping_add(one);
-    let inside = from_corner.min(one.wrapping_add(one)).max(0);
-    let half = one.wrapping_add(one);
-    let parabola =
-        inside.wrapping_mul(inside).wrapping_add(half).wrapping_shr(bend.wrapping_add(2));
-    let bent = parabola.wrapping_add(from_corner.wrapping_sub(inside));
-    i16::try_from(bent.max(0)).unwrap_or(i16::MAX)
+    low_half(bent_word(z.into(), bend).max(0))
+}
+
+/// [`bent`] of a word from `-2^bend` to 32,767.
+#[inline(always)]
+fn bent_word(z: i32, bend: u32) -> i32 {
+    let two = 2_i32.wrapping_shl(bend);
+    let from_corner = z.wrapping_add(two.wrapping_shr(1));
+    let inside = from_corner.min(two);
+    let square = inside.wrapping_mul(inside);
+    let parabola = square.wrapping_add(two).wrapping_shr(bend.wrapping_add(2));
+    parabola.wrapping_add(from_corner).wrapping_sub(inside)
+}
+
+/// A word that fits 16 bits, in them.
+#[inline(always)]
+fn low_half(word: i32) -> i16 {
+    let [low, high, _, _] = word.to_le_bytes();
+    i16::from_le_bytes([low, high])
 }
 
 /// How a first layer's sums become its outputs.
@@ -64,47 +73,49 @@ pub struct Ending {
 /// `data`, `out`: a multiple of four. `weights`: `[out.len(), theta.len()]` of little-endian `i16`; `theta`: a multiple of two. What is
 /// missing leaves `out` as it was.
 pub fn conditional(data: &[i32], weights: &[u8], theta: &[i16], ending: Ending, out: &mut [i16]) {
-    // Sections start at multiples of 16 bytes, and a core that minds has the artifact aligned.
-    match bytemuck::try_cast_slice::<u8, [i16; 2]>(weights) {
-        Ok(weights) => rows(data, weights, |w| w.map(i16::from_le), theta, ending, out),
-        Err(_) => {
-            let pair =
-                |[a, b, c, d]: [u8; 4]| [i16::from_le_bytes([a, b]), i16::from_le_bytes([c, d])];
-            rows(data, weights.as_chunks::<4>().0, pair, theta, ending, out);
-        }
+    // Sections start at multiples of 16 bytes, and every core that minds has the artifact aligned.
+    #[cfg(not(kernel = "portable"))]
+    if let Ok(weights) = bytemuck::try_cast_slice(weights) {
+        let weights: &[[i16; 2]] = weights;
+        rows(data, weights, theta, ending, out, |w| w);
     }
+    #[cfg(kernel = "portable")]
+    rows(data, weights.as_chunks::<4>().0, theta, ending, out, |[a, b, c, d]: [u8; 4]| {
+        [i16::from_le_bytes([a, b]), i16::from_le_bytes([c, d])]
+    });
 }
 
-#[inline]
+#[inline(always)]
 fn rows<W: Copy>(
     data: &[i32],
     weights: &[W],
-    pair: impl Fn(W) -> [i16; 2],
     theta: &[i16],
     ending: Ending,
     out: &mut [i16],
+    pair: impl Fn(W) -> [i16; 2],
 ) {
     let theta = theta.as_chunks::<2>().0;
-    let half = 1_i32.wrapping_shl(ending.shift.wrapping_sub(1));
-    let low = 1_i32.wrapping_shl(ending.bend).wrapping_neg();
-    let mut weights = weights;
+    let Ending { shift, bend, high } = ending;
+    let half = 1_i32.wrapping_shl(shift.wrapping_sub(1));
+    let (low, high) = (1_i32.wrapping_shl(bend).wrapping_neg(), i32::from(high));
+    let mut weights = weights.iter();
     for (out, data) in out.iter_mut().zip(data) {
-        let Some((row, after)) = weights.split_at_checked(theta.len()) else { return };
-        weights = after;
-        let sum = row.iter().zip(theta).fold(*data, |sum, (w, q)| {
-            let ([w0, w1], [q0, q1]) = (pair(*w).map(i32::from), q.map(i32::from));
-            sum.wrapping_add(w0.wrapping_mul(q0)).wrapping_add(w1.wrapping_mul(q1))
-        });
-        let z = sum.wrapping_add(half).wrapping_shr(ending.shift);
-        let z = z.min(i32::from(ending.high)).max(low);
-        *out = bent(i16::try_from(z).unwrap_or(0), ending.bend);
+        let mut sum = data.wrapping_add(half);
+        for ([q0, q1], w) in theta.iter().zip(&mut weights) {
+            let [w0, w1] = pair(*w);
+            sum = sum
+                .wrapping_add(i32::from(w0).wrapping_mul(i32::from(*q0)))
+                .wrapping_add(i32::from(w1).wrapping_mul(i32::from(*q1)));
+        }
+        let z = sum.wrapping_shr(shift).min(high).max(low);
+        *out = low_half(bent_word(z, bend));
     }
 }
 
 /// Bends the values of a later layer in place.
 pub fn bend_all(values: &mut [i16], bend: u32) {
-    for block in values.as_chunks_mut::<BLOCK_ROWS>().0 {
-        *block = block.map(|z| bent(z, bend));
+    for z in values {
+        *z = bent(*z, bend);
     }
 }
 
