@@ -207,11 +207,14 @@ impl<O: Outputs> Gaussians<O> {
         at: usize,
     ) -> Vec<Gaussian, { PARTS * MAX_COMPONENTS }> {
         let own = ends.get(at).copied().unwrap_or(Ends::NONE);
-        let each = weights.iter().zip(0..).flat_map(|(&weight, k)| {
-            let parts = self.given(k, at, &self.moments(k, ends, at)).parts(own);
-            parts.into_iter().map(move |part| Gaussian { weight: weight * part.weight, ..part })
-        });
-        crate::first_items(each)
+        let mut marginal = Vec::new();
+        for (weight, k) in weights.iter().zip(0..) {
+            for part in &self.given(k, at, &self.moments(k, ends, at)).parts(own) {
+                // There is room: no more weights than components at most.
+                let _ = marginal.push(Gaussian { weight: weight * part.weight, ..*part });
+            }
+        }
+        marginal
     }
 
     /// Mean of one component along one coordinate, before any cut.
