@@ -35,7 +35,7 @@
 
 #if defined(SIMGROUND_32_BIT)
 // Size of a `simground_model` in words of 64 bits, with room to grow.
-#define SIMGROUND_MODEL_WORDS 104
+#define SIMGROUND_MODEL_WORDS 112
 #endif
 
 #if defined(SIMGROUND_64_BIT)

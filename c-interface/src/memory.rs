@@ -75,7 +75,7 @@ struct Filled<T> {
 pub const SIMGROUND_MODEL_WORDS: usize = 128;
 /// Size of a `simground_model` in words of 64 bits, with room to grow.
 #[cfg(target_pointer_width = "32")]
-pub const SIMGROUND_MODEL_WORDS: usize = 104;
+pub const SIMGROUND_MODEL_WORDS: usize = 112;
 
 /// Size of a `simground_inference` in words of 64 bits, with room to grow.
 #[cfg(target_pointer_width = "64")]
