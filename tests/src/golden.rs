@@ -38,9 +38,9 @@ pub fn artifacts() -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Writes the builder's networks of standard shapes and returns their paths: A, B, bank.
+/// Writes the builder's networks of standard shapes and returns their paths: A, B, bank, surface.
 pub fn workloads() -> Result<Vec<PathBuf>> {
-    let shapes = [builder::A, builder::B, builder::BANK];
+    let shapes = [builder::A, builder::B, builder::BANK, builder::SURFACE];
     shapes.iter().map(|shape| write(shape, target_dir().join("workloads"))).collect()
 }
 

@@ -14,7 +14,8 @@ pub struct Figure {
     /// The core.
     pub core: String,
     /// `A`, `B`: one inference from quantized inputs. `bank`: the search for the nearest five. `A-float`, `B-float`: one
-    /// inference from raw units. `bank-attribute`: one attribution. `demo`: inference and attribution of the demo's model.
+    /// inference from raw units. `bank-attribute`: one attribution. `ratio`: a likelihood at one theta of three parameters, by
+    /// two hidden layers of 32; `ratio-maximum`: its maximum, 337 of them. `demo`: inference and attribution of the demo's model.
     pub workload: String,
     /// Instructions that the workload executes, exact.
     pub instructions: u64,
@@ -47,6 +48,10 @@ pub struct Measured {
     pub nearest: u64,
     /// Instructions of `Inference::attribute`.
     pub attribute: u64,
+    /// Instructions of `Ratio::log_ratio`: one theta; 0 without a `ratio` head.
+    pub log_ratio: u64,
+    /// Instructions of `Ratio::maximum`.
+    pub maximum: u64,
     /// Stack below the caller's frame, in bytes.
     pub stack_bytes: u64,
 }
@@ -78,6 +83,10 @@ pub fn figures(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Figure>> {
             "A" => vec![("A", "bare-integers", m.integers), ("A-float", "bare-infer", m.infer)],
             "B" => vec![("B", "bare-integers", m.integers), ("B-float", "bare-infer", m.infer)],
             "bank" => vec![("bank", "bare", m.nearest), ("bank-attribute", "bare", m.attribute)],
+            "surface" => vec![
+                ("ratio", "bare-theta", m.log_ratio),
+                ("ratio-maximum", "bare-theta", m.maximum),
+            ],
             _ => vec![("demo", "bare", m.infer + m.attribute)],
         };
         for (workload, bin, instructions) in workloads {

@@ -9,7 +9,7 @@ use simground_runtime::artifact::{Layer, Manifest, OutputLayer, Records, Section
 use simground_runtime::{ArtifactError, Model, THETA_ABSENT};
 
 use crate::head::Head;
-use crate::quantization::{Ending, IntegerLayer, IntegerNetwork};
+use crate::quantization::{Ending, IntegerLayer, IntegerNetwork, IntegerTail, THETA_MAX};
 use crate::records::Encoded;
 use crate::standardization::{InputScaling, Z_MAX};
 
@@ -195,9 +195,14 @@ fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
     let mut tensors = Tensors::default();
     let network = parts.network;
     let trunk = Encoded::new(network.trunk.iter().map(|layer| hidden_layer(layer, &mut tensors)));
-    let heads = Encoded::join(network.heads.iter().zip(parts.heads).map(|(layer, head)| {
-        let stream = tensors.push(layer.stream());
-        head.record(OutputLayer { d_output: layer.d_output as u16, stream })
+    let heads = network.heads.iter().zip(parts.heads).enumerate();
+    let heads = Encoded::join(heads.map(|(at, (layer, head))| {
+        let layer = output_layer(layer, &mut tensors);
+        let tail = network.tails.iter().find(|tail| tail.head == at);
+        let Some(tail) = tail else { return head.record(layer, None) };
+        let hidden = tail.hidden.iter().map(|layer| hidden_layer(layer, &mut tensors));
+        let hidden = Encoded::new(hidden);
+        head.record(layer, Some(conditional(tail, hidden.records(), &mut tensors)))
     }));
     let theta = Encoded::new(parts.bank.parameters.iter().map(|p| format::Theta {
         name: &p.name,
@@ -281,6 +286,34 @@ fn file(manifest: &[u8], tensors: &[u8]) -> Vec<u8> {
 pub fn seal(artifact: &mut [u8]) {
     let crc = format::checksum(artifact);
     artifact[format::CRC_OFFSET..format::CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn output_layer(layer: &IntegerLayer, tensors: &mut Tensors) -> OutputLayer {
+    OutputLayer { d_output: layer.d_output as u16, stream: tensors.push(layer.stream()) }
+}
+
+fn conditional<'e>(
+    tail: &IntegerTail,
+    hidden: Records<'e, Layer>,
+    tensors: &mut Tensors,
+) -> format::Conditional<'e> {
+    let row = |row: &[i16]| {
+        let padding = std::iter::repeat_n(0, row.len().next_multiple_of(2) - row.len());
+        row.iter().copied().chain(padding).flat_map(i16::to_le_bytes).collect::<Vec<u8>>()
+    };
+    let rows = tail.theta.len() / tail.d_theta;
+    let padding = (rows.next_multiple_of(4) - rows) * 2 * tail.d_theta.next_multiple_of(2);
+    let theta = tail.theta.chunks_exact(tail.d_theta).flat_map(row);
+    format::Conditional {
+        theta: tensors.push(theta.chain(std::iter::repeat_n(0, padding))),
+        grid: tail.grid,
+        q_max: THETA_MAX,
+        fraction: tail.fraction,
+        low: tail.low,
+        high: tail.high,
+        hidden,
+        output: output_layer(&tail.output, tensors),
+    }
 }
 
 fn hidden_layer(layer: &IntegerLayer, tensors: &mut Tensors) -> Layer {

@@ -17,7 +17,7 @@ use simground_runtime::{Model, artifact as format};
 use self::plan::Plan;
 use crate::artifact::{self, Parts, Provenance, WriteError};
 use crate::corpus::Corpus;
-use crate::evaluation::{self, Calibration, EvaluationError, Judge, Metrics};
+use crate::evaluation::{self, Calibration, EvaluationError, Judge, JudgedRatio, Metrics};
 use crate::float_model::{FloatModel, hash};
 use crate::quantization::{self, QuantizationError};
 use crate::simulator::Split;
@@ -156,12 +156,11 @@ pub fn run(
     ));
     talk.stage("quantization and posterior calibration");
     let validation = plan.source.simulations(Split::Validation, 0..plan.validation);
-    let activations =
-        quantization::range_estimation(&fitted.network, &plan.input.apply_rows(&validation.x));
+    let ranges = plan.ranges(&fitted.network, &validation);
     let embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
-    plan.calibrate(&mut fitted.network, &activations, &embedding, &held_out)?;
-    let network = quantization::quantize(&fitted.network, &activations, &embedding)?;
+    plan.calibrate(&mut fitted.network, &ranges, &embedding, &held_out)?;
+    let network = quantization::quantize(&fitted.network, &ranges, &embedding)?;
 
     talk.stage("bank");
     let float_model = plan.float_model(&fitted.network, &embedding);
@@ -222,12 +221,19 @@ pub fn evaluate(
         return Err(EvaluationError::MissingValue { row, name });
     }
     let integer_answers = evaluation::integer_answers(model, &corpus.x);
-    let integer = judge.metrics(&integer_answers);
-    let float = judge.metrics(&float_model.answer(&corpus.x));
+    let mut integer = judge.metrics(&integer_answers);
+    let float_answers = float_model.answer(&corpus.x);
+    let mut float = judge.metrics(&float_answers);
+    let mut baselines = judge.baselines(evaluation::forecast_series(&float_model.schema));
+    if let Some(ratio) = JudgedRatio::of(float_model, corpus)? {
+        ratio.add_integer(model, &mut integer);
+        ratio.add_float(&float_answers, &mut float);
+        ratio.add_baseline(baselines.entry("prior".into()).or_default());
+    }
     Ok(Evaluation {
         largest_change: evaluation::largest_change(&integer, &float),
         gate_failures: evaluation::gate(&integer, corpus.len()),
-        baselines: judge.baselines(evaluation::forecast_series(&float_model.schema)),
+        baselines,
         calibration: judge.calibration(&integer_answers),
         num_simulations: corpus.len(),
         integer,

@@ -4,6 +4,7 @@
 
 mod plots;
 mod sections;
+mod surface;
 
 use maud::{DOCTYPE, PreEscaped, html};
 use simground_runtime::Model;
@@ -55,6 +56,7 @@ pub fn page(subject: &Subject<'_>) -> String {
                     (sections::figures(subject))
                     (sections::calibration(subject))
                     (sections::forecasts(subject))
+                    (surface::surfaces(subject))
                     (sections::attribution(subject))
                     (sections::cost(subject))
                     (sections::provenance(subject))

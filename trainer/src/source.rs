@@ -111,6 +111,29 @@ impl Source {
         }
     }
 
+    /// Whether [`Source::scored`] has scores.
+    pub fn has_scores(&self) -> bool {
+        match self {
+            Source::Simulator { simulator, .. } => simulator.has_scores(),
+            Source::Stored { corpus, .. } => corpus.score.is_some(),
+        }
+    }
+
+    /// As [`Source::simulations`], with the exact score of each simulation where it is known.
+    ///
+    /// # Panics
+    ///
+    /// If a stored corpus has no such rows.
+    pub fn scored(&self, split: Split, range: Range<u64>) -> Corpus {
+        let mut corpus = self.simulations(split, range);
+        if let Source::Simulator { simulator, .. } = self
+            && simulator.has_scores()
+        {
+            simulator.add_scores(&mut corpus);
+        }
+        corpus
+    }
+
     fn rows(&self, split: Split) -> &[usize] {
         let Source::Stored { order, .. } = self else { return &[] };
         let at = |percent: usize| order.len() * percent / 100;

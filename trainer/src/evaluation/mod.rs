@@ -1,5 +1,6 @@
 //! What an artifact is worth: the integer runtime's answers on simulations it never saw, beside the float model and trivial baselines.
 
+mod ratio;
 mod theta;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use simground_runtime::Model;
 
+pub use self::ratio::JudgedRatio;
 use self::theta::{JudgedMixture, JudgedPoint};
 use crate::corpus::{Corpus, Schema};
 use crate::head::Head;
@@ -23,6 +25,8 @@ pub struct Answer {
     pub point: Vec<f32>,
     /// Real outputs of the `mixture` head: the parameters of the posterior.
     pub mixture: Vec<f32>,
+    /// What the observation adds to the first layer of a float model's `ratio` head.
+    pub ratio_data: Vec<f32>,
     /// Novelty p-value, where there is a bank.
     pub novelty: Option<f32>,
 }
@@ -44,6 +48,7 @@ pub fn integer_answers(model: &Model<'_>, x: &[f32]) -> Vec<Answer> {
             quantiles: (0..).map_while(|at| inference.quantiles(at)).map(|q| q.to_vec()).collect(),
             point: (0..).map_while(|at| inference.point(at)).collect(),
             mixture: inference.mixture().map_or(Vec::new(), |m| m.outputs().collect()),
+            ratio_data: Vec::new(),
             novelty: inference.attribute::<1>().map(|a| a.novelty),
         }
     };
@@ -159,7 +164,7 @@ impl<'c> Judge<'c> {
         let (mut point, mut mixture) = (None, None);
         for head in heads {
             let head = match head {
-                Head::Categorical(_) => continue,
+                Head::Categorical(_) | Head::Ratio(_) => continue,
                 Head::Quantiles(head) => head,
                 Head::Point(head) => {
                     point = Some(JudgedPoint::new(head, corpus)?);

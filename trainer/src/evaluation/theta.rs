@@ -18,7 +18,7 @@ const LEVELS: [f32; 6] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95];
 /// # Errors
 ///
 /// [`EvaluationError`] for a parameter that the corpus lacks, or a value that no answer can reach.
-fn positions(
+pub(super) fn positions(
     parameters: &[ParameterScaling],
     corpus: &Corpus,
 ) -> Result<Vec<usize>, EvaluationError> {

@@ -45,6 +45,19 @@ impl ParameterScaling {
         ParameterScaling::fit(parameter, ParameterTransform::Identity, false, values)
     }
 
+    /// Where a likelihood is a function of theta: in physical units inside two bounds, which need not lie at infinity, and else unbounded.
+    pub fn surface(parameter: &corpus::Parameter, values: &[f32]) -> ParameterScaling {
+        match (parameter.lower, parameter.upper) {
+            (Some(_), Some(_)) => ParameterScaling::fit(
+                parameter,
+                ParameterTransform::Identity,
+                parameter.integer,
+                values,
+            ),
+            _ => ParameterScaling::unbounded(parameter, values),
+        }
+    }
+
     fn fit(
         parameter: &corpus::Parameter,
         transform: ParameterTransform,

@@ -84,6 +84,10 @@ pub fn answers(subject: &Subject<'_>) -> Markup {
                             "the joint posterior of " (head::describe(&head).parameter_names())
                             " as a mixture of " (components) " Gaussians: density, moments, quantiles, samples"
                         },
+                        Head::Ratio { .. } => li {
+                            "the likelihood of any " (head::describe(&head).parameter_names())
+                            ", up to a factor: its surface, its maximum, confidence sets"
+                        },
                     }
                 }
                 @if let Some(bank) = &manifest.bank {
@@ -159,7 +163,7 @@ pub fn calibration(subject: &Subject<'_>) -> Markup {
     let diagonal =
         Curve { points: vec![(0.0, 0.0), (1.0, 1.0)], color: TRUTH, width: 1, dots: false };
     let reliability = Plot {
-        x_label: "stated probability",
+        x_label: "stated probability".into(),
         y_label: "share right".into(),
         range: unit.clone(),
         curves: vec![
@@ -181,7 +185,7 @@ pub fn calibration(subject: &Subject<'_>) -> Markup {
     };
     let colors = || [MODEL].into_iter().chain(OTHERS).cycle();
     let joint = Plot {
-        x_label: "level of the region",
+        x_label: "level of the region".into(),
         y_label: "share of truths inside".into(),
         range: unit.clone(),
         curves: vec![diagonal.clone(), covered(&calibration.theta, MODEL)],
@@ -190,7 +194,7 @@ pub fn calibration(subject: &Subject<'_>) -> Markup {
     let mut curves = vec![diagonal];
     curves.extend(calibration.quantiles.values().zip(colors()).map(|(l, c)| covered(l, c)));
     let coverage = Plot {
-        x_label: "level of the quantile",
+        x_label: "level of the quantile".into(),
         y_label: "share of truths below".into(),
         range: unit,
         curves,
@@ -313,7 +317,7 @@ fn fan(
     let after = truth.iter().enumerate().map(|(step, y)| (day(step), *y));
     let median = (0..steps.len()).map(|step| (day(step), quantile(step, levels.len() / 2)));
     let plot = Plot {
-        x_label: "step",
+        x_label: "step".into(),
         y_label: name.to_owned(),
         bands: bands.collect(),
         curves: vec![
@@ -395,7 +399,8 @@ fn replays(subject: &Subject<'_>, explanation: &Explanation) -> Markup {
     }
     let observed = points(subject.corpus.x_row(0));
     curves.push(Curve { points: observed, color: TRUTH, width: 2, dots: false });
-    let plot = Plot { x_label: "step", y_label: "observed".into(), curves, ..Plot::default() };
+    let plot =
+        Plot { x_label: "step".into(), y_label: "observed".into(), curves, ..Plot::default() };
     html! {
         figure {
             (plot.draw("The observation and the replayed nearest simulations"))
@@ -427,7 +432,7 @@ fn novelty(subject: &Subject<'_>) -> Markup {
     let level =
         Curve { points: vec![(0.0, width), (1.0, width)], color: TRUTH, width: 1, dots: false };
     let plot = Plot {
-        x_label: "novelty p-value",
+        x_label: "novelty p-value".into(),
         y_label: "share of simulations".into(),
         bars,
         curves: vec![level],

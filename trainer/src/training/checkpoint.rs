@@ -1,7 +1,7 @@
 //! The state of a training on disk: enough that going on gives the very bits of a training that was never interrupted.
 //!
 //! ```text
-//! magic "SGTRAIN\x01" | run, u64 | hash of the body, u64 | body, postcard
+//! magic "SGTRAIN\x02" | run, u64 | hash of the body, u64 | body, postcard
 //! ```
 //!
 //! `run` is a hash of everything that decides the result. The file is written under another name and renamed, so a kill at any moment
@@ -32,6 +32,8 @@ pub(super) struct State {
     pub loss_sum: f64,
     pub loss_count: u64,
     pub stop: Option<Stop>,
+    /// By which heads balance their losses.
+    pub averages: Vec<[f64; 2]>,
 }
 
 /// The weights that did best on the held-out examples.
@@ -42,7 +44,7 @@ pub(super) struct Best {
     pub parameters: Vec<f32>,
 }
 
-const MAGIC: [u8; 8] = *b"SGTRAIN\x01";
+const MAGIC: [u8; 8] = *b"SGTRAIN\x02";
 const HEADER: usize = 24;
 
 /// Identifies a run: its settings, except those that have no influence on the result, its data and the version of this crate.
@@ -175,6 +177,7 @@ mod tests {
             loss_sum: 1.5,
             loss_count: 3,
             stop: None,
+            averages: vec![[0.5, 0.25]],
         }
     }
 

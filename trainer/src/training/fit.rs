@@ -95,6 +95,7 @@ impl<'a> Fit<'a> {
     ) -> Result<Fitted, TrainingError> {
         let config = self.config;
         let mut state = self.start()?;
+        self.model.restore(&state.averages);
         if state.stop.is_some() {
             return Ok(self.fitted(state, Duration::ZERO, None));
         }
@@ -124,11 +125,13 @@ impl<'a> Fit<'a> {
                 }
                 Err(TrainingError::NonFinite { what, value, step, learning_rate })
             };
-            let sums = self.model.gradient(&state.parameters, &batch, &self.loss, &mut gradient);
+            let (parameters, by) = (&state.parameters, &mut gradient);
+            let sums = self.model.gradient(parameters, &batch, &self.loss, step, by);
             let loss = finite("the loss", self.loss.total(&sums))?;
             if step == first_step {
-                self.model.check_gradient(&state.parameters, &batch, &self.loss, &gradient)?;
+                self.model.check_gradient(parameters, &batch, &self.loss, step, by)?;
             }
+            self.model.learn();
             let update = Update {
                 step,
                 learning_rate,
@@ -160,6 +163,7 @@ impl<'a> Fit<'a> {
             {
                 state.first_moment = adam.first_moment;
                 state.second_moment = adam.second_moment;
+                state.averages = self.model.averages();
                 state.save(path, self.run)?;
                 adam = AdamW {
                     first_moment: std::mem::take(&mut state.first_moment),
@@ -194,6 +198,7 @@ impl<'a> Fit<'a> {
             loss_sum: 0.0,
             loss_count: 0,
             stop: None,
+            averages: self.model.averages(),
         })
     }
 
