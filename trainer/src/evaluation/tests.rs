@@ -97,7 +97,13 @@ fn world(n: usize, seed: u64, fault: Fault) -> (Corpus, Vec<Answer>) {
 fn calibration(n: usize, seed: u64, fault: Fault) -> Calibration {
     let (corpus, answers) = world(n, seed, fault);
     let targets = TargetScaling::fit(&corpus);
-    let context = Context { sample: &corpus, targets: &targets, d_hidden: 8, flash_bytes: 1 << 20 };
+    let context = Context {
+        sample: &corpus,
+        scored: None,
+        targets: &targets,
+        d_hidden: 8,
+        flash_bytes: 1 << 20,
+    };
     let quantiles =
         study::Head::Quantiles { targets: vec!["a".into(), "b".into()], levels: LEVELS.to_vec() };
     let heads =
@@ -227,7 +233,13 @@ fn a_count_on_its_quantile_is_no_fault() {
         answer.quantiles = vec![vec![0.0, 0.0, 0.0, 5.0, 9.0]];
     }
     let targets = TargetScaling::fit(&corpus);
-    let context = Context { sample: &corpus, targets: &targets, d_hidden: 8, flash_bytes: 1 << 20 };
+    let context = Context {
+        sample: &corpus,
+        scored: None,
+        targets: &targets,
+        d_hidden: 8,
+        flash_bytes: 1 << 20,
+    };
     let head = study::Head::Quantiles { targets: vec!["a".into()], levels: LEVELS.to_vec() };
     let heads = [Head::new(&head, context).unwrap()];
     let judge = Judge::new(&corpus, &heads, &[], 1).unwrap();

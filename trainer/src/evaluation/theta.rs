@@ -25,7 +25,7 @@ const CELLS: usize = 20;
 /// # Errors
 ///
 /// [`EvaluationError`] for a parameter that the corpus lacks, or a value that no answer can reach.
-fn positions(
+pub(super) fn positions(
     parameters: &[ParameterScaling],
     corpus: &Corpus,
 ) -> Result<Vec<usize>, EvaluationError> {
