@@ -286,12 +286,14 @@ pub fn evaluate(
     let float_answers = float_model.answer(&corpus.x);
     let mut float = judge.metrics(&float_answers);
     let mut baselines = judge.baselines(evaluation::forecast_series(&float_model.schema));
-    if let Some(ratio) = JudgedRatio::of(float_model, corpus)? {
+    let ratio = JudgedRatio::of(float_model, corpus)?;
+    if let Some(ratio) = &ratio {
         ratio.add_integer(model, &mut integer);
         ratio.add_float(&float_answers, &mut float);
         ratio.add_baseline(baselines.entry("prior".into()).or_default());
     }
-    let calibration = judge.calibration(&integer_answers);
+    let ratio = ratio.map(|ratio| ratio.calibration(model));
+    let calibration = judge.calibration(&integer_answers, ratio);
     Ok(Evaluation {
         largest_change: evaluation::largest_change(&integer, &float),
         gate_failures: calibration.gate.messages(),

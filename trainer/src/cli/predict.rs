@@ -320,7 +320,7 @@ impl<'i, 'a> Prediction<'i, 'a> {
             clamped: report.clamped,
             samples: mixture
                 .filter(|_| document.samples > 0)
-                .map(|mixture| document.samples_of(row, Draws::Mixture(mixture))),
+                .map(|mixture| document.samples_of(row, Draws::Mixture(Box::new(mixture)))),
         }
     }
 }
@@ -351,7 +351,7 @@ fn means(
 
 /// Where samples come from.
 enum Draws<'i, 'a> {
-    Mixture(MixturePosterior<'i, 'a>),
+    Mixture(Box<MixturePosterior<'i, 'a>>),
     Resampled(Resampling<'i>),
 }
 

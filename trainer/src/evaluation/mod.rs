@@ -15,7 +15,7 @@ use simground_runtime::Model;
 
 pub use self::calibration::{BAND, Calibration, LevelCoverage, Marginal, ReliabilityBin, ece};
 pub use self::gate::{Failure, Gate, LEVEL, TOLERANCE};
-pub use self::ratio::JudgedRatio;
+pub use self::ratio::{JudgedRatio, RatioCalibration};
 
 use self::calibration::{class_claims, classes, reliability};
 use self::gate::Claim;
@@ -339,8 +339,8 @@ impl<'c> Judge<'c> {
         baselines
     }
 
-    /// Whether stated probabilities are true, and what the gate says to that.
-    pub fn calibration(&self, answers: &[Answer]) -> Calibration {
+    /// Whether stated probabilities are true, and what the gate says to that; `ratio` is what was found of a head of that kind.
+    pub fn calibration(&self, answers: &[Answer], ratio: Option<RatioCalibration>) -> Calibration {
         let mut quantiles: BTreeMap<String, Vec<LevelCoverage>> = BTreeMap::new();
         for series in self.series() {
             let members: Vec<(usize, &Judged)> =
@@ -396,12 +396,18 @@ impl<'c> Judge<'c> {
             sbc.extend(judged.marginals);
             claims.extend(judged.claims);
         }
+        let mut regions = Vec::new();
+        if let Some(judged) = ratio {
+            regions = judged.regions;
+            claims.extend(judged.claims);
+        }
         Calibration {
             mechanism,
             mechanisms,
             quantiles,
             theta,
             tarp,
+            ratio: regions,
             sbc,
             novelty: if p_values.is_empty() {
                 Vec::new()

@@ -274,6 +274,14 @@ fn coverage(calibration: &Calibration) -> Vec<Panel> {
             curves,
         ));
     }
+    if !calibration.ratio.is_empty() {
+        panels.push(diagonal(
+            "level of the region",
+            "share of truths inside",
+            "Coverage of the likelihood's regions against the diagonal",
+            vec![("region of highest likelihood".into(), points(&calibration.ratio))],
+        ));
+    }
     panels
 }
 
