@@ -253,6 +253,19 @@ typedef struct simground_drift {
   uint32_t words[4];
 } simground_drift;
 
+// Gives 32 random bits; `context` is what the caller passed beside it.
+typedef uint32_t (*simground_random)(void *context);
+
+// Equally spaced values of one parameter, both ends included.
+typedef struct simground_axis {
+  // First value.
+  float low;
+  // Last value.
+  float high;
+  // How many, at least 1; a single one is `low`.
+  uint16_t points;
+} simground_axis;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -425,6 +438,92 @@ simground_status simground_drift_exceeds(const struct simground_drift *drift,
 
 // The text of a status, in English, ended by a zero byte, never freed. Any number has one.
 const char *simground_error_message(int32_t status);
+
+// Posterior mean of one parameter of the `point` head, in its unit. Past the last parameter, or without such a head, the status is
+// `SIMGROUND_ABSENT`.
+//
+// `inference` is null or points to a `simground_inference`, `mean` to a float.
+simground_status simground_point(const struct simground_inference *inference,
+                                 size_t parameter,
+                                 float *mean);
+
+// Mean of one parameter under the joint posterior of the `mixture` head, in its unit. Past the last parameter, or without such a head,
+// the status is `SIMGROUND_ABSENT`.
+//
+// `inference` is null or points to a `simground_inference`, `mean` to a float.
+simground_status simground_mixture_mean(const struct simground_inference *inference,
+                                        size_t parameter,
+                                        float *mean);
+
+// Quantile of one parameter under the joint posterior of the `mixture` head, in its unit; `level` lies between 0 and 1.
+//
+// `inference` is null or points to a `simground_inference`, `quantile` to a float.
+simground_status simground_mixture_quantile(const struct simground_inference *inference,
+                                            size_t parameter,
+                                            float level,
+                                            float *quantile);
+
+// Logarithm of the joint posterior's density at `theta`; minus infinity outside the support.
+//
+// `inference` is null or points to a `simground_inference`, `theta` to `length` floats, `log_density` to a float.
+simground_status simground_mixture_log_density(const struct simground_inference *inference,
+                                               const float *theta,
+                                               size_t length,
+                                               float *log_density);
+
+// Draws one theta from the joint posterior of the `mixture` head. `random` is called once for the component and once for each
+// parameter.
+//
+// `inference` is null or points to a `simground_inference`, `theta` to `length` floats; `random` may be called with `context`.
+simground_status simground_mixture_sample(const struct simground_inference *inference,
+                                          simground_random random,
+                                          void *context,
+                                          float *theta,
+                                          size_t length);
+
+// Logarithm of `p(x | theta) / p(x)` by the `ratio` head; minus infinity outside the support.
+//
+// `inference` is null or points to a `simground_inference`, `theta` to `length` floats, `log_ratio` to a float.
+simground_status simground_log_ratio(struct simground_inference *inference,
+                                     const float *theta,
+                                     size_t length,
+                                     float *log_ratio);
+
+// Logarithms of the ratio on a grid, an axis for each parameter, the last one's values running fastest. `length` is the product of
+// the axes' points.
+//
+// `inference` is null or points to a `simground_inference`, `axes` to `num_axes` of `simground_axis`, `surface` to `length` floats.
+simground_status simground_surface(struct simground_inference *inference,
+                                   const struct simground_axis *axes,
+                                   size_t num_axes,
+                                   float *surface,
+                                   size_t length);
+
+// The theta with the largest likelihood, and the logarithm of the ratio there. `*found` is set to the number of parameters.
+//
+// `inference` is null or points to a `simground_inference`, `theta` to `length` floats, `found` to a `size_t`, `log_ratio` to a float.
+simground_status simground_maximum(struct simground_inference *inference,
+                                   float *theta,
+                                   size_t length,
+                                   size_t *found,
+                                   float *log_ratio);
+
+// The ends of one parameter's interval by its profile likelihood; `level` is 0.95 for 95 %. Past the last parameter the status is
+// `SIMGROUND_ABSENT`.
+//
+// `inference` is null or points to a `simground_inference`, `low` and `high` to floats.
+simground_status simground_interval(struct simground_inference *inference,
+                                    size_t parameter,
+                                    float level,
+                                    float *low,
+                                    float *high);
+
+// The smallest logarithm of the ratio inside the confidence set of all parameters at this level.
+//
+// `inference` is null or points to a `simground_inference`, `lowest` to a float.
+simground_status simground_confidence_limit(struct simground_inference *inference,
+                                            float level,
+                                            float *lowest);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,7 +1,7 @@
 //! The C interface of `simground-runtime`.
 //!
 //! ```text
-//! simground_model_from_bytes -> simground_model --simground_infer--> simground_inference --+--> mechanism_posterior, quantiles
+//! simground_model_from_bytes -> simground_model --simground_infer--> simground_inference --+--> mechanism_posterior, quantiles, point, mixture, ratio
 //!                                                                                         +--> simground_attribute -> simground_attribution
 //! ```
 //!
@@ -16,6 +16,7 @@ extern crate std;
 
 mod memory;
 mod status;
+mod theta;
 
 use core::ffi::c_char;
 
@@ -31,6 +32,7 @@ use simground_status::{
     SIMGROUND_ABSENT, SIMGROUND_LENGTH, SIMGROUND_NOT_READY, SIMGROUND_OK, SIMGROUND_POINTER,
 };
 pub use status::{simground_error, simground_error_message, simground_part, simground_status};
+pub use theta::*;
 
 /// Most simulations that `simground_attribute` names.
 pub const SIMGROUND_MAX_NEAREST: usize = 16;

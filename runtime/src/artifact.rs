@@ -15,6 +15,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
+use crate::conditional;
 use crate::decode;
 use crate::dense::{DenseShape, first_unbounded_row, padded};
 use crate::error::{ArtifactError, Part};
@@ -47,6 +48,8 @@ pub const MAX_MECHANISMS: usize = 16;
 pub const MAX_LEVELS: usize = 16;
 /// Most components of a mixture.
 pub const MAX_COMPONENTS: usize = 16;
+/// Most hidden layers of a stack on `[h, theta]` behind its first.
+pub const MAX_CONDITIONAL_LAYERS: usize = 3;
 /// Most parameters of theta.
 pub const MAX_THETA: usize = 32;
 /// Widest layer, window or embedding.
@@ -281,6 +284,32 @@ pub struct Target<'a> {
     pub upper: f32,
 }
 
+/// A small stack on `[h, theta]`, `h` being what the trunk made of an observation; its first layer is split.
+///
+/// The head's own layer is the data's part of the first layer: in its stream a row's multiplier `m` carries the accumulator to
+/// `acc m / 2^20` of the first layer's sums. Every hidden layer ends in the bent rectifier [`bent`](kernel::bent), and its lower clamp
+/// is minus one unit, a power of two.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Conditional<'a> {
+    /// Theta's part of the first layer: `i16`, `[rows rounded up to 4, parameters rounded up to 2]`.
+    pub theta: Section,
+    /// Grid points of theta in a standardized unit.
+    pub grid: f32,
+    /// Largest magnitude of a quantized theta.
+    pub q_max: i16,
+    /// Fraction bits of the first layer's sums: those of its outputs and 1 to 28 more.
+    pub fraction: u8,
+    /// Lower clamp of the first layer's outputs: minus the points of a unit.
+    pub low: i16,
+    /// Upper clamp of the first layer's outputs.
+    pub high: i16,
+    /// Further hidden layers, at most [`MAX_CONDITIONAL_LAYERS`].
+    #[serde(borrow)]
+    pub hidden: Records<'a, Layer>,
+    /// Last layer.
+    pub output: OutputLayer,
+}
+
 /// What a head answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Head<'a> {
@@ -315,6 +344,15 @@ pub enum Head<'a> {
         /// Components, 1 to [`MAX_COMPONENTS`].
         components: u8,
     },
+    /// Logarithm of the likelihood-to-evidence ratio at any theta.
+    Ratio {
+        /// The data's part of the stack's first layer.
+        layer: OutputLayer,
+        /// Parameters.
+        parameters: Records<'a, Parameter<'a>>,
+        /// From there to one output.
+        stack: Conditional<'a>,
+    },
 }
 
 impl Head<'_> {
@@ -324,7 +362,8 @@ impl Head<'_> {
             Head::Categorical { layer }
             | Head::Quantiles { layer, .. }
             | Head::Point { layer, .. }
-            | Head::Mixture { layer, .. } => layer,
+            | Head::Mixture { layer, .. }
+            | Head::Ratio { layer, .. } => layer,
         }
     }
 }
@@ -640,6 +679,14 @@ fn prove<'a>(
     Ok(())
 }
 
+/// That the scales of an output layer are numbers that no accumulator makes infinite.
+#[inline(never)]
+fn finite_scales(layer: &Dense<'_>, part: Part) -> Result<(), ArtifactError> {
+    let finite = |scale: f32| scale.abs() <= FLOAT_LIMIT;
+    let sound = (0..layer.places()).all(|row| finite(layer.scale(row)));
+    if sound { Ok(()) } else { Err(ArtifactError::Value(part)) }
+}
+
 struct Proof<'a> {
     tensors: &'a [u8],
     layout: Layout,
@@ -751,11 +798,54 @@ impl<'a> Proof<'a> {
         }
         let shape = DenseShape { d_input: read.d, d_output: layer.d_output };
         let dense = self.dense(layer.stream, shape, part, read, (0, 0))?;
-        let finite = |scale: f32| scale.abs() <= FLOAT_LIMIT;
-        if !(0..dense.places()).all(|row| finite(dense.scale(row))) {
-            return Err(ArtifactError::Value(part));
+        match head {
+            // Its multipliers are integers, and every one has a meaning.
+            Head::Ratio { parameters, stack, .. } => {
+                self.conditional(stack, part, parameters.len(), layer.d_output)?;
+            }
+            _ => finite_scales(&dense, part)?,
         }
         Ok(dense)
+    }
+
+    /// A stack with one output behind a split layer of `d_first` rows.
+    #[inline(never)]
+    fn conditional(
+        &self,
+        stack: &Conditional<'_>,
+        part: Part,
+        d: usize,
+        d_first: u16,
+    ) -> Result<(), ArtifactError> {
+        if !stack.hidden.is_valid() {
+            return Err(ArtifactError::Undecodable(part));
+        }
+        if stack.hidden.len() > MAX_CONDITIONAL_LAYERS || stack.output.d_output != 1 {
+            return Err(ArtifactError::Shape(part));
+        }
+        let grid = stack.grid > 0.0 && stack.grid <= FLOAT_LIMIT;
+        let bends = stack.hidden.iter().all(|layer| conditional::bend_of(&layer).is_some());
+        if !(grid && bends) || stack.q_max <= 0 || conditional::ending(stack).is_none() {
+            return Err(ArtifactError::Value(part));
+        }
+        let row_bytes = conditional::padded_theta(d).saturating_mul(2);
+        let needed = padded(d_first).saturating_mul(row_bytes);
+        let weights = self.section(stack.theta, needed, part)?;
+        let q_max = stack.q_max.unsigned_abs();
+        if let Some(row) = conditional::first_unbounded_row(weights, d, q_max) {
+            return Err(ArtifactError::AccumulatorBound { part, row });
+        }
+        let proof = Proof { tensors: self.tensors, layout: conditional::LAYOUT };
+        let mut read = Read { d: d_first, max: stack.high.unsigned_abs(), wide: true };
+        for layer in stack.hidden.iter() {
+            proof.layer(&layer, part, read)?;
+            read = Read { d: layer.d_output, max: layer.magnitude(), wide: true };
+        }
+        let shape = DenseShape { d_input: read.d, d_output: stack.output.d_output };
+        let dense = proof.dense(stack.output.stream, shape, part, read, (0, 0))?;
+        finite_scales(&dense, part)?;
+        // Accumulators are compared in the place of ratios.
+        if dense.scale(0) > 0.0 { Ok(()) } else { Err(ArtifactError::Value(part)) }
     }
 
     #[inline(never)]

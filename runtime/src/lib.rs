@@ -1,7 +1,7 @@
 //! Integer inference and back-to-simulation attribution for simulation-grounded neural networks.
 //!
 //! ```text
-//! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles, point, mixture
+//! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles, point, mixture, ratio
 //!          proves every bound          integers             +--> attribute: nearest simulations, novelty --Drift--> alarm
 //! ```
 //!
@@ -68,6 +68,7 @@ extern crate std;
 pub mod artifact;
 mod attribution;
 mod checksum;
+mod conditional;
 mod decode;
 mod dense;
 mod drift;
@@ -90,6 +91,7 @@ pub use head::cut::{Cut, MEAN_REACH};
 pub use head::gaussians::{Ends, Gaussian, Gaussians, LOG_PRECISION_RANGE, Outputs};
 pub use head::mixture::MixturePosterior;
 pub use head::quantiles::rearrange;
+pub use head::ratio::{Axis, ConfidenceSet, Maximum, Ratio};
 pub use input::InputReport;
 pub use kernel::Ranked;
 pub use network::Inference;

@@ -81,6 +81,40 @@ pub(crate) fn normal_quantile(p: f32) -> f32 {
     quantile(q, tail)
 }
 
+/// Share of a chi-squared distribution with `d` degrees of freedom that lies above `x`.
+///
+/// `Q(x; d + 2) = Q(x; d) + t`, where `t` is the term before times `x / d` (Abramowitz and Stegun 1964, 26.4.8).
+fn chi_squared_tail(x: f32, d: usize) -> f32 {
+    let decay = exp(-0.5 * x);
+    let odd = d & 1 == 1;
+    let mut tail = if odd { libm::erfcf(sqrt(0.5 * x)) } else { decay };
+    let mut term = if odd { sqrt(core::f32::consts::FRAC_2_PI * x) } else { 0.5 * x } * decay;
+    let mut freedom = if odd { 1.0 } else { 2.0 };
+    for _ in 1..d.max(1).div_ceil(2) {
+        tail += term;
+        freedom += 2.0;
+        term *= x / freedom;
+    }
+    tail
+}
+
+/// Quantile at `level` of the chi-squared distribution with `d` degrees of freedom, at least 1; levels within `10^-7` of 1 count as
+/// this far.
+pub(crate) fn chi_squared_quantile(level: f32, d: usize) -> f32 {
+    let tail = (1.0 - level).max(1e-7);
+    let degrees = u16::try_from(d).unwrap_or(u16::MAX);
+    let (mut low, mut high) = (0.0, 64.0 + 4.0 * f32::from(degrees));
+    for _ in 0..32 {
+        let middle = 0.5 * (low + high);
+        if chi_squared_tail(middle, d) > tail {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    0.5 * (low + high)
+}
+
 /// The standard normal quantile at `(bits + 1/2) / 2^32`: a normal variate from 32 uniform bits, at most 6.4 in magnitude.
 pub(crate) fn normal_of_bits(bits: u32) -> f32 {
     const STEP: f32 = 1.0 / 4_294_967_296.0;
@@ -162,6 +196,24 @@ mod tests {
             (normal_quantile(0.0), normal_quantile(1.0)),
             (f32::NEG_INFINITY, f32::INFINITY)
         );
+    }
+
+    #[test]
+    fn chi_squared_quantiles_are_those_of_the_tables() {
+        // Abramowitz and Stegun 1964, table 26.8.
+        for (level, d, expected) in [
+            (0.95, 1, 3.841_46),
+            (0.95, 2, 5.991_46),
+            (0.95, 3, 7.814_73),
+            (0.95, 10, 18.307_0),
+            (0.5, 1, 0.454_937),
+            (0.99, 5, 15.086_3),
+            (0.9, 30, 40.256_0),
+        ] {
+            let found = chi_squared_quantile(level, d);
+            assert!((found / expected - 1.0).abs() < 1e-4, "{level} {d}: {found}");
+        }
+        assert!(chi_squared_quantile(f32::NAN, 1) >= 0.0 && chi_squared_quantile(2.0, 32) < 200.0);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use heapless::Vec;
 
-use crate::artifact::{Layers, Manifest, Missing, Model};
+use crate::artifact::{Head, Layers, Manifest, Missing, Model};
 use crate::attribution::{self, Attribution};
+use crate::conditional;
 use crate::dense::padded;
 use crate::error::InputError;
 use crate::input::{self, InputReport};
@@ -12,16 +13,18 @@ use crate::kernel::{self, Dense, Ranked, halves, halves_mut};
 /// Where in the scratch each buffer lies, in words of 32 bits.
 ///
 /// ```text
-/// outputs (i32, all heads) | embedding (i16) | distances (u32) | activations a (i16) | activations b (i16)
+/// outputs (i32, all heads) | embedding (i16) | distances (u32) | work: activations a (i16) | activations b (i16)
 /// ```
 ///
 /// Activations that a kernel keeps in bytes take half of their room.
+/// When the network has run, its activations are done with, and a stack on `[h, theta]` works in their place.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ScratchPlan {
     outputs: usize,
     embedding: usize,
     distances: usize,
     activations: usize,
+    work: usize,
     padded_input: usize,
     /// Whether the first layer reads bytes.
     byte_inputs: bool,
@@ -37,12 +40,24 @@ impl ScratchPlan {
         let padded_input = padded(d_input(manifest));
         let widest = layers.trunk.iter().map(Dense::places).fold(padded_input, usize::max);
         let activations = halfword_words(widest);
-        let words = outputs
-            .saturating_add(embedding)
-            .saturating_add(distances)
-            .saturating_add(activations.saturating_mul(2));
+        let stacks = manifest.heads.iter().map(|head| match head {
+            Head::Ratio { layer, stack, .. } => conditional::words(&stack, layer.d_output),
+            _ => 0,
+        });
+        let work = stacks.fold(activations.saturating_mul(2), usize::max);
+        let words =
+            outputs.saturating_add(embedding).saturating_add(distances).saturating_add(work);
         let byte_inputs = manifest.has_byte_inputs();
-        ScratchPlan { outputs, embedding, distances, activations, padded_input, byte_inputs, words }
+        ScratchPlan {
+            outputs,
+            embedding,
+            distances,
+            activations,
+            work,
+            padded_input,
+            byte_inputs,
+            words,
+        }
     }
 }
 
@@ -66,18 +81,30 @@ pub(crate) struct Buffers<'s> {
     pub outputs: &'s mut [i32],
     pub embedding: &'s mut [u32],
     pub distances: &'s mut [u32],
-    pub a: &'s mut [u32],
-    pub b: &'s mut [u32],
+    work: &'s mut [u32],
+    activations: usize,
+}
+
+impl Buffers<'_> {
+    /// The two buffers of activations.
+    fn activations(&mut self) -> (&mut [u32], &mut [u32]) {
+        let (a, rest) = self.work.split_at_mut_checked(self.activations).unwrap_or_default();
+        (a, rest.get_mut(..self.activations).unwrap_or_default())
+    }
+
+    /// Where the first layer finds its inputs.
+    pub(crate) fn inputs(&mut self) -> &mut [i16] {
+        halves_mut(self.activations().1)
+    }
 }
 
 fn split<'s>(scratch: &'s mut [u32], plan: &ScratchPlan) -> Option<Buffers<'s>> {
     let (outputs, rest) = scratch.split_at_mut_checked(plan.outputs)?;
     let (embedding, rest) = rest.split_at_mut_checked(plan.embedding)?;
     let (distances, rest) = rest.split_at_mut_checked(plan.distances)?;
-    let (a, rest) = rest.split_at_mut_checked(plan.activations)?;
-    let (b, _) = rest.split_at_mut_checked(plan.activations)?;
+    let (work, _) = rest.split_at_mut_checked(plan.work)?;
     let outputs = bytemuck::try_cast_slice_mut(outputs).ok()?;
-    Some(Buffers { outputs, embedding, distances, a, b })
+    Some(Buffers { outputs, embedding, distances, work, activations: plan.activations })
 }
 
 /// What the network made of one window. Its methods turn integers into answers.
@@ -88,6 +115,7 @@ pub struct Inference<'m, 's, 'a> {
     pub(crate) outputs: &'s [i32],
     pub(crate) embedding: &'s [i16],
     pub(crate) distances: &'s mut [u32],
+    pub(crate) work: &'s mut [u32],
 }
 
 impl<'a> Model<'a> {
@@ -115,8 +143,8 @@ impl<'a> Model<'a> {
         if x.len() != self.d_values() {
             return Err(InputError::WrongWidth { needed: self.d_values(), found: x.len() });
         }
-        let buffers = self.buffers(scratch)?;
-        let report = self.quantize_input(x, halves_mut(buffers.b));
+        let mut buffers = self.buffers(scratch)?;
+        let report = self.quantize_input(x, buffers.inputs());
         Ok(self.run(None, buffers, report))
     }
 
@@ -141,11 +169,11 @@ impl<'a> Model<'a> {
         if found != needed {
             return Err(InputError::WrongWidth { needed, found });
         }
-        let buffers = self.buffers(scratch)?;
+        let mut buffers = self.buffers(scratch)?;
         // What is aligned to words is read where it lies.
         let words = bytemuck::try_cast_slice(quantized).ok();
         if words.is_none() {
-            for (to, from) in halves_mut(buffers.b).iter_mut().zip(quantized) {
+            for (to, from) in buffers.inputs().iter_mut().zip(quantized) {
                 *to = *from;
             }
         }
@@ -169,14 +197,16 @@ impl<'a> Model<'a> {
         input::quantize(input, x.iter().copied(), affine, out)
     }
 
-    /// Runs the layers on the words of `inputs`, or on those that lie in `buffers.b`.
+    /// Runs the layers on the words of `inputs`, or on those that lie in [`Buffers::inputs`].
     pub(crate) fn run<'m, 's>(
         &'m self,
         inputs: Option<&[u32]>,
         buffers: Buffers<'s>,
         report: InputReport,
     ) -> Inference<'m, 's, 'a> {
-        let Buffers { outputs, embedding, distances, a, b } = buffers;
+        let (a, rest) = buffers.work.split_at_mut_checked(buffers.activations).unwrap_or_default();
+        let b = rest.get_mut(..buffers.activations).unwrap_or_default();
+        let (outputs, embedding) = (&mut *buffers.outputs, &mut *buffers.embedding);
         let trunk = self.layers.trunk.as_slice();
         let (inputs, a, b) = if self.plan.byte_inputs {
             let x = inputs.unwrap_or(b);
@@ -193,7 +223,7 @@ impl<'a> Model<'a> {
                 through(rest, a, b)
             }
         };
-        let mut rest = &mut *outputs;
+        let mut rest = outputs;
         for layer in &self.layers.heads {
             layer.accumulate(hidden, rest);
             rest = rest.get_mut(layer.places()..).unwrap_or(&mut []);
@@ -201,7 +231,8 @@ impl<'a> Model<'a> {
         if let Some(layer) = &self.layers.embedding {
             layer.embed(hidden, embedding);
         }
-        Inference { model: self, report, outputs, embedding: halves(embedding), distances }
+        let Buffers { outputs, embedding, distances, work, .. } = buffers;
+        Inference { model: self, report, outputs, embedding: halves(embedding), distances, work }
     }
 }
 
@@ -252,11 +283,20 @@ impl Inference<'_, '_, '_> {
 
     /// The last layer of one head and its accumulators.
     pub(crate) fn head(&self, position: usize) -> Option<(&Dense<'_>, &[i32])> {
-        let heads = self.model.layers.heads.as_slice();
+        Inference::outputs_of(self.model, self.outputs, position)
+    }
+
+    /// The last layer of one head, and its accumulators among those of all heads.
+    pub(crate) fn outputs_of<'o>(
+        model: &'o Model<'_>,
+        outputs: &'o [i32],
+        position: usize,
+    ) -> Option<(&'o Dense<'o>, &'o [i32])> {
+        let heads = model.layers.heads.as_slice();
         let layer = heads.get(position)?;
         let before = heads.iter().take(position);
         let start = before.map(Dense::places).fold(0, usize::saturating_add);
         let used = start..start.saturating_add(layer.outputs());
-        Some((layer, self.outputs.get(used)?))
+        Some((layer, outputs.get(used)?))
     }
 }

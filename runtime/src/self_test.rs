@@ -7,7 +7,6 @@ use crate::artifact::{MAX_THETA, Model, SelfTest};
 use crate::checksum::Checksum;
 use crate::error::SelfTestError;
 use crate::input::InputReport;
-use crate::kernel::halves_mut;
 use crate::network::Inference;
 
 /// Neighbors that a self-test vector covers.
@@ -29,8 +28,8 @@ impl<'a> Model<'a> {
         for (vector, bytes) in (0..test.vectors).zip(section.chunks_exact(bytes.max(1))) {
             let parts = split(bytes, self.d_values(), self.padded_input());
             let Some((window, quantized, expected)) = parts else { continue };
-            let buffers = self.buffers(scratch).map_err(SelfTestError::Call)?;
-            let inputs = halves_mut(buffers.b);
+            let mut buffers = self.buffers(scratch).map_err(SelfTestError::Call)?;
+            let inputs = buffers.inputs();
             if exact_edges && !self.quantizes_to(window, quantized, inputs) {
                 return Err(SelfTestError::Input { vector });
             }
@@ -65,7 +64,7 @@ impl<'a> Model<'a> {
 /// Checksums of what a vector leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checksums {
-    /// Accumulators, embedding, and the nearest prototypes with their distances.
+    /// Accumulators, embedding, where the likelihood is largest, and the nearest prototypes with their distances.
     pub integers: u32,
     /// Bits of every answer in physical units.
     pub answers: u32,
@@ -96,6 +95,7 @@ impl Inference<'_, '_, '_> {
             integers.update(&q.to_le_bytes());
         }
         self.add_heads(&mut answers);
+        self.add_ratio(&mut integers, &mut answers);
         self.add_attribution(&mut integers, &mut answers);
         Checksums { integers: integers.finish(), answers: answers.finish() }
     }
@@ -113,6 +113,18 @@ impl Inference<'_, '_, '_> {
             .map_while(|parameter| self.point(parameter))
             .for_each(|mean| answers.update(&bits(mean)));
         self.add_mixture(&mut |value| answers.update(&bits(value)));
+    }
+
+    /// The maximum of the likelihood and the ratio there.
+    #[inline(never)]
+    fn add_ratio(&mut self, integers: &mut Checksum, answers: &mut Checksum) {
+        let Some(mut ratio) = self.ratio() else { return };
+        let maximum = ratio.maximum();
+        for q in &maximum.point {
+            integers.update(&q.to_le_bytes());
+        }
+        maximum.theta.iter().for_each(|theta| answers.update(&bits(*theta)));
+        answers.update(&bits(maximum.log_ratio));
     }
 
     #[inline(never)]

@@ -4,11 +4,12 @@
 
 use serde::Serialize;
 use simground_runtime::artifact::{
-    Bank, CRC_OFFSET, Channel, EMBEDDING_LIMIT, Head, Input, Layer, Layout, MAGIC, Manifest,
-    Missing, OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance, Records,
-    SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta, Transform, VERSION,
-    checksum, component_outputs,
+    Bank, CRC_OFFSET, Channel, Conditional, EMBEDDING_LIMIT, Head, Input, Layer, Layout, MAGIC,
+    Manifest, Missing, OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance,
+    Records, SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta, Transform,
+    VERSION, checksum, component_outputs,
 };
+use simground_runtime::kernel::DATA_FRACTION;
 use simground_runtime::{DenseShape, Model, kernel};
 
 /// Largest magnitude of an activation: 12 bits with the sign.
@@ -71,6 +72,8 @@ pub struct Shape {
     pub targets: u16,
     /// Components of a mixture over the parameters of [`parameters`], beside their means; 0 for neither head.
     pub components: u8,
+    /// Rows of the first and of the second layer of a likelihood ratio over [`ratio_parameters`]; `None` for no such head.
+    pub ratio: Option<(u16, u16)>,
     /// Values of the window that [`window_csv`] asks about lie below.
     pub window_limit: u32,
     /// Prototypes and width of their embedding.
@@ -89,6 +92,7 @@ pub const A: Shape = Shape {
     mechanisms: 4,
     targets: 0,
     components: 0,
+    ratio: None,
     window_limit: 300,
     bank: None,
 };
@@ -124,6 +128,7 @@ pub const SMALL: Shape = Shape {
     mechanisms: 3,
     targets: 3,
     components: 0,
+    ratio: None,
     window_limit: 300,
     bank: Some((30, 6)),
 };
@@ -139,6 +144,7 @@ pub const JOINT: Shape = Shape {
     mechanisms: 1,
     targets: 0,
     components: 2,
+    ratio: None,
     window_limit: 300,
     bank: None,
 };
@@ -148,8 +154,16 @@ pub const WIDE: Shape =
 /// Plain bytes from the inputs on.
 pub const BYTES: Shape =
     Shape { name: "bytes", d_values: 9, layout: Layout::Bytes, q_max: 127, ..WIDE };
+/// A likelihood ratio, in few bytes.
+pub const RATIO: Shape = Shape { name: "ratio", components: 0, ratio: Some((10, 7)), ..JOINT };
+/// A likelihood ratio behind a trunk of plain bytes.
+pub const RATIO_BYTES: Shape =
+    Shape { name: "ratio-bytes", layout: Layout::Bytes, d_values: 21, ..RATIO };
+/// Dense 64-64-32 and a likelihood ratio of two further layers of 32.
+pub const SURFACE: Shape =
+    Shape { name: "surface", d_values: 64, trunk: &[64, 32], ratio: Some((32, 32)), ..RATIO };
 /// Every golden artifact that is built here.
-pub const GOLDEN: [Shape; 4] = [SMALL, JOINT, WIDE, BYTES];
+pub const GOLDEN: [Shape; 6] = [SMALL, JOINT, WIDE, BYTES, RATIO, RATIO_BYTES];
 
 /// The artifact of a shape; always the same bytes.
 pub fn build(shape: &Shape) -> Vec<u8> {
@@ -262,10 +276,9 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     }
     // Accumulators of the same spread as with 12 bits and their weights.
     let unit = 2e-6 * f32::from(Q_MAX) / f32::from(x_max);
-    let mut output = |tensors: &mut Tensors, d_output| {
+    let output = |random: &mut Random, tensors: &mut Tensors, d_output| {
         let widths = DenseShape { d_input, d_output };
-        let grids = (x_max, x_max);
-        let stream = tensors.stream(&mut random, shape.layout, widths, grids, Some(unit));
+        let stream = tensors.stream(random, shape.layout, widths, (x_max, x_max), Some(unit));
         OutputLayer { d_output, stream }
     };
     let levels = records(&[0.05_f32, 0.5, 0.95]);
@@ -274,11 +287,11 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     let targets = records(&targets);
     let mut heads = Vec::new();
     if shape.mechanisms > 1 {
-        let layer = output(&mut tensors, shape.mechanisms);
+        let layer = output(&mut random, &mut tensors, shape.mechanisms);
         heads.push(Head::Categorical { layer });
     }
     if shape.targets > 0 {
-        let layer = output(&mut tensors, 3 * shape.targets);
+        let layer = output(&mut random, &mut tensors, 3 * shape.targets);
         let levels = Records::new(3, &levels);
         let targets = Records::new(shape.targets, &targets);
         heads.push(Head::Quantiles { layer, levels, targets });
@@ -287,11 +300,21 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     if shape.components > 0 {
         let d = parameters().len();
         let parameters = Records::new(d as u16, &theta);
-        let layer = output(&mut tensors, d as u16);
+        let layer = output(&mut random, &mut tensors, d as u16);
         heads.push(Head::Point { layer, parameters });
         let rows = usize::from(shape.components) * component_outputs(d);
-        let layer = output(&mut tensors, rows as u16);
+        let layer = output(&mut random, &mut tensors, rows as u16);
         heads.push(Head::Mixture { layer, parameters, components: shape.components });
+    }
+    let of_ratio = records(&ratio_parameters());
+    let hidden;
+    if let Some((first, second)) = shape.ratio {
+        let data = (shape.layout, DenseShape { d_input, d_output: first }, x_max);
+        let (layer, stack, layers) = ratio(&mut random, &mut tensors, data, second);
+        hidden = layers;
+        let parameters = Records::new(ratio_parameters().len() as u16, &of_ratio);
+        let stack = Conditional { hidden: Records::new(1, &hidden), ..stack };
+        heads.push(Head::Ratio { layer, parameters, stack });
     }
     let (layers, head_count) = (records(&trunk), heads.len() as u16);
     let heads = records(&heads);
@@ -329,6 +352,40 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
         },
     };
     assemble(&postcard::to_stdvec(&manifest).expect("a manifest encodes"), &tensors.0)
+}
+
+/// The data's part of a likelihood ratio's first layer, and the stack behind it with the records of its hidden layers.
+fn ratio(
+    random: &mut Random,
+    tensors: &mut Tensors,
+    data: (Layout, DenseShape, i16),
+    second: u16,
+) -> (OutputLayer, Conditional<'static>, Vec<u8>) {
+    let (layout, shape, x_max) = data;
+    let first = shape.d_output;
+    let (bend, fraction) = (9, 22);
+    let low = -(1 << bend);
+    // The stream holds a multiplier where the last layer of another head has a scale: twice the accumulator of 12 bits.
+    let doubled = (2 << DATA_FRACTION) / u32::from(x_max.unsigned_abs()) * u32::from(Q_MAX as u16);
+    let doubled = f32::from_bits(doubled);
+    let stream = tensors.stream(random, layout, shape, (x_max, x_max), Some(doubled));
+    let layer = OutputLayer { d_output: first, stream };
+    let weights = shape.padded_output() * ratio_parameters().len().next_multiple_of(2);
+    let theta: Vec<u8> =
+        (0..weights).flat_map(|_| (random.within(1_500) as i16).to_le_bytes()).collect();
+    let theta = tensors.section(theta);
+    let mut stack_layer = |d_input, d_output, scale| {
+        let shape = DenseShape { d_input, d_output };
+        tensors.stream(random, Layout::Pairs, shape, (Q_MAX, Q_MAX), scale)
+    };
+    let stream = stack_layer(first, second, None);
+    let hidden = Layer { d_input: first, d_output: second, low, high: Q_MAX, stream };
+    let output = OutputLayer { d_output: 1, stream: stack_layer(second, 1, Some(2e-6)) };
+    let (hidden, none) = (records(&[hidden]), Records::new(0, &[]));
+    let (grid, q_max) = (2_000.0, 8_191);
+    let stack =
+        Conditional { theta, grid, q_max, fraction, low, high: Q_MAX, hidden: none, output };
+    (layer, stack, hidden)
 }
 
 fn bank<'a>(
@@ -391,6 +448,12 @@ fn target(name: &str) -> Target<'_> {
         lower: 0.0,
         upper: f32::INFINITY,
     }
+}
+
+/// The parameters of a likelihood ratio: an odd number of them, one a whole number.
+pub fn ratio_parameters() -> [Parameter<'static>; 3] {
+    let [shift, rate, _, count, _] = parameters();
+    [shift, rate, count]
 }
 
 /// One parameter of each kind of support.

@@ -39,12 +39,12 @@ pub fn artifacts() -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Writes the builder's networks of standard shapes and returns their paths: A, B, bank, and for a core with Helium those
-/// laid out for it.
+/// Writes the builder's networks of standard shapes and returns their paths: A, B, bank, surface, and for a core with Helium
+/// those laid out for it.
 pub fn workloads(board: Board) -> Result<Vec<PathBuf>> {
     const FOR_HELIUM: [builder::Shape; 4] =
         [builder::A_BYTES, builder::B_BYTES, builder::A_WIDE, builder::B_WIDE];
-    let mut shapes = vec![builder::A, builder::B, builder::BANK];
+    let mut shapes = vec![builder::A, builder::B, builder::BANK, builder::SURFACE];
     // What the other layout costs a core that it is not for is counted once.
     let others = match board.core {
         "cortex-m55" => FOR_HELIUM.len(),

@@ -15,7 +15,8 @@ pub struct Figure {
     pub core: String,
     /// `A`, `B`: one inference from quantized inputs; `A-bytes`, `B-bytes`: in Helium's layout from inputs of 8 bits; `A-wide`,
     /// `B-wide`: from inputs of 12. `bank`: the search for the nearest five. `A-float`, `B-float`: one
-    /// inference from raw units. `bank-attribute`: one attribution. `demo`: inference and attribution of the demo's model.
+    /// inference from raw units. `bank-attribute`: one attribution. `ratio`: a likelihood at one theta of three parameters, by
+    /// two hidden layers of 32; `ratio-maximum`: its maximum, 337 of them. `demo`: inference and attribution of the demo's model.
     pub workload: String,
     /// Instructions that the workload executes, exact.
     pub instructions: u64,
@@ -48,6 +49,10 @@ pub struct Measured {
     pub nearest: u64,
     /// Instructions of `Inference::attribute`.
     pub attribute: u64,
+    /// Instructions of `Ratio::log_ratio`: one theta; 0 without a `ratio` head.
+    pub log_ratio: u64,
+    /// Instructions of `Ratio::maximum`.
+    pub maximum: u64,
     /// Stack below the caller's frame, in bytes.
     pub stack_bytes: u64,
 }
@@ -82,6 +87,10 @@ pub fn figures(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Figure>> {
                 vec![(m.model.as_str(), "bare-integers", m.integers)]
             }
             "bank" => vec![("bank", "bare", m.nearest), ("bank-attribute", "bare", m.attribute)],
+            "surface" => vec![
+                ("ratio", "bare-theta", m.log_ratio),
+                ("ratio-maximum", "bare-theta", m.maximum),
+            ],
             _ => vec![("demo", "bare", m.infer + m.attribute)],
         };
         for (workload, bin, instructions) in workloads {

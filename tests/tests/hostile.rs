@@ -2,7 +2,7 @@
 
 use simground_record::{Generator, record};
 use simground_runtime::artifact::{
-    CRC_OFFSET, Head, Layer, Layout, Manifest, OutputLayer, PRELUDE_BYTES, Parameter,
+    CRC_OFFSET, Conditional, Head, Layer, Layout, Manifest, OutputLayer, PRELUDE_BYTES, Parameter,
     ParameterTransform, Records, Section, Target, Theta,
 };
 use simground_runtime::{ArtifactError, Model, Part};
@@ -29,6 +29,12 @@ fn few_bytes() -> Vec<u8> {
     builder::build(&builder::Shape { d_values: 5, trunk: &[20], ..builder::BYTES })
 }
 
+/// The golden artifacts with a likelihood ratio, in either layout.
+fn ratios() -> [Vec<u8>; 2] {
+    let read = |name| std::fs::read(golden::folder().join(name)).expect("a golden artifact");
+    [read("ratio.sgnn"), read("ratio-bytes.sgnn")]
+}
+
 /// Runs everything that a model offers, over exactly the scratch that it asks for.
 fn exercise(model: &Model<'_>) {
     let mut scratch = vec![0xdead_beef; model.scratch_words()];
@@ -52,6 +58,22 @@ fn exercise(model: &Model<'_>) {
             }
             mixture.log_density(&theta);
             mixture.covariance(0, theta.len());
+        }
+        if let Some(mut ratio) = inference.ratio() {
+            let maximum = ratio.maximum();
+            assert!(maximum.log_ratio.is_finite() && ratio.log_ratio(&[]).is_nan());
+            for (at, parameter) in ratio.parameters().iter().enumerate() {
+                let inside = |value: f32| parameter.low <= value && value <= parameter.high;
+                assert!(inside(maximum.theta[at]), "{parameter:?}");
+                // An interval is hundreds of evaluations.
+                if at == 0 && value == 7.0 {
+                    let ends = ratio.interval(&maximum, at, 0.95).expect("a parameter");
+                    assert!(inside(ends.0) && inside(ends.1), "{parameter:?} {ends:?}");
+                }
+                ratio.interval_contains(&maximum, at, value, 0.95);
+            }
+            assert_eq!(ratio.interval(&maximum, maximum.theta.len(), 0.95), None);
+            ratio.log_ratio(&vec![value; maximum.theta.len()]);
         }
         if let Some(attribution) = inference.attribute::<3>() {
             assert!(attribution.novelty > 0.0 && attribution.novelty <= 1.0);
@@ -159,6 +181,13 @@ fn every_bit_of_a_layout_of_bytes_stays_in_bounds() {
     every_bit(few_bytes());
 }
 
+#[test]
+fn every_bit_of_a_ratio_stays_in_bounds() {
+    for bytes in ratios() {
+        every_bit(bytes);
+    }
+}
+
 fn every_bit(mut bytes: Vec<u8>) {
     let (mut accepted, mut refused) = (0, 0);
     for at in (0..bytes.len()).filter(|at| !(CRC_OFFSET..CRC_OFFSET + 4).contains(at)) {
@@ -178,7 +207,8 @@ fn every_bit(mut bytes: Vec<u8>) {
 
 #[test]
 fn every_value_of_every_manifest_byte_stays_in_bounds() {
-    for original in [golden(), joint(), few_bytes()] {
+    let [ratio, _] = ratios();
+    for original in [golden(), joint(), few_bytes(), ratio] {
         let manifest_len = u32::from_le_bytes(original[12..16].try_into().expect("four bytes"));
         let mut bytes = original.clone();
         for at in 8..PRELUDE_BYTES + manifest_len as usize {
@@ -301,7 +331,8 @@ fn head_layer<'h>(head: &'h mut Head<'static>) -> &'h mut OutputLayer {
         Head::Categorical { layer }
         | Head::Quantiles { layer, .. }
         | Head::Point { layer, .. }
-        | Head::Mixture { layer, .. } => layer,
+        | Head::Mixture { layer, .. }
+        | Head::Ratio { layer, .. } => layer,
     }
 }
 
@@ -334,6 +365,23 @@ fn mixture(
         });
     };
     check_in(joint(), change, expected);
+}
+
+/// A change of the ratio's own layer or of its stack.
+fn stack(
+    change: impl Fn(&mut OutputLayer, &mut Conditional<'static>, &mut Vec<u8>),
+    expected: Result<(), ArtifactError>,
+) {
+    let change = |m: &mut Manifest<'static>, tensors: &mut Vec<u8>| {
+        m.heads = with(&m.heads, 0, |head| {
+            if let Head::Ratio { layer, stack, .. } = head {
+                change(layer, stack, tensors);
+            }
+        });
+    };
+    for bytes in ratios() {
+        check_in(bytes, change, expected);
+    }
 }
 
 const fn value(part: Part) -> Result<(), ArtifactError> {
@@ -739,4 +787,64 @@ fn a_window_of_another_length_is_refused() {
     }
     assert!(model.infer(&[0.0; 14], &mut scratch[1..]).is_err());
     assert_eq!(stress::host_record(&model, &[]).len(), 1);
+}
+
+#[test]
+fn a_stack_on_theta_is_proved() {
+    let head = Part::Head(0);
+    stack(|_, _, _| (), Ok(()));
+    for grid in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        stack(|_, s, _| s.grid = grid, value(head));
+    }
+    for q_max in [0, -1, i16::MIN] {
+        stack(|_, s, _| s.q_max = q_max, value(head));
+    }
+    // Fraction bits: 9 of the outputs, 1 to 28 more of the sums.
+    for (fraction, expected) in [(9, value(head)), (10, Ok(())), (37, Ok(())), (38, value(head))] {
+        stack(|_, s, _| s.fraction = fraction, expected);
+    }
+    for (low, high) in [(0, 2_047), (-500, 2_047), (512, 2_047), (-512, 511), (i16::MIN, i16::MAX)]
+    {
+        stack(|_, s, _| (s.low, s.high) = (low, high), value(head));
+    }
+    let layer = |low: i16| {
+        move |_: &mut OutputLayer, s: &mut Conditional<'static>, _: &mut Vec<u8>| {
+            s.hidden = with(&s.hidden, 0, |layer| layer.low = low);
+        }
+    };
+    stack(layer(0), value(head));
+    stack(layer(-256), Ok(()));
+    stack(|_, s, _| s.hidden = with(&s.hidden, 0, |layer| layer.d_input = 11), shape(head));
+    stack(|_, s, _| s.hidden = list(&[s.hidden.at(0).expect("a layer"); 4]), shape(head));
+    stack(|_, s, _| s.hidden = Records::new(2, &[0]), Err(ArtifactError::Undecodable(head)));
+    stack(|_, s, _| s.output.d_output = 2, shape(head));
+    stack(|layer, _, _| layer.d_output = 0, shape(head));
+    stack(|layer, _, _| layer.d_output = 14, section(head, 4 * (4 * 12 + 32), 3 * (4 * 12 + 32)));
+    // Twelve rows of four values, ten and three rounded up.
+    stack(|_, s, _| s.theta.length = 94, section(head, 96, 94));
+    stack(|_, s, _| s.theta.offset += 2, Err(ArtifactError::SectionAlignment(head)));
+}
+
+#[test]
+fn sums_of_a_stack_cannot_leave_their_range() {
+    let head = Part::Head(0);
+    // A row of theta's weights: 2^29 / 8,191 is 65,544.
+    for (third, expected) in
+        [(10, Ok(())), (11, Err(ArtifactError::AccumulatorBound { part: head, row: 4 }))]
+    {
+        let row: Vec<u8> =
+            [32_767_i16, -32_767, third, 0].iter().flat_map(|w| w.to_le_bytes()).collect();
+        stack(|_, s, tensors| overwrite(tensors, s.theta, 4 * 8, &row), expected);
+    }
+    // The largest multipliers carry any accumulator to a part that is clamped.
+    let largest = i32::MAX.to_le_bytes().repeat(4);
+    stack(|layer, _, tensors| overwrite(tensors, layer.stream, 4 * 12 + 16, &largest), Ok(()));
+    // Accumulators are compared in the place of ratios: the scale is positive.
+    for scale in [0.0_f32, -2e-6, f32::NAN, f32::INFINITY] {
+        let bytes = scale.to_le_bytes();
+        let change = |_: &mut OutputLayer, s: &mut Conditional<'static>, tensors: &mut Vec<u8>| {
+            overwrite(tensors, s.output.stream, 4 * 8 + 16, &bytes);
+        };
+        stack(change, value(head));
+    }
 }

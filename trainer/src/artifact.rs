@@ -5,12 +5,14 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use simground_runtime::artifact as format;
-use simground_runtime::artifact::{Layer, Manifest, OutputLayer, Records, Section};
+use simground_runtime::artifact::{Layer, Layout, Manifest, OutputLayer, Records, Section};
 use simground_runtime::{ArtifactError, Model};
 
 use crate::bank::Bank;
 use crate::head::Head;
-use crate::quantization::{Ending, IntegerLayer, IntegerNetwork};
+use crate::quantization::{
+    Ending, IntegerLayer, IntegerNetwork, IntegerTail, TAIL_LAYOUT, THETA_MAX,
+};
 use crate::records::{Encoded, encode};
 use crate::standardization::{InputScaling, Z_MAX};
 
@@ -192,12 +194,17 @@ pub fn write(parts: &Parts<'_>) -> Result<Vec<u8>, WriteError> {
 fn assemble(parts: &Parts<'_>, self_test: &[Vec<u8>]) -> Vec<u8> {
     let mut tensors = Tensors::default();
     let network = parts.network;
-    let trunk = Encoded::new(
-        network.trunk.iter().map(|layer| hidden_layer(network.layout, layer, &mut tensors)),
-    );
-    let heads = Encoded::join(network.heads.iter().zip(parts.heads).map(|(layer, head)| {
-        let stream = tensors.push(layer.stream(network.layout));
-        head.record(OutputLayer { d_output: layer.d_output as u16, stream })
+    let layout = network.layout;
+    let trunk =
+        Encoded::new(network.trunk.iter().map(|layer| hidden_layer(layout, layer, &mut tensors)));
+    let heads = network.heads.iter().zip(parts.heads).enumerate();
+    let heads = Encoded::join(heads.map(|(at, (layer, head))| {
+        let layer = output_layer(layout, layer, &mut tensors);
+        let tail = network.tails.iter().find(|tail| tail.head == at);
+        let Some(tail) = tail else { return head.record(layer, None) };
+        let hidden = tail.hidden.iter().map(|layer| hidden_layer(TAIL_LAYOUT, layer, &mut tensors));
+        let hidden = Encoded::new(hidden);
+        head.record(layer, Some(conditional(tail, hidden.records(), &mut tensors)))
     }));
     let theta = theta_records(parts.bank);
     let embedding = hidden_layer(network.layout, &network.embedding, &mut tensors);
@@ -280,7 +287,35 @@ pub fn seal(artifact: &mut [u8]) {
     artifact[format::CRC_OFFSET..format::CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn hidden_layer(layout: format::Layout, layer: &IntegerLayer, tensors: &mut Tensors) -> Layer {
+fn output_layer(layout: Layout, layer: &IntegerLayer, tensors: &mut Tensors) -> OutputLayer {
+    OutputLayer { d_output: layer.d_output as u16, stream: tensors.push(layer.stream(layout)) }
+}
+
+fn conditional<'e>(
+    tail: &IntegerTail,
+    hidden: Records<'e, Layer>,
+    tensors: &mut Tensors,
+) -> format::Conditional<'e> {
+    let row = |row: &[i16]| {
+        let padding = std::iter::repeat_n(0, row.len().next_multiple_of(2) - row.len());
+        row.iter().copied().chain(padding).flat_map(i16::to_le_bytes).collect::<Vec<u8>>()
+    };
+    let rows = tail.theta.len() / tail.d_theta;
+    let padding = (rows.next_multiple_of(4) - rows) * 2 * tail.d_theta.next_multiple_of(2);
+    let theta = tail.theta.chunks_exact(tail.d_theta).flat_map(row);
+    format::Conditional {
+        theta: tensors.push(theta.chain(std::iter::repeat_n(0, padding))),
+        grid: tail.grid,
+        q_max: THETA_MAX,
+        fraction: tail.fraction,
+        low: tail.low,
+        high: tail.high,
+        hidden,
+        output: output_layer(TAIL_LAYOUT, &tail.output, tensors),
+    }
+}
+
+fn hidden_layer(layout: Layout, layer: &IntegerLayer, tensors: &mut Tensors) -> Layer {
     let Ending::Requantize { low, high, .. } = layer.ending else {
         unreachable!("quantization ends hidden layers and embeddings on a grid");
     };

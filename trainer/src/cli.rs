@@ -6,6 +6,7 @@ mod explain;
 mod files;
 mod init;
 mod inspect;
+mod likelihood;
 mod lock;
 mod making;
 mod output;

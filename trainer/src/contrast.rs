@@ -187,6 +187,7 @@ mod tests {
                     weight: weight(5, 0.1),
                     bias: vec![0.0],
                 }],
+                tails: Vec::new(),
             },
             embedding: Dense {
                 d_input: 5,

@@ -121,6 +121,7 @@ mod tests {
                 bias: vec![0.0; 2],
             }],
             heads: vec![head],
+            tails: Vec::new(),
         };
         let hidden = [1.0, 1.0, -1.0, 1.0, 1.0, -1.0, -1.0, -1.0];
         let embedding = fit(&network, &hidden, 1);

@@ -15,7 +15,7 @@ use crate::source::CorpusOrigin;
 use crate::standardization::InputScaling;
 
 /// First bytes of a float model.
-const MAGIC: &[u8; 8] = b"SGFLOAT4";
+const MAGIC: &[u8; 8] = b"SGFLOAT5";
 
 /// Scaling, weights and study of a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

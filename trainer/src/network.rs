@@ -6,6 +6,8 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::training::ratio::Activation;
+
 /// A dense layer `y = W x + b`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dense {
@@ -28,6 +30,65 @@ pub struct FloatNetwork {
     pub trunk: Vec<Dense>,
     /// Heads, each linear in the last hidden layer (the embedding).
     pub heads: Vec<Dense>,
+    /// Stacks that go on from heads and read theta as well.
+    pub tails: Vec<Tail>,
+}
+
+/// A stack on `[h, theta]` behind a head whose outputs are what `h` adds to its first layer. A smooth rectifier follows each layer but the
+/// last, whose single output is the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tail {
+    /// Position of the head.
+    pub head: usize,
+    /// Width of theta.
+    pub d_theta: usize,
+    /// What theta adds to the first layer: `[outputs of the head, d_theta]`.
+    pub theta: Vec<f32>,
+    /// What follows the first layer.
+    pub layers: Vec<Dense>,
+}
+
+impl Tail {
+    /// Outputs of each hidden layer for rows of data, `[rows, outputs of the head]`, and of standardized thetas, `[rows, d_theta]`; last
+    /// the answers, `[rows]`.
+    pub fn forward(&self, data: &[f32], theta: &[f32]) -> (Vec<Vec<f32>>, Vec<f32>) {
+        let first = self.layers[0].d_input;
+        let rows = data.len() / first;
+        let mut z = data.to_vec();
+        for (z, theta) in z.chunks_exact_mut(first).zip(theta.chunks_exact(self.d_theta)) {
+            for (z, weights) in z.iter_mut().zip(self.theta.chunks_exact(self.d_theta)) {
+                *z += weights.iter().zip(theta).map(|(w, t)| w * t).sum::<f32>();
+            }
+        }
+        let mut hidden = Vec::new();
+        for layer in &self.layers {
+            let mut a = vec![0.0; z.len()];
+            Activation::SmoothRelu.apply(&z, &mut a);
+            z = layer.apply(&a, rows);
+            hidden.push(a);
+        }
+        (hidden, z)
+    }
+
+    fn check(&self, heads: &[Dense]) -> Result<(), String> {
+        let head = heads.get(self.head).ok_or("goes on from a head that is not there")?;
+        if self.d_theta == 0 || self.theta.len() != head.d_output * self.d_theta {
+            return Err("the weights of theta do not match its widths".into());
+        }
+        if !self.theta.iter().all(|value| value.is_finite()) {
+            return Err("a weight of theta is not finite".into());
+        }
+        let mut below = head.d_output;
+        for layer in &self.layers {
+            layer.check(below)?;
+            below = layer.d_output;
+        }
+        if below == 1 && !self.layers.is_empty() {
+            Ok(())
+        } else {
+            Err("has no single output".into())
+        }
+    }
 }
 
 /// What a network computes for `n` rows; a single row is `n = 1`.
@@ -68,8 +129,10 @@ impl FloatNetwork {
 
     /// Number of weights and biases.
     pub fn num_parameters(&self) -> usize {
-        let layers = self.trunk.iter().chain(&self.heads);
-        layers.map(|layer| layer.weight.len() + layer.bias.len()).sum()
+        let of_tails = self.tails.iter().flat_map(|tail| &tail.layers);
+        let layers = self.trunk.iter().chain(&self.heads).chain(of_tails);
+        let of_theta = self.tails.iter().map(|tail| tail.theta.len()).sum::<usize>();
+        of_theta + layers.map(|layer| layer.weight.len() + layer.bias.len()).sum::<usize>()
     }
 
     /// Proves that the widths fit together and that every number is finite; call it on a network that was read from a file.
@@ -93,7 +156,16 @@ impl FloatNetwork {
         for (layer, dense, below) in trunk.chain(heads) {
             dense.check(below).map_err(|message| ShapeError { layer, message })?;
         }
+        for tail in &self.tails {
+            let layer = format!("stack of head {}", tail.head);
+            tail.check(&self.heads).map_err(|message| ShapeError { layer, message })?;
+        }
         Ok(())
+    }
+
+    /// The stack that goes on from a head.
+    pub fn tail(&self, head: usize) -> Option<&Tail> {
+        self.tails.iter().find(|tail| tail.head == head)
     }
 
     /// One row through the network, with all hidden activations.
@@ -250,7 +322,7 @@ mod tests {
             bias: vec![0.5, -0.25],
         };
         let head = Dense { d_input: 2, d_output: 1, weight: vec![2.0, 4.0], bias: vec![-1.0] };
-        FloatNetwork { trunk: vec![trunk], heads: vec![head] }
+        FloatNetwork { trunk: vec![trunk], heads: vec![head], tails: Vec::new() }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use self::plan::{Compressed, Plan};
 use crate::artifact::{self, Parts, Provenance, WriteError};
 use crate::bank::agreement::{self, Agreement};
 use crate::corpus::Corpus;
-use crate::evaluation::{self, Calibration, EvaluationError, Judge, Metrics};
+use crate::evaluation::{self, Calibration, EvaluationError, Judge, JudgedRatio, Metrics};
 use crate::float_model::{FloatModel, hash};
 use crate::quantization::{self, QuantizationError};
 use crate::simulator::Split;
@@ -184,13 +184,12 @@ pub fn run(
     ));
     talk.stage("quantization and posterior calibration");
     let validation = plan.source.simulations(Split::Validation, 0..plan.validation);
-    let activations =
-        quantization::range_estimation(&fitted.network, &plan.input.apply_rows(&validation.x));
+    let ranges = plan.ranges(&fitted.network, &validation);
     let embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
-    plan.calibrate(&mut fitted.network, &activations, &embedding, &held_out)?;
+    plan.calibrate(&mut fitted.network, &ranges, &embedding, &held_out)?;
     let mut network =
-        quantization::quantize(&fitted.network, &activations, &embedding, study.budget.layout)?;
+        quantization::quantize(&fitted.network, &ranges, &embedding, study.budget.layout)?;
 
     talk.stage("bank");
     let provenance = Provenance::default();
@@ -283,13 +282,22 @@ pub fn evaluate(
         return Err(EvaluationError::MissingValue { row, name });
     }
     let integer_answers = evaluation::integer_answers(model, &corpus.x);
-    let integer = judge.metrics(&integer_answers);
-    let float = judge.metrics(&float_model.answer(&corpus.x));
-    let calibration = judge.calibration(&integer_answers);
+    let mut integer = judge.metrics(&integer_answers);
+    let float_answers = float_model.answer(&corpus.x);
+    let mut float = judge.metrics(&float_answers);
+    let mut baselines = judge.baselines(evaluation::forecast_series(&float_model.schema));
+    let ratio = JudgedRatio::of(float_model, corpus)?;
+    if let Some(ratio) = &ratio {
+        ratio.add_integer(model, &mut integer);
+        ratio.add_float(&float_answers, &mut float);
+        ratio.add_baseline(baselines.entry("prior".into()).or_default());
+    }
+    let ratio = ratio.map(|ratio| ratio.calibration(model));
+    let calibration = judge.calibration(&integer_answers, ratio);
     Ok(Evaluation {
         largest_change: evaluation::largest_change(&integer, &float),
         gate_failures: calibration.gate.messages(),
-        baselines: judge.baselines(evaluation::forecast_series(&float_model.schema)),
+        baselines,
         calibration,
         num_simulations: corpus.len(),
         integer,

@@ -12,7 +12,7 @@ use nalgebra::DMatrix;
 use simground_runtime::artifact::Layout;
 use simground_runtime::{kernel, row_bound};
 
-use crate::network::{Dense, FloatNetwork};
+use crate::network::{Dense, FloatNetwork, Tail};
 use crate::standardization::Z_MAX;
 
 /// Room above the largest hidden activation seen in range estimation, so that an unusual observation is not folded
@@ -54,6 +54,11 @@ pub enum Ending {
         /// One a row.
         scale: Vec<f32>,
     },
+    /// Keeps them; the multiplier (`m * 2^20`) carries them to the sums of a stack's first layer.
+    Carry {
+        /// One a row.
+        multiplier: Vec<i32>,
+    },
 }
 
 /// The whole network in integers.
@@ -69,7 +74,38 @@ pub struct IntegerNetwork {
     pub heads: Vec<IntegerLayer>,
     /// From the last hidden layer to the bank's space.
     pub embedding: IntegerLayer,
+    /// Stacks that go on from heads and read theta.
+    pub tails: Vec<IntegerTail>,
 }
+
+/// A [`Tail`] in integers; [`Conditional`](simground_runtime::artifact::Conditional) says what each number means.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IntegerTail {
+    /// Position of the head.
+    pub head: usize,
+    /// Width of theta.
+    pub d_theta: usize,
+    /// `[outputs of the head, d_theta]`.
+    pub theta: Vec<i16>,
+    /// Grid points of theta in a standardized unit.
+    pub grid: f32,
+    /// Fraction bits of the first layer's sums.
+    pub fraction: u8,
+    /// Lower clamp of the first layer.
+    pub low: i16,
+    /// Upper clamp of the first layer.
+    pub high: i16,
+    /// Further hidden layers.
+    pub hidden: Vec<IntegerLayer>,
+    /// The last layer.
+    pub output: IntegerLayer,
+}
+
+/// How the layers of a stack lie, whatever the layout of the trunk's: more than eight bits are worth their bytes in a surface.
+pub const TAIL_LAYOUT: Layout = Layout::Pairs;
+
+/// Largest magnitude of a theta on a stack's grid.
+pub const THETA_MAX: i16 = 8_191;
 
 /// Why a network cannot be quantized.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -129,6 +165,40 @@ impl Activations {
     /// Independent values of unit size around 0: for a network that exists by its shape alone.
     pub fn unknown(d: usize) -> Activations {
         Activations { max: 1.0, mean: vec![0.0; d], moments: None }
+    }
+}
+
+/// What a stack reads, over held-out pairs of an observation and a theta.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TailRanges {
+    /// Largest magnitude of a standardized theta.
+    theta: f32,
+    /// Largest magnitude of what the data adds to the first layer.
+    data: f32,
+    /// Outputs of each hidden layer.
+    hidden: Vec<Activations>,
+}
+
+/// What every layer reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranges {
+    /// Of each layer of the trunk, and last of the heads.
+    layers: Vec<Activations>,
+    /// Of each stack.
+    tails: Vec<TailRanges>,
+}
+
+impl Ranges {
+    /// For a network that exists by its shape alone.
+    pub fn unknown(network: &FloatNetwork) -> Ranges {
+        let inputs = network.trunk.iter().map(|layer| layer.d_input);
+        let layers = inputs.chain([network.d_embed()]).map(Activations::unknown).collect();
+        let of = |tail: &Tail| TailRanges {
+            theta: 1.0,
+            data: 1.0,
+            hidden: tail.layers.iter().map(|layer| Activations::unknown(layer.d_input)).collect(),
+        };
+        Ranges { layers, tails: network.tails.iter().map(of).collect() }
     }
 }
 
@@ -232,17 +302,45 @@ fn hidden_grid(layout: Layout) -> (i32, i16) {
     }
 }
 
-/// What each layer of the trunk, and last the heads, read over rows `[n, d_input]` of held-out simulations.
-pub fn range_estimation(network: &FloatNetwork, inputs: &[f32]) -> Vec<Activations> {
-    let hidden = network.forward_batch(inputs, true).hidden;
+/// What each layer reads over rows `[n, d_input]` of held-out simulations.
+///
+/// `thetas` are the standardized thetas of the same simulations that each stack reads, `[n, d_theta]`, and the largest magnitude that
+/// its support allows, where that is known.
+pub fn range_estimation(
+    network: &FloatNetwork,
+    inputs: &[f32],
+    thetas: &[(Vec<f32>, f32)],
+) -> Ranges {
+    let computed = network.forward_batch(inputs, true);
     let widths = network.trunk.iter().map(|layer| layer.d_output);
-    let hidden = hidden.iter().zip(widths).map(|(rows, d)| Activations::of(rows, d));
-    [Activations::of(inputs, network.d_input())].into_iter().chain(hidden).collect()
+    let hidden = computed.hidden.iter().zip(widths).map(|(rows, d)| Activations::of(rows, d));
+    let tails = network.tails.iter().zip(thetas);
+    let tails = tails.map(|(tail, thetas)| tail_ranges(tail, &computed.heads[tail.head], thetas));
+    Ranges {
+        tails: tails.collect(),
+        layers: [Activations::of(inputs, network.d_input())].into_iter().chain(hidden).collect(),
+    }
+}
+
+/// Over each simulation with its own theta and with those of two others.
+fn tail_ranges(tail: &Tail, data: &[f32], (thetas, support): &(Vec<f32>, f32)) -> TailRanges {
+    let largest = |values: &[f32]| values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
+    let d = tail.d_theta;
+    let rotated = |by: usize| [&thetas[by * d..], &thetas[..by * d]].concat();
+    let n = thetas.len() / d;
+    let shifts = [0, n / 3, n / 2].map(rotated);
+    let hidden = tail.forward(&data.repeat(shifts.len()), &shifts.concat()).0;
+    let widths = tail.layers.iter().map(|layer| layer.d_input);
+    TailRanges {
+        theta: largest(thetas).max(*support).max(1e-6),
+        data: largest(data),
+        hidden: hidden.iter().zip(widths).map(|(rows, d)| Activations::of(rows, d)).collect(),
+    }
 }
 
 /// Quantizes network and embedding.
 ///
-/// `activations` is what [`range_estimation`] found. `embedding` maps the last hidden layer to the bank's space, in units of the
+/// `ranges` is what [`range_estimation`] found. `embedding` maps the last hidden layer to the bank's space, in units of the
 /// bank's grid.
 ///
 /// # Errors
@@ -250,10 +348,11 @@ pub fn range_estimation(network: &FloatNetwork, inputs: &[f32]) -> Vec<Activatio
 /// [`QuantizationError`] for a layer whose accumulators cannot be bounded on a useful grid.
 pub fn quantize(
     network: &FloatNetwork,
-    activations: &[Activations],
+    ranges: &Ranges,
     embedding: &Dense,
     layout: Layout,
 ) -> Result<IntegerNetwork, QuantizationError> {
+    let activations = &ranges.layers;
     let layers = network.trunk.iter().zip(activations);
     let trunk: Vec<Rows> = layers.map(|(dense, read)| Rows::new(dense, read)).collect();
     let read = &activations[network.trunk.len()];
@@ -312,15 +411,20 @@ pub fn quantize(
         })
     };
     let limit = simground_runtime::artifact::EMBEDDING_LIMIT;
+    let outputs = network.heads.iter().zip(heads.iter().enumerate()).map(output);
+    let mut outputs = outputs.collect::<Result<Vec<IntegerLayer>, _>>()?;
+    let mut tails = Vec::new();
+    for (tail, ranges) in network.tails.iter().zip(&ranges.tails) {
+        let scales: Vec<f64> = heads[tail.head].scale.iter().map(|scale| scale * unit).collect();
+        let (tail, multiplier) = quantize_tail(tail, ranges, &scales)?;
+        outputs[tail.head].ending = Ending::Carry { multiplier };
+        tails.push(tail);
+    }
     Ok(IntegerNetwork {
         layout,
         q_max,
-        heads: network
-            .heads
-            .iter()
-            .zip(heads.iter().enumerate())
-            .map(output)
-            .collect::<Result<_, _>>()?,
+        heads: outputs,
+        tails,
         embedding: IntegerLayer {
             d_input: embedding.d_input,
             d_output: embedding.d_output,
@@ -336,6 +440,111 @@ pub fn quantize(
         },
         trunk: layers,
     })
+}
+
+/// A stack in integers, and the multipliers that carry the accumulators of its head, whose units are `scales`, to its first layer.
+fn quantize_tail(
+    tail: &Tail,
+    ranges: &TailRanges,
+    scales: &[f64],
+) -> Result<(IntegerTail, Vec<i32>), QuantizationError> {
+    let layers = tail.layers.iter().zip(&ranges.hidden);
+    let rows: Vec<Rows> = layers.map(|(dense, read)| Rows::new(dense, read)).collect();
+    let name = |at: usize| format!("layer {at} of the stack on theta");
+    let (first, q_max) = (ranges.hidden[0].max, f64::from(THETA_MAX));
+    let (mut bend, mut high) =
+        bent_grid(&name(1), &rows[0], &tail.layers[0], first, f64::INFINITY)?;
+    let grid = q_max / f64::from(ranges.theta);
+    let fraction = first_fraction(tail, ranges, scales, grid, bend);
+    let unit = 2_f64.powi(fraction as i32);
+    let carry = |scale: &f64| (scale * unit * f64::from(1 << kernel::DATA_FRACTION)).round() as i32;
+    let mut stack = IntegerTail {
+        head: tail.head,
+        d_theta: tail.d_theta,
+        theta: tail.theta.iter().map(|w| (f64::from(*w) * unit / grid).round() as i16).collect(),
+        grid: grid as f32,
+        fraction: fraction as u8,
+        low: -(1 << bend),
+        high,
+        hidden: Vec::new(),
+        output: IntegerLayer {
+            d_input: 0,
+            d_output: 0,
+            weight: Vec::new(),
+            bias: Vec::new(),
+            ending: Ending::Keep { scale: Vec::new() },
+        },
+    };
+    for (at, (dense, own)) in tail.layers.iter().zip(&rows).enumerate() {
+        let read = 2_f64.powi(-(bend as i32));
+        let ending = match rows.get(at + 1) {
+            Some(readers) => {
+                // A multiplier stands for less than 1/2.
+                let coarsest = own.scale.iter().fold(0.0_f64, |max, scale| max.max(*scale)) * read;
+                let most = 0.49 / coarsest;
+                let (dense, max) = (&tail.layers[at + 1], ranges.hidden[at + 1].max);
+                (bend, high) = bent_grid(&name(at + 2), readers, dense, max, most)?;
+                let next = 2_f64.powi(-(bend as i32));
+                let multiplier = multipliers(own, read, next);
+                Ending::Requantize { multiplier, low: -(1 << bend), high }
+            }
+            None => Ending::Keep { scale: own.scale.iter().map(|s| (s * read) as f32).collect() },
+        };
+        let layer = IntegerLayer {
+            d_input: dense.d_input,
+            d_output: dense.d_output,
+            weight: own.weight.clone(),
+            bias: biases(&name(at + 1), own, read, |_| 0.0)?,
+            ending,
+        };
+        if at + 1 < rows.len() {
+            stack.hidden.push(layer);
+        } else {
+            stack.output = layer;
+        }
+    }
+    Ok((stack, scales.iter().map(carry).collect()))
+}
+
+/// Bits of a unit, and the upper clamp, of values up to `max` that `rows` read: as fine as the proof allows, and at most `most` points a unit.
+fn bent_grid(
+    layer: &str,
+    rows: &Rows,
+    dense: &Dense,
+    max: f32,
+    most: f64,
+) -> Result<(u32, i16), QuantizationError> {
+    let high = widest_grid(TAIL_LAYOUT, &[(rows, dense.d_input)]);
+    check_grid(layer, high)?;
+    let range = f64::from((max * HEADROOM).max(1.0));
+    let bits = (f64::from(high) / range).min(most).log2().floor();
+    if bits >= 1.0 {
+        return Ok(((bits as u32).min(kernel::MAX_BEND), high));
+    }
+    Err(QuantizationError::Unquantizable {
+        layer: layer.into(),
+        reason: format!("its inputs reach {range:.0} on a grid of {high} points"),
+        hint: "use narrower layers in the head, or train with more weight decay".into(),
+    })
+}
+
+/// Fraction bits of a stack's first sums: as many as keep theta's weights and both parts of a sum in bounds.
+fn first_fraction(tail: &Tail, ranges: &TailRanges, scales: &[f64], grid: f64, bend: u32) -> u32 {
+    let limit = f64::from(kernel::PART_LIMIT);
+    let sum = |row: &[f32]| row.iter().map(|w| f64::from(w.abs())).sum::<f64>();
+    let sums = tail.theta.chunks_exact(tail.d_theta).map(sum).fold(0.0, f64::max);
+    let weight = tail.theta.iter().fold(0.0_f64, |max, w| max.max(f64::from(w.abs())));
+    let scale = scales.iter().copied().fold(0.0, f64::max);
+    // Rounding adds half a point to each weight.
+    let rounding = tail.d_theta as f64;
+    let fits = |fraction: u32| {
+        let unit = 2_f64.powi(fraction as i32);
+        (sums * unit / grid + rounding) * f64::from(THETA_MAX) <= limit
+            && weight * unit / grid + 1.0 <= f64::from(i16::MAX)
+            && f64::from(ranges.data * HEADROOM) * unit <= limit
+            && scale * unit * f64::from(1 << kernel::DATA_FRACTION) < f64::from(i32::MAX)
+    };
+    (bend + 1..=bend + 28).rev().find(|fraction| fits(*fraction)).unwrap_or(bend + 1)
 }
 
 fn check_grid(layer: &str, q_max: i16) -> Result<(), QuantizationError> {
@@ -383,7 +592,9 @@ impl IntegerLayer {
         self.weight.truncate(self.d_output * self.d_input);
         self.bias.truncate(self.d_output);
         match &mut self.ending {
-            Ending::Requantize { multiplier, .. } => multiplier.truncate(self.d_output),
+            Ending::Requantize { multiplier, .. } | Ending::Carry { multiplier } => {
+                multiplier.truncate(self.d_output);
+            }
             Ending::Keep { scale } => scale.truncate(self.d_output),
         }
         self
@@ -393,7 +604,7 @@ impl IntegerLayer {
     pub fn stream(&self, layout: Layout) -> Vec<u8> {
         let multiplier = |row: usize| -> [u8; 4] {
             match &self.ending {
-                Ending::Requantize { multiplier, .. } => {
+                Ending::Requantize { multiplier, .. } | Ending::Carry { multiplier } => {
                     multiplier.get(row).copied().unwrap_or(0).to_le_bytes()
                 }
                 Ending::Keep { scale } => scale.get(row).copied().unwrap_or(0.0).to_le_bytes(),
@@ -548,14 +759,14 @@ mod tests {
         }
     }
 
-    fn network() -> (FloatNetwork, Vec<Activations>, Vec<f32>) {
+    fn network() -> (FloatNetwork, Ranges, Vec<f32>) {
         let mut trunk = vec![dense(8, 12, 0.7), dense(12, 6, 0.2)];
         // A row that a training gave up.
         trunk[0].weight[..8].fill(1e-9);
         trunk[0].bias[0] = 0.0;
-        let network = FloatNetwork { trunk, heads: vec![dense(6, 3, 1.0)] };
+        let network = FloatNetwork { trunk, heads: vec![dense(6, 3, 1.0)], tails: Vec::new() };
         let inputs: Vec<f32> = (0..800).map(|at| ((at * 37 % 101) as f32 - 50.0) / 25.0).collect();
-        let read = range_estimation(&network, &inputs);
+        let read = range_estimation(&network, &inputs, &[]);
         (network, read, inputs)
     }
 

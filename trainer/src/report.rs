@@ -5,6 +5,7 @@
 mod calibration;
 mod plots;
 mod sections;
+mod surface;
 
 use maud::{DOCTYPE, PreEscaped, html};
 use simground_runtime::Model;
@@ -58,6 +59,7 @@ pub fn page(subject: &Subject<'_>) -> String {
                     (sections::figures(subject))
                     (calibration::section(&subject.evaluation.calibration, subject.evaluation.num_simulations))
                     (sections::forecasts(subject))
+                    (surface::surfaces(subject))
                     (sections::attribution(subject))
                     (sections::cost(subject))
                     (sections::provenance(subject))

@@ -155,6 +155,30 @@ impl Source {
             }
         }
     }
+
+    /// Whether [`Source::scored`] has scores.
+    pub fn has_scores(&self) -> bool {
+        match self {
+            Source::Simulator { simulator, .. } => simulator.has_scores(),
+            Source::Stored { corpus, .. } => corpus.score.is_some(),
+            Source::Scratch { rows, .. } => rows.has_scores(),
+        }
+    }
+
+    /// As [`Source::simulations`], with the exact score of each simulation where it is known.
+    ///
+    /// # Panics
+    ///
+    /// As [`Source::simulations`].
+    pub fn scored(&self, split: Split, range: Range<u64>) -> Corpus {
+        let mut corpus = self.simulations(split, range);
+        if let Source::Simulator { simulator, .. } = self
+            && simulator.has_scores()
+        {
+            simulator.add_scores(&mut corpus);
+        }
+        corpus
+    }
 }
 
 /// Rows in random order.

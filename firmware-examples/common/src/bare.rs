@@ -3,8 +3,8 @@
 use core::hint::black_box;
 
 use simground_record::{Generator, NEAREST};
-use simground_runtime::Model;
 use simground_runtime::artifact::MAX_THETA;
+use simground_runtime::{Axis, Inference, Model};
 
 use crate::linked::{LINKED, Memory};
 
@@ -83,9 +83,10 @@ pub fn theta(memory: &mut Memory) {
         let Some((x, scratch)) = memory.load(linked, model.d_values()) else {
             continue;
         };
-        let Ok(inference) = model.infer(black_box(x), black_box(scratch)) else {
+        let Ok(mut inference) = model.infer(black_box(x), black_box(scratch)) else {
             continue;
         };
+        likelihood(&mut inference);
         black_box(inference.point(black_box(0)));
         let Some(mixture) = inference.mixture() else { continue };
         let mut theta = [0.0; MAX_THETA];
@@ -95,4 +96,15 @@ pub fn theta(memory: &mut Memory) {
         black_box(mixture.quantile(black_box(0), black_box(0.5)));
         black_box(mixture.covariance(black_box(0), black_box(1)));
     }
+}
+
+fn likelihood(inference: &mut Inference<'_, '_, '_>) {
+    let Some(mut ratio) = inference.ratio() else { return };
+    let maximum = ratio.maximum();
+    black_box(ratio.log_ratio(black_box(&maximum.theta)));
+    black_box(ratio.confidence_set(&maximum, black_box(0.95)));
+    black_box(ratio.interval(&maximum, black_box(0), black_box(0.95)));
+    black_box(ratio.interval_contains(&maximum, black_box(0), black_box(1.0), black_box(0.95)));
+    let axes = [Axis { low: 0.0, high: 1.0, points: 2 }; 3];
+    let _: Result<(), _> = ratio.surface(black_box(&axes), black_box(&mut [0.0; 8]));
 }

@@ -42,11 +42,17 @@ fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Opti
     let mut inference = model.infer(x, scratch).ok()?;
     let nearest = probe.instructions(|| discard(inference.nearest::<NEAREST>()))?;
     let attribute = probe.instructions(|| discard(inference.attribute::<NEAREST>()))?;
+    let (mut log_ratio, mut maximum) = (0, 0);
+    if let Some(mut ratio) = inference.ratio() {
+        let theta = ratio.maximum().theta;
+        log_ratio = probe.instructions(|| discard(ratio.log_ratio(black_box(&theta))))?;
+        maximum = probe.instructions(|| discard(ratio.maximum()))?;
+    }
     let stack_bytes = probe.stack_bytes(|| everything(bytes, x, scratch))?;
     println!(
         "{{\"model\":\"{}\",\"artifact_bytes\":{},\"scratch_bytes\":{scratch_bytes},\"from_bytes\":{from_bytes},\
          \"self_test\":{self_test},\"infer\":{infer},\"integers\":{integers},\"nearest\":{nearest},\
-         \"attribute\":{attribute},\"stack_bytes\":{stack_bytes}}}",
+         \"attribute\":{attribute},\"log_ratio\":{log_ratio},\"maximum\":{maximum},\"stack_bytes\":{stack_bytes}}}",
         linked.name,
         bytes.len(),
     );
@@ -80,6 +86,7 @@ fn everything(bytes: &'static [u8], x: &[f32], scratch: &mut [u32]) {
         black_box(inference.outputs());
         discard(inference.mechanism_posterior());
         discard(inference.quantiles(0));
+        discard(inference.ratio().map(|mut ratio| ratio.maximum()));
         black_box(&inference.attribute::<NEAREST>());
     };
 }

@@ -8,7 +8,7 @@ pub mod sensor;
 
 use rand_core::{Infallible, TryRng};
 use simground_runtime::artifact::MAX_THETA;
-use simground_runtime::{Inference, Model};
+use simground_runtime::{Axis, Inference, Model};
 
 /// Prototypes asked for in every attribution.
 pub const NEAREST: usize = 5;
@@ -51,6 +51,7 @@ fn record_inference(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut
         }
     }
     record_theta(inference, sink);
+    record_ratio(inference, sink);
     record_attribution(inference, sink);
 }
 
@@ -79,6 +80,31 @@ fn record_theta(inference: &Inference<'_, '_, '_>, sink: &mut impl FnMut(u32)) {
         mixture.sample(&mut generator, theta);
         record_floats(Some(theta), sink);
         sink(bits(mixture.log_density(theta)));
+    }
+}
+
+/// Where the likelihood is largest, a coarse surface and, for some observations, intervals; without such a head not a word.
+fn record_ratio(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut(u32)) {
+    let some = inference.outputs().first().is_some_and(|acc| acc & 63 == 0);
+    let Some(mut ratio) = inference.ratio() else { return };
+    let maximum = ratio.maximum();
+    record_floats(Some(&maximum.theta), sink);
+    sink(bits(maximum.log_ratio));
+    sink(bits(ratio.confidence_set(&maximum, 0.95).lowest));
+    sink(bits(ratio.log_ratio(&maximum.theta)));
+    let mut axes = [Axis { low: 0.0, high: 0.0, points: 1 }; MAX_THETA];
+    for (axis, parameter) in axes.iter_mut().zip(ratio.parameters().iter()) {
+        let (low, high) = (parameter.from_z(-1.5), parameter.from_z(1.5));
+        *axis = Axis { low, high, points: 2 };
+    }
+    let mut surface = [0.0; 8];
+    let d = ratio.parameters().len();
+    if ratio.surface(axes.get(..d).unwrap_or(&[]), &mut surface).is_ok() {
+        record_floats(Some(&surface), sink);
+    }
+    for parameter in (0..d).filter(|_| some) {
+        let Some((low, high)) = ratio.interval(&maximum, parameter, 0.95) else { break };
+        record_floats(Some(&[low, high]), sink);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod mixture;
 pub mod parameter;
 pub mod point;
 pub mod quantiles;
+pub mod ratio;
 
 use self::gaussians::Outputs;
 use crate::artifact::Head;
@@ -16,12 +17,22 @@ use crate::math;
 use crate::network::Inference;
 
 impl Inference<'_, '_, '_> {
-    /// Real values of all heads' outputs, one head behind the other: logits and standardized quantiles, unsorted.
+    /// Real values of all heads' outputs, one head behind the other: logits and standardized quantiles, unsorted; of a `ratio` head
+    /// what the data adds to the sums of its first layer.
     ///
     /// What the trainer fits its posterior calibration to.
     pub fn output_values(&self) -> impl Iterator<Item = f32> + '_ {
-        let heads = (0..self.model.layers.heads.len()).filter_map(|position| self.head(position));
-        heads.flat_map(|(layer, outputs)| output_values(layer, outputs, 0))
+        let heads = self.model.manifest.heads.iter().enumerate();
+        heads
+            .flat_map(|(position, head)| {
+                let (layer, outputs) = self.head(position)?;
+                let rows = outputs.iter().enumerate();
+                Some(rows.map(move |(row, acc)| match &head {
+                    Head::Ratio { stack, .. } => ratio::data_value(layer, stack, row, *acc),
+                    _ => math::float(*acc) * layer.scale(row),
+                }))
+            })
+            .flatten()
     }
 }
 
@@ -59,6 +70,13 @@ pub(crate) fn outputs(
         Head::Point { parameters, .. } => parameter::prove(parameters, part),
         Head::Mixture { parameters, components, .. } => {
             mixture::outputs(parameters, *components, part)
+        }
+        Head::Ratio { layer, parameters, .. } => {
+            parameter::prove(parameters, part)?;
+            match layer.d_output {
+                0 => Err(ArtifactError::Shape(part)),
+                rows => Ok(rows.into()),
+            }
         }
     }
 }

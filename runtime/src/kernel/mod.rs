@@ -52,6 +52,7 @@ pub mod portable;
 mod ranking;
 #[cfg(any(kernel = "riscv", test))]
 mod riscv;
+mod split;
 
 #[cfg(kernel = "armv6m")]
 use armv6m as dense_routines;
@@ -83,6 +84,9 @@ pub use ranking::Ranked;
 pub(crate) use ranking::Ranking;
 #[cfg(kernel = "riscv")]
 pub use riscv::{dense, dense_accumulators};
+pub use split::{
+    DATA_FRACTION, Ending, MAX_BEND, PART_LIMIT, bend_all, bent, conditional, data_part,
+};
 
 /// Rows in a block.
 pub const BLOCK_ROWS: usize = 4;
@@ -219,11 +223,15 @@ impl<'a> Dense<'a> {
 
     /// The scale of output `row` of an output layer.
     pub(crate) fn scale(&self, row: usize) -> f32 {
+        f32::from_bits(self.multiplier(row).cast_unsigned())
+    }
+
+    /// The multiplier of output `row`.
+    pub(crate) fn multiplier(&self, row: usize) -> i32 {
         let bytes = block_bytes(usize::from(self.inputs));
         let start = row.wrapping_div(BLOCK_ROWS).saturating_mul(bytes);
         let block = self.stream.get(start..start.saturating_add(bytes)).unwrap_or(&[]);
-        let lane = row.wrapping_rem(BLOCK_ROWS);
-        f32::from_bits(block_multiplier(block, lane).cast_unsigned())
+        block_multiplier(block, row.wrapping_rem(BLOCK_ROWS))
     }
 
     /// The next layer's activations from this one's, in words as this core's kernels hold them. Does nothing when `x` or

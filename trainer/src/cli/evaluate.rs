@@ -279,6 +279,7 @@ fn calibration_text(calibration: &Calibration) -> String {
     };
     line("coverage of highest-density regions", &calibration.theta);
     line("expected coverage by TARP", &calibration.tarp);
+    line("coverage of regions of highest likelihood", &calibration.ratio);
     text
 }
 

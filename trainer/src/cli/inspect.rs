@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use simground_runtime::artifact::{Missing, Transform};
+use simground_runtime::artifact::{Head, Missing, Transform};
 use simground_runtime::{DenseShape, Model};
 use simground_trainer::head::{Description, describe};
 use simground_trainer::named::Named;
@@ -27,6 +27,9 @@ struct Inspection {
     scratch_bytes: usize,
     parameters: usize,
     multiply_accumulates: usize,
+    /// Of each theta at which a likelihood is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multiply_accumulates_per_theta: Option<usize>,
     window: Window,
     layers: Vec<LayerInfo>,
     heads: Vec<Description>,
@@ -58,6 +61,12 @@ struct LayerInfo {
     q_max: Option<i16>,
     bytes: u32,
     multiply_accumulates: usize,
+    /// Biases.
+    #[serde(skip)]
+    biases: usize,
+    /// Whether it runs for each theta, not for each observation.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    per_theta: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,7 +110,11 @@ fn inspection(model: &Model<'_>, flash_bytes: usize) -> Inspection {
     let layers = layers(model);
     let network = layers.iter().filter(|layer| layer.role != EMBEDDING);
     let weights =
-        |layer: &LayerInfo| (usize::from(layer.d_input) + 1) * usize::from(layer.d_output);
+        |layer: &LayerInfo| usize::from(layer.d_input) * usize::from(layer.d_output) + layer.biases;
+    let operations = |per_theta: bool| {
+        let own = layers.iter().filter(|layer| layer.per_theta == per_theta);
+        own.map(|layer| layer.multiply_accumulates).sum::<usize>()
+    };
     let provenance = &manifest.provenance;
     Inspection {
         name: manifest.name.to_owned(),
@@ -109,8 +122,8 @@ fn inspection(model: &Model<'_>, flash_bytes: usize) -> Inspection {
         ram_bytes: ram_bytes(model),
         scratch_bytes: 4 * model.scratch_words(),
         parameters: network.map(weights).sum(),
-        multiply_accumulates: layers.iter().map(|layer| layer.multiply_accumulates).sum::<usize>()
-            + bank_multiply_accumulates(model),
+        multiply_accumulates: operations(false) + bank_multiply_accumulates(model),
+        multiply_accumulates_per_theta: Some(operations(true)).filter(|count| *count > 0),
         window: window(model),
         layers,
         heads: manifest.heads.iter().map(|record| describe(&record)).collect(),
@@ -142,6 +155,8 @@ fn layers(model: &Model<'_>) -> Vec<LayerInfo> {
         q_max,
         bytes,
         multiply_accumulates: usize::from(shape.d_input) * usize::from(shape.d_output),
+        biases: shape.d_output.into(),
+        per_theta: false,
     };
     let mut layers = Vec::new();
     let mut width = model.d_values() as u16;
@@ -158,6 +173,24 @@ fn layers(model: &Model<'_>) -> Vec<LayerInfo> {
         let layer = head.layer();
         let shape = DenseShape { d_input: width, d_output: layer.d_output };
         layers.push(info(format!("head {at}"), shape, None, layer.stream.length));
+        let Head::Ratio { parameters, stack, .. } = head else { continue };
+        let mut push = |role: &str, shape, q_max, bytes| {
+            let layer = info(format!("head {at}, {role}"), shape, q_max, bytes);
+            layers.push(LayerInfo { per_theta: true, ..layer });
+        };
+        let shape = DenseShape { d_input: parameters.len() as u16, d_output: layer.d_output };
+        push("theta", shape, Some(stack.high), stack.theta.length);
+        let mut d_input = layer.d_output;
+        for layer in stack.hidden.iter() {
+            push("hidden", layer.shape(), Some(layer.high), layer.stream.length);
+            d_input = layer.d_output;
+        }
+        let shape = DenseShape { d_input, d_output: stack.output.d_output };
+        push("output", shape, None, stack.output.stream.length);
+        // The biases of a split layer are those of its other part.
+        if let Some(theta) = layers.iter_mut().rfind(|layer| layer.role.ends_with("theta")) {
+            theta.biases = 0;
+        }
     }
     if let Some(bank) = &manifest.bank {
         let layer = &bank.embedding;
@@ -285,8 +318,11 @@ fn inspection_text(inspection: &Inspection) -> String {
         (
             "operations",
             format!(
-                "{} multiply-accumulates an answer, attribution included",
-                inspection.multiply_accumulates
+                "{} multiply-accumulates an answer, attribution included{}",
+                inspection.multiply_accumulates,
+                inspection.multiply_accumulates_per_theta.map_or_else(String::new, |count| {
+                    format!("; {count} for each theta of a likelihood")
+                })
             ),
         ),
         (

@@ -14,6 +14,7 @@ use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
 use simground_trainer::samples::{ROW, generator, write_samples};
 
+use super::likelihood::{self, Likelihood, Prior, Resampling};
 use super::output::{say, significant, table};
 use super::{Output, Verdict, files};
 
@@ -30,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DATA")]
     input: PathBuf,
     /// Draw this many samples of theta for each window from the joint posterior; with `--json` into the document, with `--out`
-    /// into a file.
+    /// into a file. Where the only head that has one is `ratio`, draws of the prior are weighted by the likelihood and drawn again.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     samples: Option<u64>,
     /// Seed of the samples: the same seed draws the same samples, on every machine.
@@ -39,6 +40,9 @@ pub struct Arguments {
     /// Write the samples as Parquet: a float32 column for each parameter, and `row` if there are several windows.
     #[arg(long, value_name = "FILE.parquet", requires = "samples")]
     out: Option<PathBuf>,
+    /// For samples from a `ratio` head: take the thetas of this corpus for the prior, instead of draws of the study's.
+    #[arg(long, value_name = "DIR", requires = "samples")]
+    corpus: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -49,14 +53,21 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         check_samples(arguments, &model, output)?;
     }
     let input = files::windows(&arguments.input, &model, &arguments.artifact)?;
+    let prior = match joint(model.manifest()) {
+        None if arguments.samples.is_some() => {
+            Some(Prior::new(&model, &arguments.artifact, arguments.corpus.as_deref())?)
+        }
+        _ => None,
+    };
     if let (Some(out), Some(count)) = (&arguments.out, arguments.samples) {
-        write(out, &model, &input, count, arguments.seed)?;
+        write(out, &model, &input, prior.as_ref(), (count, arguments.seed))?;
     }
     let document = Document {
         model: &model,
         input: &input,
         samples: arguments.samples.filter(|_| arguments.out.is_none()).unwrap_or(0),
         seed: arguments.seed,
+        prior: prior.as_ref(),
     };
     output.print(&document, document_text)?;
     for (row, window) in input.windows().enumerate() {
@@ -84,7 +95,7 @@ pub fn warn_of_clamped(place: &str, clamped: &[String]) {
 
 /// Refuses samples of a model that has none to give, or that nobody would see.
 fn check_samples(arguments: &Arguments, model: &Model<'_>, output: Output) -> anyhow::Result<()> {
-    if joint(model.manifest()).is_none() {
+    if sampled(model.manifest()).is_none() {
         bail!(
             "{}: has no joint posterior to draw samples from\nhint: add a [[head]] of kind `mixture` to its study",
             arguments.artifact.display()
@@ -109,14 +120,19 @@ fn joint(manifest: &Manifest<'_>) -> Option<Vec<String>> {
     })
 }
 
+/// Names of the parameters of samples.
+fn sampled(manifest: &Manifest<'_>) -> Option<Vec<String>> {
+    joint(manifest).or_else(|| likelihood::parameters(manifest))
+}
+
 fn write(
     out: &Path,
     model: &Model<'_>,
     input: &InputTable,
-    count: u64,
-    seed: u64,
+    prior: Option<&Prior>,
+    (count, seed): (u64, u64),
 ) -> anyhow::Result<()> {
-    let names = joint(model.manifest()).unwrap_or_default();
+    let names = sampled(model.manifest()).unwrap_or_default();
     let windows: Vec<&[f32]> = input.windows().collect();
     if windows.len() > 1 && names.iter().any(|name| name == ROW) {
         bail!(
@@ -137,17 +153,34 @@ fn write(
         );
     }
     let mut scratch = vec![0; model.scratch_words()];
-    let mut current: Option<(usize, ChaCha8Rng)> = None;
+    let mut current: Option<(usize, ChaCha8Rng, Option<Resampling<'_>>)> = None;
     write_samples(out, &names, windows.len(), count, |row, samples| {
-        let inference =
+        let mut inference =
             model.infer(windows[row], &mut scratch).expect("the table has the model's width");
-        let Some(mixture) = inference.mixture() else { return };
         // The second part of a window's samples goes on where the first ended.
-        let fresh = current.take().filter(|(of, _)| *of == row);
-        let (_, rng) = current.insert(fresh.unwrap_or_else(|| (row, generator(seed, row))));
-        samples.chunks_exact_mut(names.len()).for_each(|theta| mixture.sample(rng, theta));
+        let under_way = current.take().filter(|(of, ..)| *of == row);
+        let (_, rng, resampling) = current.insert(under_way.unwrap_or_else(|| {
+            (row, generator(seed, row), weighed(&mut inference, prior, &input.place(row)))
+        }));
+        let mixture = inference.mixture();
+        for theta in samples.chunks_exact_mut(names.len()) {
+            match (&mixture, &*resampling) {
+                (Some(mixture), _) => mixture.sample(rng, theta),
+                (None, Some(resampling)) => resampling.draw(rng, theta),
+                (None, None) => {}
+            }
+        }
     })?;
     Ok(())
+}
+
+/// The prior under one window's ratio.
+fn weighed<'p>(
+    inference: &mut Inference<'_, '_, '_>,
+    prior: Option<&'p Prior>,
+    place: &str,
+) -> Option<Resampling<'p>> {
+    Some(prior?.weigh(&mut inference.ratio()?, place))
 }
 
 /// Answers, made one after the other while they are printed.
@@ -157,6 +190,8 @@ struct Document<'d> {
     /// Samples of each window.
     samples: u64,
     seed: u64,
+    /// What a `ratio` head resamples.
+    prior: Option<&'d Prior>,
 }
 
 impl Document<'_> {
@@ -168,10 +203,27 @@ impl Document<'_> {
             let mut inference =
                 self.model.infer(window, &mut scratch).expect("the table has the model's width");
             let novelty = inference.attribute::<1>().map(|attribution| attribution.novelty);
-            let prediction = Prediction::new(row, &inference, &targets, novelty, self);
+            let likelihood = Likelihood::of(&mut inference);
+            let prior = self.prior.filter(|_| self.samples > 0);
+            let resampling = weighed(&mut inference, prior, &self.input.place(row));
+            let mut prediction = Prediction::new(row, &inference, &targets, self);
+            (prediction.novelty, prediction.likelihood) = (novelty, likelihood);
+            if let Some(resampling) = resampling {
+                prediction.samples = Some(self.samples_of(row, Draws::Resampled(resampling)));
+            }
             take(&prediction)?;
         }
         Ok(())
+    }
+
+    fn samples_of<'i, 'a>(&self, row: usize, draws: Draws<'i, 'a>) -> Samples<'i, 'a> {
+        let names = sampled(self.model.manifest()).unwrap_or_default();
+        Samples {
+            draws,
+            d: names.len(),
+            count: self.samples,
+            generator: RefCell::new(generator(self.seed, row)),
+        }
     }
 }
 
@@ -224,6 +276,8 @@ struct Prediction<'i, 'a> {
     #[serde(skip_serializing_if = "Named::is_empty")]
     marginals: Named<Named<f32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    likelihood: Option<Likelihood>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     samples: Option<Samples<'i, 'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     novelty: Option<f32>,
@@ -236,7 +290,6 @@ impl<'i, 'a> Prediction<'i, 'a> {
         row: usize,
         inference: &'i Inference<'_, '_, 'a>,
         targets: &Targets,
-        novelty: Option<f32>,
         document: &Document<'_>,
     ) -> Self {
         let manifest = inference.model().manifest();
@@ -261,14 +314,13 @@ impl<'i, 'a> Prediction<'i, 'a> {
             quantiles: quantiles.collect(),
             mean: means(inference, mixture.as_ref()),
             marginals: marginals.collect(),
-            novelty,
+            likelihood: None,
+            novelty: None,
             missing: report.missing,
             clamped: report.clamped,
-            samples: mixture.filter(|_| document.samples > 0).map(|mixture| Samples {
-                mixture,
-                count: document.samples,
-                generator: RefCell::new(generator(document.seed, row)),
-            }),
+            samples: mixture
+                .filter(|_| document.samples > 0)
+                .map(|mixture| document.samples_of(row, Draws::Mixture(Box::new(mixture)))),
         }
     }
 }
@@ -297,19 +349,31 @@ fn means(
     means.into_iter().collect()
 }
 
+/// Where samples come from.
+enum Draws<'i, 'a> {
+    Mixture(Box<MixturePosterior<'i, 'a>>),
+    Resampled(Resampling<'i>),
+}
+
 /// Samples that are drawn while they are written.
 struct Samples<'i, 'a> {
-    mixture: MixturePosterior<'i, 'a>,
+    draws: Draws<'i, 'a>,
+    /// Parameters.
+    d: usize,
     count: u64,
     generator: RefCell<ChaCha8Rng>,
 }
 
 impl Serialize for Samples<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut theta = vec![0.0; self.mixture.parameters().len()];
+        let mut theta = vec![0.0; self.d];
         let mut list = serializer.serialize_seq(usize::try_from(self.count).ok())?;
         for _ in 0..self.count {
-            self.mixture.sample(&mut *self.generator.borrow_mut(), &mut theta);
+            let rng = &mut *self.generator.borrow_mut();
+            match &self.draws {
+                Draws::Mixture(mixture) => mixture.sample(rng, &mut theta),
+                Draws::Resampled(resampling) => resampling.draw(rng, &mut theta),
+            }
             list.serialize_element(&theta)?;
         }
         list.end()
@@ -338,6 +402,9 @@ fn prediction_text(prediction: &Prediction<'_, '_>) -> String {
             |(name, mean): &(String, f32)| format!("{name} {}", significant(f64::from(*mean), 4));
         let means: Vec<String> = prediction.mean.iter().map(mean).collect();
         text += &format!("  mean       {}\n", means.join(", "));
+    }
+    if let Some(likelihood) = &prediction.likelihood {
+        text += &super::output::indented(&table(&likelihood.rows()));
     }
     if let Some(novelty) = prediction.novelty {
         text += &format!("  novelty    {novelty:.3}: {}\n", novelty_words(novelty));

@@ -210,6 +210,11 @@ impl Scratch {
         &self.schema
     }
 
+    /// Whether rows have exact scores.
+    pub fn has_scores(&self) -> bool {
+        self.layout.has_score
+    }
+
     /// Number of rows.
     pub fn len(&self) -> u64 {
         self.rows

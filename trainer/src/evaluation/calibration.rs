@@ -29,6 +29,9 @@ pub struct Calibration {
     /// For some levels: expected coverage of the joint posterior by TARP (Lemos et al. 2023, <https://arxiv.org/abs/2302.03026>).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tarp: Vec<LevelCoverage>,
+    /// For some levels: how often theta lies in the likelihood's region of highest ratio, among thetas of the prior.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ratio: Vec<LevelCoverage>,
     /// Simulation-based calibration of each parameter and target.
     pub sbc: Vec<Marginal>,
     /// For some limits: the share of novelty p-values at or below.

@@ -2,6 +2,7 @@
 
 mod calibration;
 mod gate;
+mod ratio;
 mod tail;
 mod theta;
 
@@ -14,6 +15,7 @@ use simground_runtime::Model;
 
 pub use self::calibration::{BAND, Calibration, LevelCoverage, Marginal, ReliabilityBin, ece};
 pub use self::gate::{Failure, Gate, LEVEL, TOLERANCE};
+pub use self::ratio::{JudgedRatio, RatioCalibration};
 
 use self::calibration::{class_claims, classes, reliability};
 use self::gate::Claim;
@@ -32,6 +34,8 @@ pub struct Answer {
     pub point: Vec<f32>,
     /// Real outputs of the `mixture` head: the parameters of the posterior.
     pub mixture: Vec<f32>,
+    /// What the observation adds to the first layer of a float model's `ratio` head.
+    pub ratio_data: Vec<f32>,
     /// Novelty p-value, where there is a bank.
     pub novelty: Option<f32>,
 }
@@ -53,6 +57,7 @@ pub fn integer_answers(model: &Model<'_>, x: &[f32]) -> Vec<Answer> {
             quantiles: (0..).map_while(|at| inference.quantiles(at)).map(|q| q.to_vec()).collect(),
             point: (0..).map_while(|at| inference.point(at)).collect(),
             mixture: inference.mixture().map_or(Vec::new(), |m| m.outputs().collect()),
+            ratio_data: Vec::new(),
             novelty: inference.attribute::<1>().map(|a| a.novelty),
         }
     };
@@ -168,7 +173,7 @@ impl<'c> Judge<'c> {
         let (mut point, mut mixture) = (None, None);
         for head in heads {
             let head = match head {
-                Head::Categorical(_) => continue,
+                Head::Categorical(_) | Head::Ratio(_) => continue,
                 Head::Quantiles(head) => head,
                 Head::Point(head) => {
                     point = Some(JudgedPoint::new(head, corpus)?);
@@ -334,8 +339,8 @@ impl<'c> Judge<'c> {
         baselines
     }
 
-    /// Whether stated probabilities are true, and what the gate says to that.
-    pub fn calibration(&self, answers: &[Answer]) -> Calibration {
+    /// Whether stated probabilities are true, and what the gate says to that; `ratio` is what was found of a head of that kind.
+    pub fn calibration(&self, answers: &[Answer], ratio: Option<RatioCalibration>) -> Calibration {
         let mut quantiles: BTreeMap<String, Vec<LevelCoverage>> = BTreeMap::new();
         for series in self.series() {
             let members: Vec<(usize, &Judged)> =
@@ -391,12 +396,18 @@ impl<'c> Judge<'c> {
             sbc.extend(judged.marginals);
             claims.extend(judged.claims);
         }
+        let mut regions = Vec::new();
+        if let Some(judged) = ratio {
+            regions = judged.regions;
+            claims.extend(judged.claims);
+        }
         Calibration {
             mechanism,
             mechanisms,
             quantiles,
             theta,
             tarp,
+            ratio: regions,
             sbc,
             novelty: if p_values.is_empty() {
                 Vec::new()

@@ -97,7 +97,13 @@ fn world(n: usize, seed: u64, fault: Fault) -> (Corpus, Vec<Answer>) {
 fn calibration(n: usize, seed: u64, fault: Fault) -> Calibration {
     let (corpus, answers) = world(n, seed, fault);
     let targets = TargetScaling::fit(&corpus);
-    let context = Context { sample: &corpus, targets: &targets, d_hidden: 8, flash_bytes: 1 << 20 };
+    let context = Context {
+        sample: &corpus,
+        scored: None,
+        targets: &targets,
+        d_hidden: 8,
+        flash_bytes: 1 << 20,
+    };
     let quantiles =
         study::Head::Quantiles { targets: vec!["a".into(), "b".into()], levels: LEVELS.to_vec() };
     let heads =
@@ -116,7 +122,7 @@ fn calibration(n: usize, seed: u64, fault: Fault) -> Calibration {
     let heads: Vec<Head> = heads.into_iter().chain([Head::Mixture(mixture)]).collect();
     let mechanisms = corpus.schema.mechanisms.clone();
     let judge = Judge::new(&corpus, &heads, &mechanisms, 1).unwrap();
-    judge.calibration(&answers)
+    judge.calibration(&answers, None)
 }
 
 /// How many of `repeats` models fail.
@@ -227,11 +233,17 @@ fn a_count_on_its_quantile_is_no_fault() {
         answer.quantiles = vec![vec![0.0, 0.0, 0.0, 5.0, 9.0]];
     }
     let targets = TargetScaling::fit(&corpus);
-    let context = Context { sample: &corpus, targets: &targets, d_hidden: 8, flash_bytes: 1 << 20 };
+    let context = Context {
+        sample: &corpus,
+        scored: None,
+        targets: &targets,
+        d_hidden: 8,
+        flash_bytes: 1 << 20,
+    };
     let head = study::Head::Quantiles { targets: vec!["a".into()], levels: LEVELS.to_vec() };
     let heads = [Head::new(&head, context).unwrap()];
     let judge = Judge::new(&corpus, &heads, &[], 1).unwrap();
-    let found = judge.calibration(&answers);
+    let found = judge.calibration(&answers, None);
     assert_eq!(found.gate.failures, []);
     assert_eq!(found.sbc[0].total(), 2_000);
     assert!(found.mechanism.is_empty() && found.theta.is_empty() && found.tarp.is_empty());

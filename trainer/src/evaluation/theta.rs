@@ -14,7 +14,7 @@ use crate::head::{Mixture, ParameterScaling, Point};
 /// Draws from each posterior: with a calibrated one, the truth's rank among them is uniform on `0..=99`.
 const SAMPLES: usize = 99;
 /// Levels at which the coverage of highest-density regions is shown.
-const LEVELS: [f32; 6] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95];
+pub(super) const LEVELS: [f32; 6] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95];
 /// Levels of a parameter's marginal that the gate tests.
 const MARGINAL_LEVELS: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 /// Cells of a rank histogram.
@@ -25,7 +25,7 @@ const CELLS: usize = 20;
 /// # Errors
 ///
 /// [`EvaluationError`] for a parameter that the corpus lacks, or a value that no answer can reach.
-fn positions(
+pub(super) fn positions(
     parameters: &[ParameterScaling],
     corpus: &Corpus,
 ) -> Result<Vec<usize>, EvaluationError> {
@@ -327,7 +327,7 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// A standard normal number.
-fn normal(rng: &mut ChaCha8Rng) -> f32 {
+pub(super) fn normal(rng: &mut ChaCha8Rng) -> f32 {
     // Box and Muller's; the first factor's argument is never 0.
     let (u, v) = (f64::from(rng.next_u32()) + 0.5, f64::from(rng.next_u32()));
     let range = 4_294_967_296.0;

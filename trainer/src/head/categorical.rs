@@ -1,7 +1,7 @@
 //! `categorical`: posterior over mechanisms, by cross-entropy, tempered on held-out simulations.
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::artifact::{self as format, OutputLayer};
+use simground_runtime::artifact::{self as format, Conditional, OutputLayer};
 
 use super::{Answering, Columns, Context, HeadError};
 use crate::corpus::Corpus;
@@ -49,7 +49,7 @@ impl Answering for Categorical {
         layer.weight.iter_mut().chain(&mut layer.bias).for_each(|value| *value /= temperature);
     }
 
-    fn record(&self, layer: OutputLayer) -> Vec<u8> {
+    fn record(&self, layer: OutputLayer, _: Option<Conditional<'_>>) -> Vec<u8> {
         encode(&format::Head::Categorical { layer })
     }
 

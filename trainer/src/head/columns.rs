@@ -27,6 +27,13 @@ pub enum Column {
         /// Its standardization.
         scaling: ParameterScaling,
     },
+    /// The exact score by an entry of theta, standardized; `f32::MAX` where it is no number.
+    Score {
+        /// Position of the entry in the schema.
+        at: usize,
+        /// Its standardization.
+        scaling: ParameterScaling,
+    },
 }
 
 /// The columns, each once.
@@ -82,6 +89,14 @@ impl Column {
                 let theta = theta + scaling.spread_of_count(corpus.index[row], *at);
                 scaling.record().to_z(theta).clamp(-Z_MAX, Z_MAX)
             }
+            Column::Score { at, scaling } => {
+                let Some(scores) = &corpus.score else { return f32::MAX };
+                let score = scores[row * corpus.schema.d_theta() + at];
+                // By the chain rule, with the slope of z by theta.
+                let slope = scaling.record().log_slope(corpus.theta_row(row)[*at]).exp();
+                let score = score / slope;
+                if score.is_finite() { score } else { f32::MAX }
+            }
         }
     }
 
@@ -96,6 +111,7 @@ impl Column {
                 let list = ("parameters", &scaling.name);
                 ("parameter", &scaling.name, list, values.copied().collect())
             }
+            Column::Score { .. } => return Ok(()),
         };
         if let Some(value) = values.iter().find(|value| value.abs() > LARGEST) {
             return Err(HeadError(format!(

@@ -22,6 +22,9 @@ pub struct Description {
     /// Components of a mixture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub components: Option<u8>,
+    /// Widths of the hidden layers of a stack on `[h, theta]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<u16>,
 }
 
 /// A parameter of theta and its support.
@@ -46,6 +49,7 @@ pub fn describe(head: &Head<'_>) -> Description {
         targets: Vec::new(),
         parameters: Vec::new(),
         components: None,
+        hidden: Vec::new(),
     };
     match head {
         Head::Categorical { .. } => plain("categorical"),
@@ -61,6 +65,15 @@ pub fn describe(head: &Head<'_>) -> Description {
             parameters: described(parameters),
             components: Some(*components),
             ..plain("mixture")
+        },
+        Head::Ratio { layer, parameters, stack } => Description {
+            parameters: described(parameters),
+            hidden: [layer.d_output]
+                .into_iter()
+                .chain(stack.hidden.iter().map(|layer| layer.d_output))
+                .collect(),
+            d_output: stack.output.d_output,
+            ..plain("ratio")
         },
     }
 }

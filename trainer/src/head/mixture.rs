@@ -2,7 +2,9 @@
 //! likelihood.
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::artifact::{self as format, MAX_COMPONENTS, OutputLayer, component_outputs};
+use simground_runtime::artifact::{
+    self as format, Conditional, MAX_COMPONENTS, OutputLayer, component_outputs,
+};
 use simground_runtime::{Ends, Gaussians};
 
 use super::parameters::{self, ParameterScaling};
@@ -118,7 +120,7 @@ impl Answering for Mixture {
         rows.iter().for_each(|&row| layer.bias[row] -= log_scale as f32);
     }
 
-    fn record(&self, layer: OutputLayer) -> Vec<u8> {
+    fn record(&self, layer: OutputLayer, _: Option<Conditional<'_>>) -> Vec<u8> {
         let parameters = Encoded::new(self.parameters.iter().map(ParameterScaling::record));
         let (parameters, components) = (parameters.records(), self.components as u8);
         encode(&format::Head::Mixture { layer, parameters, components })

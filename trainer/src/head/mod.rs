@@ -7,9 +7,10 @@ mod mixture;
 mod parameters;
 mod point;
 mod quantiles;
+pub mod ratio;
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::artifact::OutputLayer;
+use simground_runtime::artifact::{Conditional, OutputLayer};
 
 pub use categorical::{Categorical, softmax};
 pub use columns::{Column, Columns, LARGEST};
@@ -18,6 +19,7 @@ pub use mixture::Mixture;
 pub use parameters::ParameterScaling;
 pub use point::Point;
 pub use quantiles::Quantiles;
+pub use ratio::Ratio;
 
 use crate::corpus::Corpus;
 use crate::evaluation::Answer;
@@ -37,6 +39,8 @@ pub enum Head {
     Point(Point),
     /// Joint posterior of theta: a mixture of Gaussians.
     Mixture(Mixture),
+    /// Likelihood-to-evidence ratio.
+    Ratio(Ratio),
 }
 
 /// What a head is between the study and the artifact.
@@ -52,8 +56,8 @@ pub trait Answering {
     /// `outputs` are the uncalibrated integer model's real outputs for each row of `held_out`.
     fn calibrate(&self, layer: &mut Dense, outputs: &[&[f32]], held_out: &Corpus);
 
-    /// Its record in the manifest, encoded.
-    fn record(&self, layer: OutputLayer) -> Vec<u8>;
+    /// Its record in the manifest, encoded; `stack` is that on `[h, theta]` behind the layer, where the head has one.
+    fn record(&self, layer: OutputLayer, stack: Option<Conditional<'_>>) -> Vec<u8>;
 
     /// Adds what these real outputs answer.
     fn answer(&self, outputs: &[f32], answer: &mut Answer);
@@ -64,6 +68,8 @@ pub trait Answering {
 pub struct Context<'c> {
     /// Training simulations from which scalings are estimated.
     pub sample: &'c Corpus,
+    /// A few training simulations with their exact score, where it is known.
+    pub scored: Option<&'c Corpus>,
     /// Standardization of every target of the schema.
     pub targets: &'c [TargetScaling],
     /// Width of the layer that the heads read.
@@ -95,6 +101,9 @@ impl Head {
             study::Head::Mixture { parameters, components } => {
                 Head::Mixture(Mixture::new(parameters.as_deref(), *components, context)?)
             }
+            study::Head::Ratio { parameters, hidden } => {
+                Head::Ratio(Ratio::new(parameters.as_deref(), hidden, context)?)
+            }
         };
         Ok(head)
     }
@@ -109,6 +118,7 @@ impl std::ops::Deref for Head {
             Head::Quantiles(head) => head,
             Head::Point(head) => head,
             Head::Mixture(head) => head,
+            Head::Ratio(head) => head,
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct ParameterScaling {
 }
 
 impl ParameterScaling {
-    /// Into the space where a density is modelled: of those that the support allows, the one where the prior is least skewed.
+    /// Into the space where a density or a likelihood is modelled: of those that the support allows, the one where the prior is least skewed.
     ///
     /// Between two ends a parameter stays as it is, or goes through its logarithm; with one end, as it is, or through the logarithm
     /// of the distance to it.

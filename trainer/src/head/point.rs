@@ -1,7 +1,7 @@
 //! `point`: posterior mean of theta, by squared error.
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::artifact::{self as format, OutputLayer};
+use simground_runtime::artifact::{self as format, Conditional, OutputLayer};
 
 use super::parameters::{self, ParameterScaling};
 use super::{Answering, Columns, Context, HeadError};
@@ -48,7 +48,7 @@ impl Answering for Point {
     /// A mean states no probability.
     fn calibrate(&self, _: &mut Dense, _: &[&[f32]], _: &Corpus) {}
 
-    fn record(&self, layer: OutputLayer) -> Vec<u8> {
+    fn record(&self, layer: OutputLayer, _: Option<Conditional<'_>>) -> Vec<u8> {
         let parameters = Encoded::new(self.parameters.iter().map(ParameterScaling::record));
         encode(&format::Head::Point { layer, parameters: parameters.records() })
     }

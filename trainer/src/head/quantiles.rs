@@ -1,7 +1,7 @@
 //! `quantiles`: marginal quantiles of targets, by pinball loss, shifted to conformal coverage on held-out simulations.
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::artifact::{self as format, OutputLayer};
+use simground_runtime::artifact::{self as format, Conditional, OutputLayer};
 
 use super::{Answering, Column, Columns, Context, HeadError};
 use crate::corpus::Corpus;
@@ -94,7 +94,7 @@ impl Answering for Quantiles {
         }
     }
 
-    fn record(&self, layer: OutputLayer) -> Vec<u8> {
+    fn record(&self, layer: OutputLayer, _: Option<Conditional<'_>>) -> Vec<u8> {
         let levels = Encoded::new(&self.levels);
         let targets = Encoded::new(self.targets.iter().map(|t| format::Target {
             name: &t.name,

@@ -17,9 +17,9 @@ use crate::bank::{self, Codec, Embedded, Layout, Size, Subject};
 use crate::corpus::{Corpus, Schema};
 use crate::embedding;
 use crate::float_model::{FloatModel, hash};
-use crate::head::{Columns, Context, Head, HeadError, Mixture};
-use crate::network::{Dense, FloatNetwork};
-use crate::quantization;
+use crate::head::{Columns, Context, Head, HeadError, Mixture, Ratio};
+use crate::network::{Dense, FloatNetwork, Tail};
+use crate::quantization::{self, Ranges};
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
@@ -28,6 +28,10 @@ use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec
 
 /// Training simulations from which scalings are estimated.
 const SCALING_SIMULATIONS: u64 = 16_384;
+/// Training simulations from which the scale of exact scores is estimated: each costs a likelihood.
+const SCORE_SIMULATIONS: u64 = 1_024;
+/// Training simulations whose exact score is computed, so that a costly likelihood stays a bounded part of a training. A corpus brings all.
+const SCORED_SIMULATIONS: u64 = 16_384;
 /// Training simulations that the bank stands for.
 const BANK_SIMULATIONS: u64 = 262_144;
 /// Held-out simulations that choose the kernel's bandwidth and the bank's width.
@@ -86,7 +90,10 @@ impl<'s> Plan<'s> {
         };
         check_variation(&sample)?;
         let d_hidden = study.network.hidden.last().copied().unwrap_or(input.d_input());
-        let (heads, columns, specs) = heads(study, &sample, d_hidden)?;
+        let wanted = study.heads.iter().any(|head| matches!(head, study::Head::Ratio { .. }));
+        let scored = (wanted && source.has_scores())
+            .then(|| source.scored(Split::Train, 0..simulations.min(SCORE_SIMULATIONS)));
+        let (heads, columns, specs) = heads(study, &sample, scored.as_ref(), d_hidden)?;
         let open =
             |head: &study::Head| matches!(head, study::Head::Mixture { components: None, .. });
         let components = match heads.iter().find_map(mixture) {
@@ -145,9 +152,16 @@ impl<'s> Plan<'s> {
             weight: vec![0.01; d_input * d_output],
             bias: vec![0.0; d_output],
         };
+        let tail = |(head, ratio): (usize, &Ratio)| {
+            let widths = [&ratio.hidden[..], &[1]].concat();
+            let d_theta = ratio.parameters.len();
+            let layers = widths.windows(2).map(|w| blank(w[0], w[1])).collect();
+            Tail { head, d_theta, theta: vec![0.01; widths[0] * d_theta], layers }
+        };
         let network = FloatNetwork {
             trunk: widths.windows(2).map(|w| blank(w[0], w[1])).collect(),
             heads: self.specs.iter().map(|spec| blank(d_hidden, spec.d_output())).collect(),
+            tails: self.ratios().map(tail).collect(),
         };
         let layout = self.layout(d_hidden);
         let (d_embed, wanted, novelty_entries) = match self.study.bank.size {
@@ -163,13 +177,10 @@ impl<'s> Plan<'s> {
                 "the bank holds {wanted} prototypes, fewer than there are mechanisms\nhint: give `[bank]` more"
             )));
         }
-        let read: Vec<_> = widths.iter().map(|&d| quantization::Activations::unknown(d)).collect();
-        let integers = quantization::quantize(
-            &network,
-            &read,
-            &blank(d_hidden, d_embed),
-            self.study.budget.layout,
-        )?;
+        let ranges = Ranges::unknown(&network);
+        let embedding = blank(d_hidden, d_embed);
+        let layout = self.study.budget.layout;
+        let integers = quantization::quantize(&network, &ranges, &embedding, layout)?;
         let parameters = self.parameters.clone();
         let table =
             BankTable::blank(d_embed, self.mechanisms.len(), parameters, wanted, novelty_entries);
@@ -271,6 +282,7 @@ impl<'s> Plan<'s> {
             source: self.source.clone(),
             input: self.input.clone(),
             columns: Arc::clone(&self.columns),
+            scored: self.ratios().any(|(_, ratio)| !ratio.score_scales.is_empty()),
             fingerprint: u64::from_le_bytes(fingerprint[..8].try_into().unwrap_or_default()),
         }
     }
@@ -327,6 +339,24 @@ impl<'s> Plan<'s> {
         }
     }
 
+    /// The heads that read theta, each with its position.
+    fn ratios(&self) -> impl Iterator<Item = (usize, &Ratio)> {
+        self.heads.iter().enumerate().filter_map(|(at, head)| match head {
+            Head::Ratio(ratio) => Some((at, ratio)),
+            _ => None,
+        })
+    }
+
+    /// What each layer of the network reads on the validation simulations.
+    pub(super) fn ranges(&self, network: &FloatNetwork, validation: &Corpus) -> Ranges {
+        let inputs = self.input.apply_rows(&validation.x);
+        let thetas: Vec<_> = self
+            .ratios()
+            .map(|(_, ratio)| (ratio.standardize(validation), ratio.reach()))
+            .collect();
+        quantization::range_estimation(network, &inputs, &thetas)
+    }
+
     pub(super) fn fit_embedding(&self, network: &FloatNetwork) -> Dense {
         let sample =
             self.source.simulations(Split::Train, 0..self.simulations.min(SCALING_SIMULATIONS));
@@ -339,12 +369,12 @@ impl<'s> Plan<'s> {
     pub(super) fn calibrate(
         &self,
         network: &mut FloatNetwork,
-        activations: &[quantization::Activations],
+        ranges: &Ranges,
         embedding: &Dense,
         held_out: &Corpus,
     ) -> Result<(), PipelineError> {
-        let integers =
-            quantization::quantize(network, activations, embedding, self.study.budget.layout)?;
+        let layout = self.study.budget.layout;
+        let integers = quantization::quantize(network, ranges, embedding, layout)?;
         let provenance = Provenance::default();
         let bytes = artifact::write(&self.parts_of(&integers, &provenance))?;
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
@@ -355,6 +385,9 @@ impl<'s> Plan<'s> {
             let rows: Vec<&[f32]> = outputs.iter().map(|row| &row[own.clone()]).collect();
             head.calibrate(layer, &rows, held_out);
             first = own.end;
+        }
+        for ((_, ratio), tail) in self.ratios().zip(&mut network.tails) {
+            ratio.temper(&model, tail, held_out);
         }
         Ok(())
     }
@@ -503,12 +536,19 @@ struct TrainingExamples {
     source: Source,
     input: InputScaling,
     columns: Arc<Columns>,
+    /// Whether some head learns the exact score.
+    scored: bool,
     fingerprint: u64,
 }
 
 impl ExampleSource for TrainingExamples {
     fn examples(&mut self, indices: Range<u64>) -> Examples {
-        examples(&self.source.simulations(Split::Train, indices), &self.input, &self.columns)
+        let corpus = if self.scored && indices.start < SCORED_SIMULATIONS {
+            self.source.scored(Split::Train, indices)
+        } else {
+            self.source.simulations(Split::Train, indices)
+        };
+        examples(&corpus, &self.input, &self.columns)
     }
 
     fn fingerprint(&self) -> u64 {
@@ -530,11 +570,12 @@ fn examples(corpus: &Corpus, input: &InputScaling, columns: &Columns) -> Example
 fn heads(
     study: &Study,
     sample: &Corpus,
+    scored: Option<&Corpus>,
     d_hidden: usize,
 ) -> Result<(Vec<Head>, Columns, Vec<HeadSpec>), PipelineError> {
     let targets = TargetScaling::fit(sample);
     let flash_bytes = study.budget.flash_kib * 1024;
-    let context = Context { sample, targets: &targets, d_hidden, flash_bytes };
+    let context = Context { sample, scored, targets: &targets, d_hidden, flash_bytes };
     let named = |error: HeadError| PipelineError::Study(error.to_string());
     let new = |head| Head::new(head, context).map_err(named);
     let heads: Vec<Head> = study.heads.iter().map(new).collect::<Result<_, _>>()?;

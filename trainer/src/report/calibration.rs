@@ -181,12 +181,13 @@ fn ranks(marginal: &Marginal, steps: usize) -> Panel {
     let highest = bars.iter().map(|bar| bar.2).chain(band.points.iter().map(|p| p.2));
     let highest = highest.fold(1.0, f64::max);
     let plot = Plot {
-        x_label: "rank of the truth, as a share",
+        x_label: "rank of the truth, as a share".into(),
         y_label: "truths, relative to uniform".into(),
         range: Some((0.0..1.0, 0.0..1.08 * highest)),
         bars,
         bands: vec![band],
         curves: vec![line(vec![(0.0, 1.0), (1.0, 1.0)], TRUTH)],
+        ..Plot::default()
     };
     let alt = format!("Histogram of the ranks of the truth of {}", marginal.target);
     Panel { plot, alt, caption: named(marginal, steps) }
@@ -209,7 +210,7 @@ fn difference(marginal: &Marginal, steps: usize) -> Panel {
     let widest = observed.iter().map(|p| p.1.abs()).chain(band.iter().map(|p| p.2.max(-p.1)));
     let widest = 1.1 * widest.fold(0.01, f64::max);
     let plot = Plot {
-        x_label: "stated share",
+        x_label: "stated share".into(),
         y_label: "observed less stated".into(),
         range: Some((0.0..1.0, -widest..widest)),
         bands: vec![Band { points: band, color: plots::BAND, opacity: 0.4 }],
@@ -226,7 +227,7 @@ fn difference(marginal: &Marginal, steps: usize) -> Panel {
 
 /// Curves against the diagonal of the unit square.
 fn diagonal(
-    x_label: &'static str,
+    x_label: &str,
     y_label: &str,
     alt: &str,
     curves: Vec<(String, Vec<(f64, f64)>)>,
@@ -238,7 +239,7 @@ fn diagonal(
     let mut all = vec![line(vec![(0.0, 0.0), (1.0, 1.0)], TRUTH)];
     all.extend(curves.into_iter().zip(colors()).map(curve));
     let plot = Plot {
-        x_label,
+        x_label: x_label.to_owned(),
         y_label: y_label.to_owned(),
         range: Some((0.0..1.0, 0.0..1.0)),
         curves: all,
@@ -271,6 +272,14 @@ fn coverage(calibration: &Calibration) -> Vec<Panel> {
             "share of truths inside",
             "Coverage of the joint posterior's regions against the diagonal",
             curves,
+        ));
+    }
+    if !calibration.ratio.is_empty() {
+        panels.push(diagonal(
+            "level of the region",
+            "share of truths inside",
+            "Coverage of the likelihood's regions against the diagonal",
+            vec![("region of highest likelihood".into(), points(&calibration.ratio))],
         ));
     }
     panels
@@ -323,7 +332,7 @@ fn contraction(marginals: &[Marginal]) -> Vec<Panel> {
         .iter()
         .map(|((m, x, ..), color)| (Some(*color), format!("{} {}", m.target, significant(*x, 2))));
     let plot = Plot {
-        x_label: "posterior contraction",
+        x_label: "posterior contraction".into(),
         y_label: "error in posterior sd, mean and spread".into(),
         range: Some((-0.1..1.0, -1.1 * widest..1.1 * widest)),
         curves: [-1.0, 0.0, 1.0].map(level).into_iter().chain(bars).collect(),

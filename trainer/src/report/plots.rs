@@ -115,15 +115,28 @@ pub struct Band {
     pub opacity: f64,
 }
 
+/// A cell of a map.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// From left to right.
+    pub x: Range<f64>,
+    /// From bottom to top.
+    pub y: Range<f64>,
+    /// Opacity of the model's color.
+    pub opacity: f64,
+}
+
 /// Everything in one plot.
 #[derive(Debug, Clone, Default)]
 pub struct Plot {
     /// Label of the abscissa.
-    pub x_label: &'static str,
+    pub x_label: String,
     /// Label of the ordinate.
     pub y_label: String,
     /// Range of both axes; by default what the data span, from 0.
     pub range: Option<(Range<f64>, Range<f64>)>,
+    /// At the bottom.
+    pub cells: Vec<Cell>,
     /// Below the curves.
     pub bands: Vec<Band>,
     /// In order, later ones above.
@@ -162,13 +175,18 @@ impl Plot {
             .axis_style(AXIS)
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
-            .x_desc(self.x_label)
+            .x_desc(self.x_label.as_str())
             .y_desc(self.y_label.as_str())
             .label_style(labels.clone())
             .axis_desc_style(labels)
             .x_label_formatter(&tick)
             .y_label_formatter(&tick)
             .draw()?;
+        for cell in &self.cells {
+            let corners = [(cell.x.start, cell.y.start), (cell.x.end, cell.y.end)];
+            let style = MODEL.mix(cell.opacity).filled();
+            chart.draw_series([Rectangle::new(corners, style)])?;
+        }
         for &(from, to, height) in &self.bars {
             let style = MODEL.mix(0.75).filled();
             chart.draw_series([Rectangle::new([(from, 0.0), (to, height)], style)])?;

@@ -84,6 +84,10 @@ pub fn answers(subject: &Subject<'_>) -> Markup {
                             "the joint posterior of " (head::describe(&head).parameter_names())
                             " as a mixture of " (components) " Gaussians: density, moments, quantiles, samples"
                         },
+                        Head::Ratio { .. } => li {
+                            "the likelihood of any " (head::describe(&head).parameter_names())
+                            ", up to a factor: its surface, its maximum, confidence sets"
+                        },
                     }
                 }
                 @if let Some(bank) = &manifest.bank {
@@ -240,7 +244,7 @@ fn fan(
     let after = truth.iter().enumerate().map(|(step, y)| (day(step), *y));
     let median = (0..steps.len()).map(|step| (day(step), quantile(step, levels.len() / 2)));
     let plot = Plot {
-        x_label: "step",
+        x_label: "step".into(),
         y_label: name.to_owned(),
         bands: bands.collect(),
         curves: vec![
@@ -322,7 +326,8 @@ fn replays(subject: &Subject<'_>, explanation: &Explanation) -> Markup {
     }
     let observed = points(subject.corpus.x_row(0));
     curves.push(Curve { points: observed, color: TRUTH, width: 2, dots: false });
-    let plot = Plot { x_label: "step", y_label: "observed".into(), curves, ..Plot::default() };
+    let plot =
+        Plot { x_label: "step".into(), y_label: "observed".into(), curves, ..Plot::default() };
     html! {
         figure {
             (plot.draw("The observation and the replayed nearest simulations"))
@@ -354,7 +359,7 @@ fn novelty(subject: &Subject<'_>) -> Markup {
     let level =
         Curve { points: vec![(0.0, width), (1.0, width)], color: TRUTH, width: 1, dots: false };
     let plot = Plot {
-        x_label: "novelty p-value",
+        x_label: "novelty p-value".into(),
         y_label: "share of simulations".into(),
         bars,
         curves: vec![level],

@@ -290,34 +290,60 @@ impl Simulator {
         let d_theta = self.schema.d_theta();
         let mut scores = vec![f32::NAN; corpus.len() * d_theta];
         scores.par_chunks_mut(d_theta).enumerate().for_each(|(row, scores)| {
-            let candidate = &self.candidates[usize::from(corpus.mechanism[row])];
-            let theta = corpus.theta_row(row);
-            let local: Vec<f64> =
-                candidate.parameters.iter().map(|slot| f64::from(theta[slot.at])).collect();
-            let likelihood = candidate.mechanism.likelihood().expect("the caller has asked");
-            let mut score = vec![0.0; local.len()];
-            likelihood.at(&local).score(corpus.x_row(row), &mut score);
-            for (slot, score) in candidate.parameters.iter().zip(score) {
+            let mechanism = usize::from(corpus.mechanism[row]);
+            let at = self.likelihood_at(mechanism, corpus.theta_row(row));
+            let slots = &self.candidates[mechanism].parameters;
+            let mut score = vec![0.0; slots.len()];
+            at.expect("the caller has asked").score(corpus.x_row(row), &mut score);
+            for (slot, score) in slots.iter().zip(score) {
                 scores[slot.at] = score as f32;
             }
         });
         corpus.score = Some(scores);
     }
 
+    /// Logarithm of the exact `p(x | theta)` of a mechanism, where there is one.
+    pub fn log_likelihood(&self, mechanism: usize, theta: &[f32], x: &[f32]) -> Option<f64> {
+        Some(self.likelihood_at(mechanism, theta)?.log_likelihood(x))
+    }
+
+    fn likelihood_at(&self, mechanism: usize, theta: &[f32]) -> Option<Box<dyn LikelihoodAt + '_>> {
+        let candidate = &self.candidates[mechanism];
+        let local: Vec<f64> =
+            candidate.parameters.iter().map(|slot| f64::from(theta[slot.at])).collect();
+        Some(candidate.mechanism.likelihood()?.at(&local))
+    }
+
+    /// Draws of the prior alone: the thetas of these simulations, `[indices, d_theta]`.
+    pub fn thetas(&self, seed: u64, indices: Range<u64>) -> Vec<f32> {
+        let mut workspace = Workspace::default();
+        let draw = |index: u64| {
+            self.draw_theta(&mut Generator::new(seed, index), &mut workspace);
+            workspace.theta.iter().map(|value| *value as f32).collect::<Vec<f32>>()
+        };
+        indices.flat_map(draw).collect()
+    }
+
     fn run(&self, seed: u64, index: u64, workspace: &mut Workspace) -> usize {
         let generator = &mut Generator::new(seed, index);
-        let Workspace { theta, local, draw } = workspace;
+        let chosen = self.draw_theta(generator, workspace);
+        let Workspace { local, draw, .. } = workspace;
+        draw.clear();
+        self.candidates[chosen].mechanism.simulate(local, generator, draw);
+        chosen
+    }
+
+    /// A mechanism and its parameters.
+    fn draw_theta(&self, generator: &mut Generator, workspace: &mut Workspace) -> usize {
+        let Workspace { theta, local, .. } = workspace;
         theta.clear();
         theta.resize(self.schema.d_theta(), f64::NAN);
         local.clear();
-        draw.clear();
         let chosen = generator.integer(0, self.candidates.len() as u64 - 1) as usize;
-        let candidate = &self.candidates[chosen];
-        for slot in &candidate.parameters {
+        for slot in &self.candidates[chosen].parameters {
             theta[slot.at] = slot.sample(generator);
             local.push(theta[slot.at]);
         }
-        candidate.mechanism.simulate(local, generator, draw);
         chosen
     }
 

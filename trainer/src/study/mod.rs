@@ -207,6 +207,13 @@ pub enum Head {
         /// Number of components, unless it is left to the budget.
         components: Option<usize>,
     },
+    /// Likelihood-to-evidence ratio at any theta.
+    Ratio {
+        /// Entries of theta; by default all that every mechanism has.
+        parameters: Option<Vec<String>>,
+        /// Widths of the hidden layers on what the trunk made of an observation, and theta.
+        hidden: Vec<usize>,
+    },
 }
 
 impl Head {
@@ -217,6 +224,7 @@ impl Head {
             Head::Quantiles { .. } => "quantiles",
             Head::Point { .. } => "point",
             Head::Mixture { .. } => "mixture",
+            Head::Ratio { .. } => "ratio",
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct State {
     pub loss_sum: f64,
     pub loss_count: u64,
     pub stop: Option<Stop>,
+    /// By which heads balance their losses.
+    pub averages: Vec<[f64; 2]>,
 }
 
 /// The weights that did best on the held-out examples.
@@ -179,6 +181,7 @@ mod tests {
             loss_sum: 1.5,
             loss_count: 3,
             stop: None,
+            averages: vec![[0.5, 0.25]],
         }
     }
 

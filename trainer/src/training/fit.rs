@@ -116,6 +116,9 @@ impl<'a> Fit<'a> {
     ) -> Result<Fitted, TrainingError> {
         let config = self.config;
         let resumed = self.resumed()?;
+        if let Some(state) = &resumed {
+            self.model.restore(&state.averages);
+        }
         if let Some(state) = resumed.as_ref().filter(|state| state.stop.is_some()) {
             return self.fitted(state.clone(), Duration::ZERO, None);
         }
@@ -150,11 +153,13 @@ impl<'a> Fit<'a> {
                 }
                 Err(TrainingError::NonFinite { what, value, step, learning_rate })
             };
-            let sums = self.model.gradient(&state.parameters, &batch, &self.loss, &mut gradient)?;
+            let (parameters, by) = (&state.parameters, &mut gradient);
+            let sums = self.model.gradient(parameters, &batch, &self.loss, step, by)?;
             let loss = finite("the loss", self.loss.total(&sums))?;
             if step == first_step {
-                self.model.check_gradient(&state.parameters, &batch, &self.loss, &gradient)?;
+                self.model.check_gradient(parameters, &batch, &self.loss, step, by)?;
             }
+            self.model.learn();
             let update = Update {
                 step,
                 learning_rate,
@@ -189,6 +194,7 @@ impl<'a> Fit<'a> {
             {
                 state.first_moment = adam.first_moment;
                 state.second_moment = adam.second_moment;
+                state.averages = self.model.averages();
                 state.save(path, self.run)?;
                 adam = AdamW {
                     first_moment: std::mem::take(&mut state.first_moment),
@@ -244,6 +250,7 @@ impl<'a> Fit<'a> {
             loss_sum: 0.0,
             loss_count: 0,
             stop: None,
+            averages: self.model.averages(),
         })
     }
 

@@ -1,14 +1,18 @@
 //! The network in training: one dense stack whose last layer holds all heads side by side, and what computes it.
 //!
-//! The parameters live in one flat vector: per layer the weights, `[d_input, d_output]` row-major, then the biases.
+//! The parameters live in one flat vector: per layer the weights, `[d_input, d_output]` row-major, then the biases; behind them those of each
+//! head's stack on `[h, theta]`.
+
+use std::ops::Range;
 
 use super::company::{self, Seat};
 use super::examples::Examples;
 use super::graph::Graph;
+use super::loss::ratio::{Block, RatioHead};
 use super::loss::{Loss, LossSums};
 use super::stack::Stack;
 use super::{Backend, HeadSpec, TrainingError, random};
-use crate::network::{Dense, FloatNetwork};
+use crate::network::{self, Dense, FloatNetwork};
 
 /// A dense stack of fixed widths.
 pub(super) struct Model {
@@ -23,6 +27,8 @@ pub(super) struct Model {
     stack: Stack,
     /// Computes gradients in the place of `graph`, together with those of other networks.
     seat: Option<Seat>,
+    /// The heads that read theta.
+    ratios: Vec<RatioHead>,
 }
 
 /// Largest difference between the gradients of burn and of [`Stack`], in units of the norm. Other orders of summation give about `1e-6`; an input of a ReLU that
@@ -36,6 +42,7 @@ impl Model {
         heads: &[HeadSpec],
         backend: Backend,
     ) -> Result<Model, TrainingError> {
+        let ratios = RatioHead::all(heads);
         let heads: Vec<usize> = heads.iter().map(HeadSpec::d_output).collect();
         let widths: Vec<usize> = [d_input]
             .into_iter()
@@ -46,7 +53,7 @@ impl Model {
             widths.windows(2).map(|pair| (pair[0], pair[1])).collect();
         let stack = Stack::new(&layers);
         let graph = Graph { layers: layers.clone(), device: backend.device()? };
-        Ok(Model { layers, heads, backend, graph, stack, seat: None })
+        Ok(Model { layers, heads, backend, graph, stack, seat: None, ratios })
     }
 
     /// Seats for `count` networks of this shape, whose gradients are computed together from then on.
@@ -61,7 +68,29 @@ impl Model {
 
     /// Lengths of `(weights, biases)` of each layer, as they lie in the flat vector.
     pub fn parts(&self) -> Vec<(usize, usize)> {
-        self.layers.iter().map(|&(d_input, d_output)| (d_input * d_output, d_output)).collect()
+        let dense = self.layers.iter().map(|&(d_input, d_output)| (d_input * d_output, d_output));
+        let tails = self.ratios.iter().flat_map(|ratio| ratio.tail().shape().parts());
+        dense.chain(tails).collect()
+    }
+
+    /// Number of parameters of the dense stack, which come first.
+    fn dense_len(&self) -> usize {
+        self.layers.iter().map(|&(d_input, d_output)| (d_input + 1) * d_output).sum()
+    }
+
+    /// Running averages of the heads that read theta, for a checkpoint.
+    pub fn averages(&self) -> Vec<[f64; 2]> {
+        self.ratios.iter().map(RatioHead::averages).collect()
+    }
+
+    /// Goes on from [`Model::averages`].
+    pub fn restore(&mut self, averages: &[[f64; 2]]) {
+        self.ratios.iter_mut().zip(averages).for_each(|(ratio, averages)| ratio.restore(*averages));
+    }
+
+    /// Takes the gradients of the last step into the running averages.
+    pub fn learn(&mut self) {
+        self.ratios.iter_mut().for_each(RatioHead::learn);
     }
 
     /// `(d_input, d_output)` of each layer; the last holds all heads.
@@ -77,18 +106,24 @@ impl Model {
     /// Parameters to start from, a pure function of the seed.
     ///
     /// Hidden weights are uniform with variance `2 / d_input` (He et al. 2015, eq. (10), <https://arxiv.org/abs/1502.01852>). The heads
-    /// start near the prior: small weights, and as bias of a quantile that of a standard normal, which a standardized target resembles.
+    /// start near the prior: small weights, and as bias of a quantile that of a standard normal, which a standardized target resembles. A
+    /// head that reads theta starts as a network does.
     pub fn initial(&self, seed: u64, heads: &[HeadSpec]) -> Vec<f32> {
-        /// The outputs' standard deviation at the start, in units of the targets'.
-        const HEAD_GAIN: f64 = 0.1;
         let mut flat = Vec::with_capacity(self.len());
         let last = self.layers.len() - 1;
         for (i, &(d_input, d_output)) in self.layers.iter().enumerate() {
-            let variance = if i == last { HEAD_GAIN.powi(2) } else { 2.0 } / d_input as f64;
-            let bound = (3.0 * variance).sqrt();
+            let gains: Vec<f64> = if i == last {
+                let gain =
+                    |head: &HeadSpec| std::iter::repeat_n(head.initial_gain(), head.d_output());
+                heads.iter().flat_map(gain).collect()
+            } else {
+                vec![std::f64::consts::SQRT_2; d_output]
+            };
             let mut uniform = random::Stream::new(seed, random::Purpose::Initialization, i as u64);
-            let weights =
-                (0..d_input * d_output).map(|_| (bound * (2.0 * uniform.unit() - 1.0)) as f32);
+            let weights = (0..d_input * d_output).map(|at| {
+                let bound = (3.0 * gains[at % d_output].powi(2) / d_input as f64).sqrt();
+                (bound * (2.0 * uniform.unit() - 1.0)) as f32
+            });
             flat.extend(weights);
             if i == last {
                 flat.extend(heads.iter().flat_map(HeadSpec::initial_bias));
@@ -96,10 +131,18 @@ impl Model {
                 flat.resize(flat.len() + d_output, 0.0);
             }
         }
+        let (d_hidden, _) = self.layers[last];
+        for (layer, ratio) in (16..).step_by(16).zip(&self.ratios) {
+            let start = flat.len();
+            flat.resize(start + ratio.len(), 0.0);
+            let shape = ratio.tail().shape();
+            shape.initialize(&mut flat[start..], d_hidden + shape.d_theta, seed, layer);
+        }
         flat
     }
 
-    /// Losses of a batch; the gradient of their total is written to `gradient`, laid out like `parameters`.
+    /// Losses of a batch; the gradient of their total is written to `gradient`, laid out like `parameters`. `step` decides along which
+    /// directions scores are compared.
     ///
     /// # Errors
     ///
@@ -109,26 +152,35 @@ impl Model {
         parameters: &[f32],
         batch: &Examples,
         loss: &Loss,
+        step: u64,
         gradient: &mut [f32],
     ) -> Result<LossSums, TrainingError> {
-        if let Some(seat) = &self.seat {
-            let (mut sums, weight) = (LossSums::default(), batch.total_weight());
-            seat.gradient(parameters, &batch.inputs, gradient, |outputs, by_output| {
-                loss.add_with_gradient(
-                    outputs,
-                    batch,
-                    0..batch.len(),
-                    weight,
-                    by_output,
-                    &mut sums,
-                );
-            })?;
-            return Ok(sums);
+        if self.seat.is_some() {
+            return self.gradient_at_seat(parameters, batch, loss, step, gradient);
         }
         if self.backend == Backend::Flex {
-            return Ok(self.gradient_by_stack(parameters, batch, loss, gradient));
+            return Ok(self.gradient_by_stack(parameters, batch, loss, step, gradient));
         }
-        self.gradient_by_burn(parameters, batch, loss, gradient)
+        self.gradient_by_burn(parameters, batch, loss, step, gradient)
+    }
+
+    fn gradient_at_seat(
+        &mut self,
+        parameters: &[f32],
+        batch: &Examples,
+        loss: &Loss,
+        step: u64,
+        gradient: &mut [f32],
+    ) -> Result<LossSums, TrainingError> {
+        let (dense, _) = parameters.split_at(self.dense_len());
+        let (by_dense, by_tails) = gradient.split_at_mut(dense.len());
+        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.ratios);
+        if let Some(seat) = &self.seat {
+            seat.gradient(dense, &batch.inputs, by_dense, |outputs, by_output| {
+                pass.block(0..batch.len(), outputs, by_output);
+            })?;
+        }
+        Ok(pass.end(by_tails))
     }
 
     fn gradient_by_stack(
@@ -136,31 +188,36 @@ impl Model {
         parameters: &[f32],
         batch: &Examples,
         loss: &Loss,
+        step: u64,
         gradient: &mut [f32],
     ) -> LossSums {
-        let mut sums = LossSums::default();
-        let weight = batch.total_weight();
-        self.stack.gradient(parameters, &batch.inputs, gradient, |rows, outputs, by_output| {
-            loss.add_with_gradient(outputs, batch, rows, weight, by_output, &mut sums);
+        let (dense, _) = parameters.split_at(self.dense_len());
+        let (by_dense, by_tails) = gradient.split_at_mut(dense.len());
+        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.ratios);
+        self.stack.gradient(dense, &batch.inputs, by_dense, |rows, outputs, by_output| {
+            pass.block(rows, outputs, by_output);
         });
-        sums
+        pass.end(by_tails)
     }
 
     fn gradient_by_burn(
-        &self,
+        &mut self,
         parameters: &[f32],
         batch: &Examples,
         loss: &Loss,
+        step: u64,
         gradient: &mut [f32],
     ) -> Result<LossSums, TrainingError> {
-        let mut sums = LossSums::default();
-        let weight = batch.total_weight();
+        let (dense, _) = parameters.split_at(self.dense_len());
+        let (by_dense, by_tails) = gradient.split_at_mut(dense.len());
+        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.ratios);
+        let graph = &self.graph;
         self.backend.guard(|| {
-            self.graph.gradient(parameters, &batch.inputs, gradient, |rows, outputs, by_output| {
-                loss.add_with_gradient(outputs, batch, rows, weight, by_output, &mut sums);
+            graph.gradient(dense, &batch.inputs, by_dense, |rows, outputs, by_output| {
+                pass.block(rows, outputs, by_output);
             });
         })?;
-        Ok(sums)
+        Ok(pass.end(by_tails))
     }
 
     /// Compares a gradient that [`Model::gradient`] gave with the other computation's, from the same parameters and batch: burn's where
@@ -176,13 +233,14 @@ impl Model {
         parameters: &[f32],
         batch: &Examples,
         loss: &Loss,
+        step: u64,
         gradient: &[f32],
     ) -> Result<(), TrainingError> {
         let mut other = vec![0.0; gradient.len()];
         if self.backend == Backend::Flex {
-            self.gradient_by_burn(parameters, batch, loss, &mut other)?;
+            self.gradient_by_burn(parameters, batch, loss, step, &mut other)?;
         } else {
-            self.gradient_by_stack(parameters, batch, loss, &mut other);
+            self.gradient_by_stack(parameters, batch, loss, step, &mut other);
         }
         let norm = |values: &mut dyn Iterator<Item = f32>| {
             values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
@@ -207,12 +265,24 @@ impl Model {
         examples: &Examples,
         loss: &Loss,
     ) -> Result<LossSums, TrainingError> {
+        let (dense, tails) = parameters.split_at(self.dense_len());
         let mut sums = LossSums::default();
-        let of_rows = |rows, outputs: &[f32]| loss.add(outputs, examples, rows, &mut sums);
+        let ratios = &mut self.ratios;
+        let of_rows = |rows: Range<usize>, outputs: &[f32]| {
+            loss.add(outputs, examples, rows.clone(), &mut sums);
+            let mut tails = tails;
+            for ratio in ratios.iter_mut() {
+                let (own, others) = tails.split_at(ratio.len());
+                tails = others;
+                let d_output = loss.d_output;
+                let block = Block { examples, rows: &rows, outputs, d_output };
+                sums.heads[ratio.head()] += ratio.evaluate(own, block);
+            }
+        };
         if self.backend == Backend::Flex {
-            self.stack.outputs(parameters, &examples.inputs, of_rows);
+            self.stack.outputs(dense, &examples.inputs, of_rows);
         } else {
-            self.backend.guard(|| self.graph.outputs(parameters, &examples.inputs, of_rows))?;
+            self.backend.guard(|| self.graph.outputs(dense, &examples.inputs, of_rows))?;
         }
         Ok(sums)
     }
@@ -245,7 +315,83 @@ impl Model {
                 first += width;
             }
         }
-        FloatNetwork { trunk, heads }
+        let tails = self.ratios.iter().map(|ratio| {
+            let (own, others) = rest.split_at(ratio.len());
+            rest = others;
+            tail(ratio, own)
+        });
+        FloatNetwork { tails: tails.collect(), trunk, heads }
+    }
+}
+
+/// The stack of a head as plain layers.
+fn tail(ratio: &RatioHead, parameters: &[f32]) -> network::Tail {
+    let shape = ratio.tail().shape();
+    let layout = shape.layout();
+    let first = shape.hidden[0];
+    let theta = &parameters[layout.theta];
+    let row = |row: usize| (0..shape.d_theta).map(move |column| theta[column * first + row]);
+    let layers = layout.layers.into_iter().zip(&shape.hidden).map(|((weights, bias), d_input)| {
+        let (weight, bias) = (parameters[weights].to_vec(), parameters[bias].to_vec());
+        Dense { d_input: *d_input, d_output: bias.len(), weight, bias }
+    });
+    network::Tail {
+        head: ratio.head(),
+        d_theta: shape.d_theta,
+        theta: (0..first).flat_map(row).collect(),
+        layers: layers.collect(),
+    }
+}
+
+/// One pass over a batch with the derivative of the loss.
+struct Pass<'p> {
+    batch: &'p Examples,
+    loss: &'p Loss,
+    weight: f32,
+    sums: LossSums,
+    ratios: &'p mut [RatioHead],
+    /// Of each of `ratios`.
+    parameters: Vec<&'p [f32]>,
+}
+
+impl<'p> Pass<'p> {
+    fn new(
+        parameters: &'p [f32],
+        batch: &'p Examples,
+        loss: &'p Loss,
+        step: u64,
+        ratios: &'p mut [RatioHead],
+    ) -> Pass<'p> {
+        let mut end = parameters.len() - ratios.iter().map(RatioHead::len).sum::<usize>();
+        let own = ratios.iter_mut().map(|ratio| {
+            ratio.begin(step);
+            end += ratio.len();
+            &parameters[end - ratio.len()..end]
+        });
+        let parameters = own.collect();
+        let weight = batch.total_weight();
+        Pass { batch, loss, weight, sums: LossSums::default(), parameters, ratios }
+    }
+
+    fn block(&mut self, rows: Range<usize>, outputs: &[f32], by_output: &mut [f32]) {
+        let Pass { batch, loss, weight, sums, .. } = self;
+        loss.add_with_gradient(outputs, batch, rows.clone(), *weight, by_output, sums);
+        for (ratio, parameters) in self.ratios.iter_mut().zip(&self.parameters) {
+            let d_output = loss.d_output;
+            let block = Block { examples: batch, rows: &rows, outputs, d_output };
+            let sum = &mut sums.heads[ratio.head()];
+            ratio.add(parameters, block, *weight, by_output, sum);
+        }
+    }
+
+    /// Writes the gradient by the heads' own parameters.
+    fn end(self, mut gradient: &mut [f32]) -> LossSums {
+        for ratio in self.ratios {
+            let (own, others) = gradient.split_at_mut(ratio.len());
+            ratio.end(own);
+            gradient = others;
+        }
+        self.sums
     }
 }
 
@@ -308,13 +454,62 @@ mod tests {
         let (loss, batch) = (Loss::new(&heads(), 2), batch(64));
         let parameters = model.initial(3, &heads());
         let mut gradient = vec![0.0; model.len()];
-        model.gradient(&parameters, &batch, &loss, &mut gradient).unwrap();
+        model.gradient(&parameters, &batch, &loss, 0, &mut gradient).unwrap();
         let mut check =
-            |gradient: &[f32]| model.check_gradient(&parameters, &batch, &loss, gradient);
+            |gradient: &[f32]| model.check_gradient(&parameters, &batch, &loss, 0, gradient);
         assert!(check(&gradient).is_ok());
         gradient[7] += 0.01;
         let error = check(&gradient).unwrap_err().to_string();
         assert!(error.contains("gradients of burn and of"), "{error}");
+    }
+
+    fn with_ratio() -> Vec<HeadSpec> {
+        let ratio = HeadSpec::Ratio {
+            targets: vec![1, 0],
+            scores: Vec::new(),
+            score_scales: Vec::new(),
+            hidden: vec![6, 5],
+            loss_share: 2.0,
+        };
+        [heads(), vec![ratio]].concat()
+    }
+
+    #[test]
+    fn a_head_that_reads_theta_shares_the_trunk() {
+        let specs = with_ratio();
+        let mut model = Model::new(5, &[20, 17], &specs, Backend::Flex).unwrap();
+        let loss = Loss::new(&specs, 2);
+        let parameters = model.initial(3, &specs);
+        let network = model.network(&parameters);
+        assert_eq!(network.check(), Ok(()));
+        assert_eq!(network.num_parameters(), model.len());
+        let examples = batch(64);
+        let mut gradient = vec![0.0; model.len()];
+        let sums = model.gradient(&parameters, &examples, &loss, 0, &mut gradient).unwrap();
+        assert!(model.check_gradient(&parameters, &examples, &loss, 0, &gradient).is_ok());
+        // The plain network's answers to the joint and the neighbor's pairs give the same loss.
+        let data = network.forward_batch(&examples.inputs, false).heads.pop().unwrap();
+        let theta = |shift: usize| -> Vec<f32> {
+            let rows = (0..64).map(|row| (row + shift) % 64 * 2);
+            rows.flat_map(|at| [examples.targets[at + 1], examples.targets[at]]).collect()
+        };
+        let of = |shift, sign: f32| {
+            let values = network.tails[0].forward(&data, &theta(shift)).1;
+            values.iter().map(|f| f64::from((sign * f).exp().ln_1p())).sum::<f64>()
+        };
+        let expected = 0.5 * (of(0, -1.0) + of(1, 1.0));
+        assert!((sums.heads[2] / expected - 1.0).abs() < 1e-5, "{} {expected}", sums.heads[2]);
+        // Along the gradient the slope is its squared norm; the loss in training has one marginal pair, so it is taken there.
+        let squared: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
+        let mut along = |step: f32| {
+            let moved: Vec<f32> =
+                parameters.iter().zip(&gradient).map(|(p, g)| p + step * g).collect();
+            let mut unused = vec![0.0; moved.len()];
+            let sums = model.gradient(&moved, &examples, &loss, 0, &mut unused).unwrap();
+            loss.total(&sums)
+        };
+        let slope = (along(1e-2) - along(-1e-2)) / 2e-2;
+        assert!((slope / squared - 1.0).abs() < 0.02, "{slope} {squared}");
     }
 
     #[test]
@@ -324,7 +519,7 @@ mod tests {
         let parameters = model.initial(3, &heads());
         let batch = batch(64);
         let mut gradient = vec![0.0; model.len()];
-        let sums = model.gradient(&parameters, &batch, &loss, &mut gradient).unwrap();
+        let sums = model.gradient(&parameters, &batch, &loss, 0, &mut gradient).unwrap();
         let mut value =
             |parameters: &[f32]| loss.total(&model.evaluate(parameters, &batch, &loss).unwrap());
         assert!((loss.total(&sums) - value(&parameters)).abs() < 1e-6);

@@ -14,9 +14,12 @@ pub(super) enum Purpose {
     Epoch = 3,
     /// Order in which held-out simulations are paired; the counter is the order.
     HeldOut = 4,
+    /// Directions along which a score is compared; the counter is the step.
+    Direction = 5,
 }
 
 /// Random numbers of one `(seed, purpose, counter)`.
+#[derive(Debug)]
 pub(super) struct Stream(ChaCha8Rng);
 
 impl Stream {

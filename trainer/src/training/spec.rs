@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use simground_runtime::artifact::component_outputs;
 
 use super::loss::mixture;
+use super::ratio::{Activation, TailShape};
 
 /// What a head answers and how it is scored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,20 @@ pub enum HeadSpec {
         /// Weight of this head's loss (a mean over coordinates) in the total.
         loss_share: f32,
     },
+    /// Likelihood-to-evidence ratio, by classification of joint against marginal pairs, and by the exact score where it is known. Its outputs
+    /// are the data's part of the first layer of a stack on `[h, theta]`, whose other parameters stand behind those of the trunk.
+    Ratio {
+        /// Columns of [`Examples::targets`](super::Examples::targets): theta.
+        targets: Vec<usize>,
+        /// Columns that hold the score by each of `targets`; empty where it is not known.
+        scores: Vec<usize>,
+        /// Root mean square of each of `scores`.
+        score_scales: Vec<f32>,
+        /// Widths of the hidden layers of the stack.
+        hidden: Vec<usize>,
+        /// Weight of this head's loss (a mean over pairs) in the total.
+        loss_share: f32,
+    },
 }
 
 impl HeadSpec {
@@ -56,6 +71,23 @@ impl HeadSpec {
             HeadSpec::Mixture { targets, components, .. } => {
                 components * component_outputs(targets.len())
             }
+            HeadSpec::Ratio { hidden, .. } => hidden.first().copied().unwrap_or(0),
+        }
+    }
+
+    /// The stack on `[h, theta]` behind its outputs, if it has one.
+    pub(super) fn tail(&self) -> Option<TailShape> {
+        let HeadSpec::Ratio { targets, hidden, .. } = self else { return None };
+        let activation = Activation::SmoothRelu;
+        Some(TailShape { d_theta: targets.len(), hidden: hidden.clone(), activation })
+    }
+
+    /// Standard deviation of the outputs at the start where that of the last hidden layer is 1.
+    pub(super) fn initial_gain(&self) -> f64 {
+        match self {
+            // A hidden layer like any other.
+            HeadSpec::Ratio { .. } => std::f64::consts::SQRT_2,
+            _ => 0.1,
         }
     }
 
@@ -65,7 +97,8 @@ impl HeadSpec {
             HeadSpec::Categorical { loss_share, .. }
             | HeadSpec::Quantiles { loss_share, .. }
             | HeadSpec::Point { loss_share, .. }
-            | HeadSpec::Mixture { loss_share, .. } => *loss_share,
+            | HeadSpec::Mixture { loss_share, .. }
+            | HeadSpec::Ratio { loss_share, .. } => *loss_share,
         }
     }
 
@@ -75,7 +108,8 @@ impl HeadSpec {
             HeadSpec::Categorical { .. } => &[],
             HeadSpec::Quantiles { targets, .. }
             | HeadSpec::Point { targets, .. }
-            | HeadSpec::Mixture { targets, .. } => targets,
+            | HeadSpec::Mixture { targets, .. }
+            | HeadSpec::Ratio { targets, .. } => targets,
         }
     }
 
@@ -99,6 +133,7 @@ impl HeadSpec {
             HeadSpec::Mixture { targets, components, .. } => {
                 mixture::initial_bias(targets.len(), *components)
             }
+            HeadSpec::Ratio { .. } => vec![0.0; self.d_output()],
         }
     }
 }
@@ -131,6 +166,13 @@ impl HeadSpec {
             && (ends.len() != targets.len() || !ends.iter().all(|(low, high)| low < high))
         {
             return Some(format!("ends {ends:?} of {} coordinates", targets.len()));
+        }
+        if let HeadSpec::Ratio { scores, score_scales, hidden, .. } = self {
+            let known = scores.len() == targets.len() && scores.iter().all(|&at| at < d_target);
+            if !(scores.is_empty() || known) || score_scales.len() != scores.len() {
+                return Some(format!("score columns {scores:?} for target columns {targets:?}"));
+            }
+            return hidden.contains(&0).then(|| "a hidden layer of width 0".into());
         }
         let HeadSpec::Quantiles { levels, target_weights: weights, .. } = self else { return None };
         let inside = levels.iter().all(|&level| level > 0.0 && level < 1.0);

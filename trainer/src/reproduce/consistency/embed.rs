@@ -78,7 +78,7 @@ impl Trained {
         let d_x = world.d_x();
         let sample = &corpus.x[..corpus.x.len().min(SAMPLE * d_x)];
         let mut trained = Trained {
-            network: FloatNetwork { trunk: Vec::new(), heads: Vec::new() },
+            network: FloatNetwork { trunk: Vec::new(), heads: Vec::new(), tails: Vec::new() },
             x: (0..d_x)
                 .map(|at| Moments::of(sample.iter().skip(at).step_by(d_x).copied()))
                 .collect(),

@@ -1,9 +1,9 @@
 //! What the network answers: `[[head]]`, and `[parameters]` of a foreign corpus.
 
-use simground_runtime::artifact::{MAX_COMPONENTS, MAX_LEVELS, MAX_THETA};
+use simground_runtime::artifact::{MAX_COMPONENTS, MAX_CONDITIONAL_LAYERS, MAX_LEVELS, MAX_THETA};
 
 use super::{Entry, Result, Section};
-use crate::head::LARGEST;
+use crate::head::{LARGEST, ratio};
 use crate::simulator::{
     CASES, HEAD_START, MISSING_FRACTION, OVERDISPERSION, R0, REPORTING_DELAY_MEAN,
     REPORTING_FRACTION, WEEKEND_FACTOR,
@@ -18,7 +18,7 @@ pub(super) fn heads(root: &mut Section, simulation: Option<&Simulation>) -> Resu
         let mut section = item.section("[[head]]")?;
         section.span = item.value.span();
         let kind = section.require("kind", "\"quantiles\"")?;
-        let word = kind.choice(&["categorical", "quantiles", "point", "mixture"])?;
+        let word = kind.choice(&["categorical", "quantiles", "point", "mixture", "ratio"])?;
         section.name = format!("[[head]] {word}");
         let head = match word {
             "categorical" => {
@@ -33,6 +33,10 @@ pub(super) fn heads(root: &mut Section, simulation: Option<&Simulation>) -> Resu
                 levels: levels(&mut section)?,
             },
             "point" => Head::Point { parameters: names(&mut section, simulation)? },
+            "ratio" => Head::Ratio {
+                parameters: names(&mut section, simulation)?,
+                hidden: hidden(&mut section)?,
+            },
             _ => Head::Mixture {
                 parameters: names(&mut section, simulation)?,
                 components: components(&mut section)?,
@@ -159,6 +163,19 @@ fn names(section: &mut Section, simulation: Option<&Simulation>) -> Result<Optio
         return Err(entry.error(message, None));
     }
     Ok(Some(names))
+}
+
+/// `hidden` of a head with layers of its own.
+fn hidden(section: &mut Section) -> Result<Vec<usize>> {
+    let Some(entry) = section.take("hidden") else { return Ok(ratio::HIDDEN.to_vec()) };
+    let items = entry.items()?;
+    let most = 1 + MAX_CONDITIONAL_LAYERS;
+    if items.is_empty() || items.len() > most {
+        let message = format!("`hidden` has {} layers; write 1 to {most} widths", items.len());
+        return Err(entry.error(message, None));
+    }
+    let width = |item: &Entry| Ok(item.integer(4, 256)? as usize);
+    items.iter().map(width).collect()
 }
 
 fn components(section: &mut Section) -> Result<Option<usize>> {

@@ -7,6 +7,7 @@ mod categorical;
 pub(super) mod mixture;
 mod point;
 mod quantiles;
+pub(super) mod ratio;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -159,6 +160,17 @@ fn rows(spec: &HeadSpec) -> Box<dyn RowLoss> {
             let (targets, components) = (targets.clone(), *components);
             Box::new(mixture::LogLikelihood { targets, ends, components })
         }
+        HeadSpec::Ratio { .. } => Box::new(Elsewhere),
+    }
+}
+
+/// The loss of pairs of examples is not one of rows: [`ratio`] adds it.
+#[derive(Debug)]
+struct Elsewhere;
+
+impl RowLoss for Elsewhere {
+    fn row(&self, _: &[f32], _: Truth<'_>, _: f32, _: &mut [f32], _: &mut Vec<f32>) -> f32 {
+        0.0
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Activation {
 
 impl Activation {
     /// The activation of each entry.
-    pub(super) fn apply(self, z: &[f32], a: &mut [f32]) {
+    pub(crate) fn apply(self, z: &[f32], a: &mut [f32]) {
         let pairs = a.iter_mut().zip(z);
         match self {
             Activation::SmoothRelu => pairs.for_each(|(a, &z)| {

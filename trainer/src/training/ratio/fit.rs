@@ -88,7 +88,10 @@ impl<'d> Training<'d> {
             data,
             held_out,
             scale,
-            decayed: shape.layout().decayed(),
+            decayed: [(shape.d_x * shape.hidden[0], shape.hidden[0])]
+                .into_iter()
+                .chain(shape.tail().parts())
+                .collect(),
             optimizer: AdamW::new(network.parameters.len()),
             balance: Balance::new(settings.weighting),
             workspace: Workspace::new(shape),
@@ -197,7 +200,7 @@ impl<'d> Training<'d> {
 }
 
 /// Of the probability `1 / (1 + exp(-f))` under `target`.
-fn cross_entropy(f: f32, target: f32) -> f64 {
+pub(in super::super) fn cross_entropy(f: f32, target: f32) -> f64 {
     let f = f64::from(f);
     f.max(0.0) - f64::from(target) * f + libm::log1p(libm::exp(-f.abs()))
 }

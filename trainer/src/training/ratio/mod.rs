@@ -19,7 +19,7 @@
 //!   alone, moves no optimum.
 //! - `lambda`: see [`Weighting`].
 //!
-//! The derivatives of both losses are written out as matrix products ([`Workspace`]): no graph, no pass over the network for
+//! The derivatives of both losses are written out as matrix products ([`Tail`]): no graph, no pass over the network for
 //! each parameter. The score costs three products over twice the scored rows in each layer, which are 1 of 32.
 
 mod activation;
@@ -27,14 +27,18 @@ mod fit;
 mod matrix;
 mod network;
 mod pairs;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod weighting;
 mod workspace;
 
 pub use activation::Activation;
+pub(super) use fit::cross_entropy;
 pub use fit::{Settings, Trained, Training};
 pub use network::{RatioNetwork, Shape};
 pub use pairs::{Batch, Contrastive, Labeled, Pairs, ScoredPairs, ScoredRows};
+pub use tail::{Tail, TailLayout, TailShape};
+pub(super) use weighting::Balance;
 pub use weighting::Weighting;
 pub use workspace::{Losses, Workspace};

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::super::random::{Purpose, Stream};
-use super::{Activation, Workspace};
+use super::tail::uniform;
+use super::{Activation, TailShape, Workspace};
 
 /// Widths of a ratio network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +41,18 @@ impl Shape {
     }
 
     pub(super) fn layout(&self) -> Layout {
-        let mut end = 0;
-        let mut take = |len: usize| {
-            end += len;
-            end - len..end
-        };
         let first = self.hidden[0];
-        let (x, theta) = (take(first * self.d_x), take(first * self.d_theta));
-        let mut biases = vec![take(first)];
-        let mut weights = Vec::new();
-        for (d_input, d_output) in self.hidden.iter().zip(self.hidden[1..].iter().chain([&1])) {
-            weights.push(take(d_input * d_output));
-            biases.push(take(*d_output));
+        let (x, bias) = (first * self.d_x, first);
+        Layout { x: 0..x, bias: x..x + bias, tail: x + bias..self.parameters() }
+    }
+
+    /// What follows the part of the first layer that x decides.
+    pub fn tail(&self) -> TailShape {
+        TailShape {
+            d_theta: self.d_theta,
+            hidden: self.hidden.clone(),
+            activation: self.activation,
         }
-        Layout { x, theta, biases, weights }
     }
 }
 
@@ -63,21 +61,10 @@ impl Shape {
 pub(super) struct Layout {
     /// `[hidden[0], d_x]`.
     pub x: Range<usize>,
-    /// `[d_theta, hidden[0]]`: a row for each parameter, since there are few.
-    pub theta: Range<usize>,
-    /// Of each hidden layer, then of the output.
-    pub biases: Vec<Range<usize>>,
-    /// `[d_output, d_input]` from each hidden layer to the next, the last to the output.
-    pub weights: Vec<Range<usize>>,
-}
-
-impl Layout {
-    /// `(weights, biases)` lengths in the order of the vector.
-    pub fn decayed(&self) -> Vec<(usize, usize)> {
-        let first = (self.x.len() + self.theta.len(), self.biases[0].len());
-        let later = self.weights.iter().zip(&self.biases[1..]);
-        [first].into_iter().chain(later.map(|(w, b)| (w.len(), b.len()))).collect()
-    }
+    /// Of the first hidden layer.
+    pub bias: Range<usize>,
+    /// As in [`TailShape`].
+    pub tail: Range<usize>,
 }
 
 /// `f(x, theta)`, an estimate of `log r(x, theta)`.
@@ -85,8 +72,7 @@ impl Layout {
 pub struct RatioNetwork {
     /// Its widths.
     pub shape: Shape,
-    /// All parameters: `x_weights [hidden[0], d_x]`, `theta_weights [d_theta, hidden[0]]`, biases; then weights `[d_output, d_input]` and
-    /// biases of each later layer, the output's last.
+    /// All parameters: `x_weights [hidden[0], d_x]`, biases of the first layer, then those of the [tail](TailShape).
     pub parameters: Vec<f32>,
 }
 
@@ -96,15 +82,8 @@ impl RatioNetwork {
         let layout = shape.layout();
         let mut parameters = vec![0.0; shape.parameters()];
         let first = shape.d_x + shape.d_theta;
-        let fans = [first, first].into_iter().chain(shape.hidden.iter().copied());
-        let parts = [&layout.x, &layout.theta].into_iter().chain(&layout.weights);
-        for (layer, (part, d_input)) in parts.zip(fans).enumerate() {
-            let mut stream = Stream::new(seed, Purpose::Initialization, layer as u64);
-            let limit = (6.0 / d_input as f64).sqrt();
-            for weight in &mut parameters[part.clone()] {
-                *weight = (limit * (2.0 * stream.unit() - 1.0)) as f32;
-            }
-        }
+        uniform(&mut parameters[layout.x], first, seed, 0);
+        shape.tail().initialize(&mut parameters[layout.tail], first, seed, 1);
         RatioNetwork { shape, parameters }
     }
 

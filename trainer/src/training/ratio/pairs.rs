@@ -94,9 +94,8 @@ impl Batch {
     }
 
     fn clear(&mut self) {
-        let ScoredRows { directions, slopes, weights } = &mut self.scored;
-        let parts = [&mut self.x, &mut self.theta, &mut self.target, directions, slopes, weights];
-        parts.into_iter().for_each(Vec::clear);
+        self.scored.clear();
+        [&mut self.x, &mut self.theta, &mut self.target].into_iter().for_each(Vec::clear);
     }
 }
 
@@ -191,8 +190,14 @@ impl Labeled {
 }
 
 impl ScoredRows {
+    pub(in super::super) fn clear(&mut self) {
+        [&mut self.directions, &mut self.slopes, &mut self.weights]
+            .into_iter()
+            .for_each(Vec::clear);
+    }
+
     /// One pair with a random direction; a pair without a score has no weight.
-    fn push(&mut self, score: &[f32], scale: &[f32], stream: &mut Stream) {
+    pub(in super::super) fn push(&mut self, score: &[f32], scale: &[f32], stream: &mut Stream) {
         let (mut slope, mut square) = (0.0, 0.0);
         let bits = stream.below(1 << 32);
         for (at, (score, scale)) in score.iter().zip(scale).enumerate() {

@@ -20,7 +20,7 @@ pub enum Weighting {
 
 /// The running averages of [`Weighting::Balanced`].
 #[derive(Debug, Clone)]
-pub(super) struct Balance {
+pub(in super::super) struct Balance {
     weighting: Weighting,
     cross_entropy: f64,
     score: f64,
@@ -33,6 +33,21 @@ impl Balance {
         Balance { weighting, cross_entropy: 0.0, score: 0.0 }
     }
 
+    /// The averages, for a checkpoint: of the cross-entropy and of the score.
+    pub fn averages(&self) -> [f64; 2] {
+        [self.cross_entropy, self.score]
+    }
+
+    /// Goes on from [`Balance::averages`].
+    pub fn restore(&mut self, averages: [f64; 2]) {
+        [self.cross_entropy, self.score] = averages;
+    }
+
+    /// `lambda` by the averages alone; `None` before the first step.
+    pub fn current(&self) -> Option<f64> {
+        (self.score > 0.0).then(|| (self.cross_entropy / self.score).sqrt())
+    }
+
     /// `lambda` of this step, whose gradients are given. The bias corrections of both averages cancel.
     pub fn factor(&mut self, cross_entropy: &[f32], score: &[f32]) -> f64 {
         match self.weighting {
@@ -43,7 +58,7 @@ impl Balance {
                     |old: f64, gradient| KEEP * old + (1.0 - KEEP) * squared_norm(gradient);
                 self.cross_entropy = average(self.cross_entropy, cross_entropy);
                 self.score = average(self.score, score);
-                if self.score > 0.0 { (self.cross_entropy / self.score).sqrt() } else { 0.0 }
+                self.current().unwrap_or(0.0)
             }
         }
     }

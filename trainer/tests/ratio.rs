@@ -1,0 +1,186 @@
+//! The head `ratio` through the commands, held against the exact likelihood.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use simground_runtime::Model;
+use simground_trainer::study::Study;
+
+/// A hundred people counted twenty times; the likelihood is exact, so the score is learned as well.
+const STUDY: &str = r#"
+name = "ratio"
+seed = 1
+[[mechanism]]
+kind = "SIS"
+infection_rate = { uniform = [0.2, 0.8], unit = "1/day" }
+recovery_rate = { uniform = [0.05, 0.3], unit = "1/day" }
+initial_susceptible = 40
+initial_infected = 10
+observations = 20
+interval = 1
+[network]
+hidden = [24]
+[[head]]
+kind = "ratio"
+hidden = [24, 24]
+[[head]]
+kind = "point"
+[bank]
+prototypes = 16
+[training]
+simulations = 1_500
+steps = 2_000
+batch = 64
+learning_rate = 3e-3
+validation = 256
+calibration = 512
+validate_every = 100
+patience = 1_000
+"#;
+
+/// A trained artifact and an observation.
+static PLACE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("ratio.toml"), STUDY).unwrap();
+    let output = run(place.path(), "run ratio.toml");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let row = study().simulator().unwrap().simulate(5, 0..2);
+    let header: Vec<String> = row.schema.x_names.clone();
+    let line = |at: usize| row.x_row(at).iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+    let table = format!("{}\n{}\n{}\n", header.join(","), line(0), line(1));
+    std::fs::write(place.path().join("data.csv"), table).unwrap();
+    place
+});
+
+fn study() -> Study {
+    Study::parse(STUDY, "ratio.toml").unwrap()
+}
+
+fn run(folder: &Path, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_simground"));
+    command.args(arguments.split_whitespace()).current_dir(folder).output().unwrap()
+}
+
+#[track_caller]
+fn json(arguments: &str) -> Value {
+    let output = run(PLACE.path(), &format!("{arguments} --json"));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn number(document: &Value, path: &[&str]) -> f64 {
+    let value = path.iter().fold(document, |value, key| &value[*key]);
+    value.as_f64().unwrap_or_else(|| panic!("no {path:?} in {document}"))
+}
+
+/// Differences of `log r` between thetas of one observation, by the artifact and by the exact likelihood: what is left of `log r` when
+/// `p(x)` is taken away.
+#[test]
+fn the_integer_surface_is_that_of_the_exact_likelihood() {
+    let bytes = std::fs::read(PLACE.path().join("ratio.sgnn")).unwrap();
+    let model = Model::from_bytes(&bytes).unwrap();
+    let mut scratch = vec![0; model.scratch_words()];
+    let simulator = study().simulator().unwrap();
+    let corpus = simulator.simulate(77, 1 << 50..(1 << 50) + 60);
+    let (mut found, mut exact) = (Vec::new(), Vec::new());
+    for row in 0..corpus.len() {
+        let mut inference = model.infer(corpus.x_row(row), &mut scratch).unwrap();
+        let mut ratio = inference.ratio().unwrap();
+        let log_likelihood = |of: usize| {
+            simulator.log_likelihood(0, corpus.theta_row(of), corpus.x_row(row)).unwrap()
+        };
+        let own = log_likelihood(row);
+        let at_own = f64::from(ratio.log_ratio(corpus.theta_row(row)));
+        for other in (1..6).map(|step| (row + 7 * step) % corpus.len()) {
+            let difference = log_likelihood(other) - own;
+            // Where a theta is all but impossible no classifier can tell by how much.
+            if difference > -10.0 {
+                exact.push(difference);
+                found.push(f64::from(ratio.log_ratio(corpus.theta_row(other))) - at_own);
+            }
+        }
+    }
+    assert!(exact.len() > 100, "{}", exact.len());
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (mean_found, mean_exact) = (mean(&found), mean(&exact));
+    let moment = |a: &[f64], b: &[f64], mean_a: f64, mean_b: f64| {
+        a.iter().zip(b).map(|(a, b)| (a - mean_a) * (b - mean_b)).sum::<f64>()
+    };
+    let correlation = moment(&found, &exact, mean_found, mean_exact)
+        / (moment(&found, &found, mean_found, mean_found)
+            * moment(&exact, &exact, mean_exact, mean_exact))
+        .sqrt();
+    assert!(correlation > 0.9, "{correlation}");
+    // A constant ratio says 0 for every difference.
+    let squares = |errors: &mut dyn Iterator<Item = f64>| errors.map(|e| e * e).sum::<f64>();
+    let error = squares(&mut found.iter().zip(&exact).map(|(a, b)| a - b));
+    let constant = squares(&mut exact.iter().copied());
+    assert!(error < 0.3 * constant, "{error} {constant}");
+}
+
+#[test]
+fn figures_beat_a_constant_ratio_and_integers_lose_little() {
+    let judged = json("evaluate ratio.sgnn --count 1000 --seed 77");
+    let of = |model: &[&str], metric: &str, target: &str| {
+        number(&judged, &[model, &[metric, target]].concat())
+    };
+    let (integer, float, prior) = (["integer"], ["float"], ["baselines", "prior"]);
+    let constant = of(&prior, "bce", "theta");
+    assert!((constant - 2.0_f64.ln()).abs() < 1e-9, "{constant}");
+    assert!(of(&integer, "bce", "theta") < constant - 0.2, "{judged}");
+    assert!((of(&integer, "bce", "theta") / of(&float, "bce", "theta") - 1.0).abs() < 0.02);
+    for name in ["infection_rate", "recovery_rate"] {
+        assert!(of(&integer, "rmse_mle", name) < of(&prior, "rmse_mle", name), "{judged}");
+    }
+    let covered = of(&integer, "coverage95", "theta");
+    assert!((0.85..=1.0).contains(&covered), "{covered}");
+}
+
+#[test]
+fn predictions_name_the_maximum_and_its_intervals() {
+    let document = json("predict ratio.sgnn --input data.csv --samples 300");
+    for prediction in document["predictions"].as_array().unwrap() {
+        for (name, low, high) in [("infection_rate", 0.2, 0.8), ("recovery_rate", 0.05, 0.3)] {
+            let maximum = number(prediction, &["likelihood", "maximum", name]);
+            let ends = prediction["likelihood"]["interval95"][name].as_array().unwrap();
+            let [from, to] = [0, 1].map(|at| ends[at].as_f64().unwrap());
+            assert!(low - 1e-6 <= from && from <= maximum && maximum <= to && to <= high + 1e-6);
+            assert!(from < to, "{prediction}");
+        }
+        let samples = prediction["samples"].as_array().unwrap();
+        assert_eq!(samples.len(), 300);
+        // The mean of the samples is that of the head that learned the mean.
+        let mean = samples.iter().map(|s| s[0].as_f64().unwrap()).sum::<f64>() / 300.0;
+        let point = number(prediction, &["mean", "infection_rate"]);
+        assert!((mean - point).abs() < 0.12, "{mean} {point}");
+    }
+    let text = run(PLACE.path(), "predict ratio.sgnn --input data.csv");
+    assert!(String::from_utf8_lossy(&text.stdout).contains("MLE"));
+    let heads = json("inspect ratio.sgnn")["heads"].clone();
+    assert_eq!(heads[0]["kind"], "ratio");
+    assert_eq!(heads[0]["hidden"], serde_json::json!([24, 24]));
+}
+
+#[test]
+fn the_page_draws_surfaces() {
+    let page = std::fs::read_to_string(PLACE.path().join("ratio.html")).unwrap();
+    assert!(page.contains("Likelihood over infection_rate and recovery_rate"));
+}
+
+#[test]
+fn layers_out_of_range_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    for (hidden, says) in
+        [("[]", "1 to 4 widths"), ("[8, 8, 8, 8, 8]", "1 to 4 widths"), ("[2]", "4")]
+    {
+        let study = STUDY.replace("hidden = [24, 24]", &format!("hidden = {hidden}"));
+        std::fs::write(place.path().join("bad.toml"), study).unwrap();
+        let output = run(place.path(), "run bad.toml");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(says) && message.contains("bad.toml:"), "{message}");
+    }
+}
