@@ -1,0 +1,314 @@
+//! The write side: each call makes the bytes of one record, and says where they belong.
+
+use super::{
+    Addition, Additions, CRC_BYTES, ERASED, HEAD_BYTES, HEADER_BYTES, KIND_EXAMPLE, KIND_NAME,
+    KIND_RETRACTION, MAX_NEW_MECHANISMS, MAX_PRIOR, MAX_SHIFT, NONE, ONE_OBSERVATION, Shape,
+    fingerprint, header_of, put, record_crc,
+};
+use crate::artifact::{MAX_THETA, Model};
+use crate::attribution::THETA_ABSENT;
+use crate::network::Inference;
+use crate::reach::Reach;
+use crate::{kernel, math};
+
+use super::error::{AdditionsError, GrowthError};
+
+/// Halvings, in 1/256, up to which a window is more of a labeled one and not another: one.
+const SAME: u32 = 256;
+
+/// What a person says of a window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Label<'t> {
+    /// Position of its mechanism: one of the artifact's, or behind those one that the region adds, at most eight.
+    pub mechanism: u8,
+    /// How many observations it is worth, in 1/16: less than [`ONE_OBSERVATION`] for one that the person is not sure of.
+    pub count: u16,
+    /// Its parameters in their units and the bank's order, NaN for those that are not known; empty when none is.
+    pub theta: &'t [f32],
+    /// How far its kernel reaches; by default as far as that of the nearest prototype of the bank.
+    pub reach: Option<Reach>,
+    /// A word that comes back with the answers that rest on it.
+    pub tag: u32,
+}
+
+impl Label<'_> {
+    /// One sure observation of a mechanism.
+    pub const fn new(mechanism: u8) -> Self {
+        Label { mechanism, count: ONE_OBSERVATION, theta: &[], reach: None, tag: 0 }
+    }
+}
+
+/// Where the bytes of a record belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Appended {
+    /// Its number.
+    pub record: u16,
+    /// Where it starts, from the region's start: a multiple of 32.
+    pub offset: usize,
+    /// The record that it replaces.
+    pub replaces: Option<u16>,
+}
+
+impl Additions<'_> {
+    /// The header of an empty region, for erased memory.
+    ///
+    /// `prior_observations` is what the whole bank is worth, 1 to 4,096: how many labeled windows outweigh it where it is dense. By
+    /// default one for each mechanism, a Dirichlet prior of 1 a class as in Kessler et al. 2023.
+    ///
+    /// # Errors
+    ///
+    /// A model without a bank, or a prior outside its range.
+    pub fn header(
+        model: &Model<'_>,
+        prior_observations: Option<u16>,
+    ) -> Result<[u8; HEADER_BYTES], AdditionsError> {
+        let bank = model.manifest.bank.as_ref().ok_or(AdditionsError::NoBank)?;
+        let shape = Shape::of(model, bank);
+        let by_class = u16::try_from(shape.mechanisms).unwrap_or(1);
+        let prior = prior_observations.unwrap_or(by_class);
+        if !(1..=MAX_PRIOR).contains(&prior) {
+            return Err(AdditionsError::Shape);
+        }
+        Ok(header_of(shape, fingerprint(model), prior))
+    }
+
+    /// The record of a labeled window, in the first [`record_bytes`](Self::record_bytes) of `record`.
+    ///
+    /// A window within one halving of a labeled one of the same mechanism raises that one's count, and moves it to the mean of both: the
+    /// record replaces it.
+    ///
+    /// # Errors
+    ///
+    /// [`GrowthError`] says what does not fit. Nothing is written then.
+    pub fn label(
+        &self,
+        inference: &Inference<'_, '_, '_>,
+        label: &Label<'_>,
+        record: &mut [u8],
+    ) -> Result<Appended, GrowthError> {
+        if !self.is_of(inference) {
+            return Err(GrowthError::OtherModel);
+        }
+        self.check_mechanism(label.mechanism, 0)?;
+        if label.count == 0 {
+            return Err(GrowthError::Count);
+        }
+        let mut theta = self.theta_codes(label.theta)?;
+        let embedding = inference.embedding();
+        let reach = label.reach.unwrap_or_else(|| self.usual_reach(embedding));
+        let same = self.same(embedding, label.mechanism, &theta);
+        let own = u32::from(label.count);
+        let earlier = same.map_or(0, |same| u32::from(same.count));
+        let total = own.wrapping_add(earlier);
+        if let Some(same) = &same {
+            for (at, code) in theta.iter_mut().enumerate().take(self.shape.thetas) {
+                let codes = [i32::from(*code), i32::from(same.theta_code(at))];
+                *code = u8::try_from(weighted([own, earlier], codes)).unwrap_or(THETA_ABSENT);
+            }
+        }
+        let count = u16::try_from(total).unwrap_or(u16::MAX);
+        let replaces = same.map(|same| same.record);
+        let reach = same.map_or(reach, |same| same.reach);
+        self.append(record, replaces, |slot| {
+            put_head(slot, KIND_EXAMPLE, label.mechanism, count);
+            put(slot, 6, &[reach.0]);
+            put(slot, 8, &label.tag.to_le_bytes());
+            match &same {
+                None => put_vector(slot, embedding.iter().map(|q| i32::from(*q))),
+                Some(same) => {
+                    let both = embedding.iter().zip(same.vector());
+                    let mean =
+                        |(q, v): (&i16, i16)| weighted([own, earlier], [(*q).into(), v.into()]);
+                    put_vector(slot, both.map(mean));
+                }
+            }
+            let codes = theta.get(..self.shape.thetas).unwrap_or(&[]);
+            put(slot, HEAD_BYTES.wrapping_add(self.shape.width), codes);
+        })
+    }
+
+    /// The record that names a mechanism which the region adds; it replaces an earlier name.
+    ///
+    /// # Errors
+    ///
+    /// As for [`label`](Self::label), and a name that is empty or longer than [`name_bytes`](Self::name_bytes).
+    pub fn name(
+        &self,
+        mechanism: u8,
+        name: &str,
+        record: &mut [u8],
+    ) -> Result<Appended, GrowthError> {
+        self.check_mechanism(mechanism, self.shape.mechanisms)?;
+        let (most, found) = (self.name_bytes(), name.len());
+        let Some(count) = u16::try_from(found).ok().filter(|_| (1..=most).contains(&found)) else {
+            return Err(GrowthError::Name { most, found });
+        };
+        self.append(record, None, |slot| {
+            put_head(slot, KIND_NAME, mechanism, count);
+            put(slot, HEAD_BYTES, name.as_bytes());
+        })
+    }
+
+    /// The record that takes a labeled window back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`label`](Self::label), and a number that is not that of a labeled window in force.
+    pub fn retract(&self, retracted: u16, record: &mut [u8]) -> Result<Appended, GrowthError> {
+        let addition = self.at(retracted).ok_or(GrowthError::NotInForce { record: retracted })?;
+        self.append(record, Some(retracted), |slot| {
+            put_head(slot, KIND_RETRACTION, addition.mechanism, 0);
+        })
+    }
+
+    /// Writes what is in force into another region, behind a header of its own, and erases the rest of it; how many records.
+    ///
+    /// # Errors
+    ///
+    /// A region without room for them.
+    pub fn compact(&self, region: &mut [u8]) -> Result<usize, GrowthError> {
+        let live = (0..self.used).filter(|record| self.is_live(*record));
+        let size = self.shape.record_bytes;
+        let needed = size.wrapping_mul(live.clone().count()).wrapping_add(HEADER_BYTES);
+        let found = region.len();
+        let Some((header, slots)) = region.split_first_chunk_mut().filter(|_| needed <= found)
+        else {
+            return Err(GrowthError::RoomTooSmall { needed, found });
+        };
+        *header = *self.header;
+        slots.fill(ERASED);
+        let mut written = 0_u16;
+        for (slot, record) in slots.chunks_exact_mut(size).zip(live) {
+            put(slot, 0, self.slot(record));
+            put(slot, 4, &NONE.to_le_bytes());
+            self.seal(slot, written);
+            written = written.wrapping_add(1);
+        }
+        Ok(usize::from(written))
+    }
+
+    /// The first mechanism behind the artifact's that the region neither names nor labels; `None` when there is none left.
+    pub fn next_mechanism(&self) -> Option<u8> {
+        let next = u8::try_from(self.num_mechanisms()).ok()?;
+        self.check_mechanism(next, 0).ok().map(|()| next)
+    }
+
+    pub(super) fn is_of(&self, inference: &Inference<'_, '_, '_>) -> bool {
+        core::ptr::from_ref(inference.model).addr() == core::ptr::from_ref(self.model).addr()
+    }
+
+    fn check_mechanism(&self, found: u8, first: usize) -> Result<(), GrowthError> {
+        let end = self.shape.mechanisms.wrapping_add(MAX_NEW_MECHANISMS);
+        if (first..end).contains(&usize::from(found)) {
+            return Ok(());
+        }
+        let byte = |value: usize| u8::try_from(value).unwrap_or(u8::MAX);
+        Err(GrowthError::Mechanism { found, known: byte(self.shape.mechanisms), end: byte(end) })
+    }
+
+    fn theta_codes(&self, theta: &[f32]) -> Result<[u8; MAX_THETA], GrowthError> {
+        let (needed, found) = (self.shape.thetas, theta.len());
+        if found != 0 && found != needed {
+            return Err(GrowthError::WrongWidth { needed, found });
+        }
+        let mut codes = [THETA_ABSENT; MAX_THETA];
+        let said = theta.iter().zip(self.bank.theta.iter()).enumerate();
+        for ((parameter, (value, range)), code) in said.zip(&mut codes) {
+            if value.is_nan() {
+                continue;
+            }
+            if !(range.low..=range.high).contains(value) {
+                return Err(GrowthError::Theta { parameter });
+            }
+            let steps = math::round((value - range.low) / range.step());
+            // A range of one value has steps of zero: NaN becomes 0.
+            *code = math::within(steps, 0.0, 254.0) as u8;
+        }
+        Ok(codes)
+    }
+
+    /// The reach of the prototype of the bank that is nearest.
+    fn usual_reach(&self, embedding: &[i16]) -> Reach {
+        let vectors = self.model.section(self.bank.vectors);
+        let nearest = kernel::nearest::<1>(vectors, embedding);
+        let prototype = nearest.first().map_or(0, |near| near.prototype);
+        let at = usize::try_from(prototype).unwrap_or(0);
+        Reach(self.model.section(self.bank.reaches).get(at).copied().unwrap_or(0))
+    }
+
+    /// The labeled window that this one is more of: the nearest by its own kernel, of those that have the same parameters.
+    fn same(&self, embedding: &[i16], mechanism: u8, theta: &[u8]) -> Option<Addition<'_>> {
+        let exponent = |addition: &Addition<'_>| {
+            let distance = addition.squared_distance(embedding);
+            addition.reach.exponent(distance, self.bank.reach_shift)
+        };
+        let alike = |addition: &Addition<'_>| {
+            let said = |code: u8| code != THETA_ABSENT;
+            let mut codes = theta.iter().enumerate().take(self.shape.thetas);
+            codes.all(|(at, code)| said(*code) == said(addition.theta_code(at)))
+        };
+        self.iter()
+            .filter(|addition| addition.mechanism == mechanism && alike(addition))
+            .min_by_key(exponent)
+            .filter(|addition| exponent(addition) <= SAME)
+    }
+
+    /// Fills a slot behind the last that is written, and seals it.
+    fn append(
+        &self,
+        record: &mut [u8],
+        replaces: Option<u16>,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Appended, GrowthError> {
+        if self.used >= self.capacity {
+            return Err(GrowthError::Full { capacity: self.capacity() });
+        }
+        let (needed, found) = (self.shape.record_bytes, record.len());
+        let slot = record.get_mut(..needed).ok_or(GrowthError::RoomTooSmall { needed, found })?;
+        slot.fill(0);
+        fill(slot);
+        put(slot, 4, &replaces.unwrap_or(NONE).to_le_bytes());
+        self.seal(slot, self.used);
+        let offset = usize::from(self.used).wrapping_mul(needed).wrapping_add(HEADER_BYTES);
+        Ok(Appended { record: self.used, offset, replaces })
+    }
+
+    fn seal(&self, slot: &mut [u8], record: u16) {
+        let body = slot.len().wrapping_sub(CRC_BYTES);
+        let crc = record_crc(self.header, record, slot.get(..body).unwrap_or(&[]));
+        put(slot, body, &crc.to_le_bytes());
+    }
+}
+
+fn put_head(slot: &mut [u8], kind: u8, mechanism: u8, count: u16) {
+    put(slot, 0, &[kind, mechanism]);
+    put(slot, 2, &count.to_le_bytes());
+}
+
+/// The mean of two values within 2^10 of zero, with weights below 2^17, rounded to the nearest, ties up.
+fn weighted(weights: [u32; 2], values: [i32; 2]) -> i32 {
+    let [a, b] = weights.map(u32::cast_signed);
+    let [x, y] = values;
+    let total = a.wrapping_add(b);
+    let sum = a.wrapping_mul(x).wrapping_add(b.wrapping_mul(y));
+    let half = sum.wrapping_add(total.wrapping_shr(1));
+    half.checked_div_euclid(total).unwrap_or(0)
+}
+
+/// Writes coordinates, within 1,023 of zero, as bytes and their shift: as finely as the largest of them allows.
+fn put_vector(slot: &mut [u8], coordinates: impl Iterator<Item = i32> + Clone) {
+    let fits = |shift: &u8| coordinates.clone().all(|v| rounded(v, *shift).is_some());
+    let shift = (0..MAX_SHIFT).find(fits).unwrap_or(MAX_SHIFT);
+    put(slot, 7, &[shift]);
+    for (byte, v) in slot.iter_mut().skip(HEAD_BYTES).zip(coordinates) {
+        *byte = rounded(v, shift).unwrap_or(i8::MAX).cast_unsigned();
+    }
+}
+
+/// `v / 2^shift`, rounded to the nearest, ties up; `None` for what a byte does not hold.
+fn rounded(v: i32, shift: u8) -> Option<i8> {
+    let shift = u32::from(shift);
+    let half = 1_i32.wrapping_shl(shift).wrapping_shr(1);
+    i8::try_from(v.wrapping_add(half).wrapping_shr(shift)).ok()
+}
