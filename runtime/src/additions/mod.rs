@@ -45,6 +45,7 @@ mod error;
 
 use core::str;
 
+pub use crate::artifact::MAX_THETA;
 use crate::artifact::{Bank, MAX_MECHANISMS, Model};
 use crate::checksum::Checksum;
 use crate::dense::padded;
