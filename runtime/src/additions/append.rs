@@ -179,7 +179,11 @@ impl Additions<'_> {
         *header = *self.header;
         slots.fill(ERASED);
         let mut written = 0_u16;
-        for (slot, record) in slots.chunks_exact_mut(size).zip(live) {
+        let mut rest = slots;
+        for record in live {
+            // There is room: it was counted.
+            let Some((slot, after)) = rest.split_at_mut_checked(size) else { break };
+            rest = after;
             put(slot, 0, self.slot(record));
             put(slot, 4, &NONE.to_le_bytes());
             self.seal(slot, written);
