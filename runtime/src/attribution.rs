@@ -102,6 +102,7 @@ pub(crate) fn attribute<'i, const K: usize>(
 }
 
 /// Turns each prototype's squared distance into the halvings of its kernel, in 1/256; the least of them.
+#[inline]
 pub(crate) fn to_exponents(model: &Model<'_>, bank: &Bank<'_>, distances: &mut [u32]) -> u32 {
     let mut least = u32::MAX;
     for (distance, reach) in distances.iter_mut().zip(model.section(bank.reaches)) {
@@ -149,6 +150,7 @@ pub(crate) struct KernelPosterior<'i> {
 
 impl<'i> KernelPosterior<'i> {
     /// Turns each prototype's exponent into its weight, in units of the one with `least_exponent`, which is no larger than any.
+    #[inline]
     pub fn new(
         model: &Model<'i>,
         bank: &Bank<'i>,
@@ -197,23 +199,23 @@ impl KernelPosterior<'_> {
     }
 
     fn mechanisms(&self) -> Vec<f32, MAX_MECHANISMS> {
+        let mut sums = [0; _];
+        let last = self.mechanism_sums(&mut sums);
         let whole = u64::from(self.total).wrapping_mul(WHOLE);
-        let all = self.mechanism_sums();
+        let all = sums.iter().take(self.others).copied().chain([last]);
         crate::first_items(all.map(|sum| math::float_u64(sum) / math::float_u64(whole)))
     }
 
-    /// Weight of each mechanism, in 1/255.
-    pub fn mechanism_sums(&self) -> impl Iterator<Item = u64> + use<> {
-        let mut sums = [0_u64; MAX_MECHANISMS];
+    /// Adds the weight of each mechanism but the last, in 1/255, to `sums`, which are zeros; that of the last.
+    #[inline]
+    pub fn mechanism_sums(&self, sums: &mut [u64; MAX_MECHANISMS]) -> u64 {
         for (row, weight) in self.weighted() {
             for (sum, share) in sums.iter_mut().zip(self.shares_of(row)) {
                 *sum = sum.wrapping_add(weight.wrapping_mul(u64::from(*share)));
             }
         }
         let whole = u64::from(self.total).wrapping_mul(WHOLE);
-        let others = sums.into_iter().take(self.others);
-        let last = others.clone().fold(whole, |left, sum| left.wrapping_sub(sum));
-        others.chain([last])
+        sums.iter().take(self.others).fold(whole, |left, sum| left.wrapping_sub(*sum))
     }
 
     fn summary(&self, at: usize, theta: &Theta<'_>) -> ThetaSummary {

@@ -231,7 +231,10 @@ impl<const K: usize> GrownAttribution<'_, K> {
 
     fn mechanisms(&self) -> Vec<MechanismShare, MAX_LABELS> {
         let whole = self.total().wrapping_mul(WHOLE);
-        let of_bank = self.kernel.mechanism_sums().chain(core::iter::repeat(0));
+        let mut of_bank = [0; _];
+        let last = self.kernel.mechanism_sums(&mut of_bank);
+        let others = self.field.additions.shape.mechanisms.saturating_sub(1);
+        let of_bank = of_bank.into_iter().take(others).chain([last]).chain(core::iter::repeat(0));
         let sums = of_bank.zip(self.field.mechanism_sums());
         let shares = sums.map(|(bank, field)| MechanismShare {
             probability: ratio(bank.wrapping_add(field), whole),
