@@ -66,6 +66,8 @@ pub struct Grown {
     pub from_bytes: u64,
     /// Instructions of the last `Additions::label`.
     pub label: u64,
+    /// Instructions of `Inference::attribute_with` without labels.
+    pub without_labels: u64,
     /// Instructions of `Inference::attribute_with`.
     pub attribute_with: u64,
     /// Stack below the caller's frame, in bytes.
@@ -95,6 +97,7 @@ pub fn measure_growth(board: Board, path: &PathBuf) -> Result<Grown> {
     let image = firmware::build(board, "measure-growth", std::slice::from_ref(path))?;
     let run = qemu::run_alone(board, &image)?.passed().context(board.core)?;
     let text = String::from_utf8(run.stdout)?;
+
     serde_json::from_str(&text).with_context(|| text)
 }
 

@@ -90,10 +90,9 @@ fn measure(
     let model = Model::from_bytes(linked.bytes).ok()?;
     let d_values = model.d_values();
     let (x, scratch) = memory.load(linked, d_values)?;
-    let mut own = [0.0; 64];
-    let window = own.get_mut(..d_values)?;
-    window.copy_from_slice(x);
-    let x = window;
+    let mut other = [0.0; 64];
+    let other = other.get_mut(..d_values)?;
+    other.copy_from_slice(x);
     let record_bytes = Additions::record_bytes(&model)?;
     field.region.fill(0xff);
     let header = Additions::header(&model, None).ok()?;
@@ -101,8 +100,8 @@ fn measure(
     let mut label_instructions = 0;
     for at in 0..LABELS {
         // Windows that differ enough to be other labels.
-        *x.get_mut(at % x.len())? += 60.0 * (at + 1) as f32;
-        let inference = model.infer(x, scratch).ok()?;
+        *other.get_mut(at % d_values)? += 60.0 * (at + 1) as f32;
+        let inference = model.infer(other, scratch).ok()?;
         let additions = Additions::from_bytes(&model, &field.region).ok()?;
         let label = Label::new(at as u8 % 11);
         let record = &mut field.record;
@@ -123,11 +122,15 @@ fn measure(
     let attribute = probe.instructions(|| {
         black_box(&inference.attribute_with::<NEAREST>(&additions, weights));
     })?;
+    let none = Additions::from_bytes(&model, &header).ok()?;
+    let without_labels = probe.instructions(|| {
+        black_box(&inference.attribute_with::<NEAREST>(&none, weights));
+    })?;
     let stack_bytes =
         probe.stack_bytes(|| everything(&model, &mut inference, region, weights, record))?;
     println!(
         "{{\"model\":\"{}\",\"labels\":{live},\"region_bytes\":{},\"from_bytes\":{from_bytes},\"label\":{label_instructions},\
-         \"attribute_with\":{attribute},\"stack_bytes\":{stack_bytes}}}",
+         \"without_labels\":{without_labels},\"attribute_with\":{attribute},\"stack_bytes\":{stack_bytes}}}",
         linked.name,
         HEADER_BYTES + LABELS * record_bytes,
     );

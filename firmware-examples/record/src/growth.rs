@@ -114,7 +114,8 @@ impl Default for Growth {
     }
 }
 
-fn record_answer(answer: &GrownAttribution<'_, NEAREST>, sink: &mut impl FnMut(u32)) {
+/// Passes every bit of an answer by both parts of the bank to `sink`.
+pub fn record_answer(answer: &GrownAttribution<'_, NEAREST>, sink: &mut impl FnMut(u32)) {
     sink(answer.nearest.len() as u32);
     for nearest in &answer.nearest {
         sink(u32::from(nearest.part == BankPart::Field));

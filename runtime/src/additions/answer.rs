@@ -6,7 +6,7 @@ use super::error::GrowthError;
 use super::{Addition, Additions, MAX_LABELS};
 use crate::artifact::Bank;
 use crate::attribution::{
-    KernelPosterior, Moments, THETA_ABSENT, ThetaSummary, WHOLE, novelty, rank, to_exponents,
+    KernelPosterior, Moments, THETA_ABSENT, ThetaSummary, WHOLE, novelty, to_exponents,
 };
 use crate::kernel::{self, Ranked, Ranking};
 use crate::math;
@@ -114,6 +114,7 @@ impl Field<'_> {
     }
 
     /// Weight of each mechanism, in 1/255.
+    #[inline(never)]
     fn mechanism_sums(&self) -> [u64; MAX_LABELS] {
         let mut sums = [0_u64; MAX_LABELS];
         for (addition, weight) in self.weighted() {
@@ -124,6 +125,7 @@ impl Field<'_> {
         sums
     }
 
+    #[inline(never)]
     fn add(&self, theta: usize, moments: &mut Moments) {
         for (addition, weight) in self.weighted() {
             let code = addition.theta_code(theta);
@@ -158,37 +160,12 @@ impl Inference<'_, '_, '_> {
         let (model, bank) = (additions.model, additions.bank);
         let distances = &mut *self.distances;
         kernel::squared_distances(model.section(bank.vectors), self.embedding, distances);
-        let mut ranking = Ranking::<K>::new();
-        for near in rank::<K>(distances) {
-            ranking.insert(near);
-        }
         let least = distances.iter().copied().min().unwrap_or(u32::MAX);
-        let (least_of_both, least_exponent) = {
-            let (mut nearest, mut exponent) = (least, to_exponents(model, bank, distances));
-            weights.fill(u32::MAX);
-            for addition in additions.iter() {
-                let distance = addition.squared_distance(self.embedding);
-                let own = addition.reach.exponent(distance, bank.reach_shift);
-                nearest = nearest.min(distance);
-                exponent = exponent.min(own);
-                if let Some(weight) = weights.get_mut(usize::from(addition.record)) {
-                    *weight = own;
-                }
-                if distance < ranking.limit() {
-                    let prototype = FIELD | u32::from(addition.record);
-                    ranking.insert(Ranked { prototype, squared_distance: distance });
-                }
-            }
-            (nearest, exponent)
-        };
-        let mut total = 0_u64;
-        for addition in additions.iter() {
-            if let Some(weight) = weights.get_mut(usize::from(addition.record)) {
-                let own = kernel_weight(weight.wrapping_sub(least_exponent));
-                *weight = own.wrapping_mul(additions.mass(&addition));
-                total = total.wrapping_add(u64::from(*weight));
-            }
-        }
+        let least_of_both = additions.squared_distances(self.embedding, weights).min(least);
+        let nearest = rank_both::<K>(distances, weights);
+        let least_exponent = to_exponents(model, bank, distances);
+        let least_exponent = additions.to_exponents(weights).min(least_exponent);
+        let total = additions.weigh(weights, least_exponent);
         let kernel = KernelPosterior::new(model, bank, distances, least_exponent);
         let table = model.section(bank.novelty);
         let mut answer = GrownAttribution {
@@ -201,15 +178,73 @@ impl Inference<'_, '_, '_> {
             kernel,
             field: Field { additions, weights, total },
         };
-        answer.nearest = crate::first_items(ranking.finish().iter().map(|near| answer.entry(near)));
+        answer.nearest = crate::first_items(nearest.iter().map(|near| answer.entry(near)));
         answer.mechanism_posterior = answer.mechanisms();
         answer.from_field = ratio(total, answer.total());
         Ok(answer)
     }
 }
 
+/// Each pass over the records, in place: one word a slot.
+impl Additions<'_> {
+    /// Squared distance of each record in force, `u32::MAX` for other slots; the least of them.
+    #[inline(never)]
+    fn squared_distances(&self, embedding: &[i16], out: &mut [u32]) -> u32 {
+        out.fill(u32::MAX);
+        let mut least = u32::MAX;
+        for (record, out) in (0..).zip(out) {
+            if let Some(addition) = self.at(record) {
+                *out = addition.squared_distance(embedding);
+                least = least.min(*out);
+            }
+        }
+        least
+    }
+
+    /// Turns each distance into the halvings of its kernel, in 1/256; the least of them.
+    #[inline(never)]
+    fn to_exponents(&self, distances: &mut [u32]) -> u32 {
+        let mut least = u32::MAX;
+        for (record, distance) in (0..).zip(distances) {
+            if let Some(addition) = self.at(record) {
+                *distance = addition.reach.exponent(*distance, self.bank.reach_shift);
+                least = least.min(*distance);
+            }
+        }
+        least
+    }
+
+    /// Turns each exponent into its weight, 0 for slots that are not in force; all of them together.
+    #[inline(never)]
+    fn weigh(&self, exponents: &mut [u32], least_exponent: u32) -> u64 {
+        let mut total = 0_u64;
+        for (record, weight) in (0..).zip(exponents) {
+            *weight = self.at(record).map_or(0, |addition| {
+                let own = kernel_weight(weight.wrapping_sub(least_exponent));
+                // At most 2^15 * 2^16.
+                own.wrapping_mul(self.mass(&addition))
+            });
+            total = total.wrapping_add(u64::from(*weight));
+        }
+        total
+    }
+}
+
 /// Marks a record among ranked prototypes; the bank has fewer than this.
 const FIELD: u32 = 1 << 31;
+
+/// The `K` least distances of both parts in order; of equal ones the bank's first.
+fn rank_both<const K: usize>(bank: &[u32], field: &[u32]) -> Vec<Ranked, K> {
+    let mut ranking = Ranking::<K>::new();
+    for (distances, first) in [(bank, 0), (field, FIELD)] {
+        for (prototype, &squared_distance) in (first..).zip(distances) {
+            if squared_distance < ranking.limit() {
+                ranking.insert(Ranked { prototype, squared_distance });
+            }
+        }
+    }
+    ranking.finish()
+}
 
 impl<const K: usize> GrownAttribution<'_, K> {
     fn entry(&self, ranked: &Ranked) -> GrownNearest {

@@ -96,36 +96,33 @@ impl Additions<'_> {
         }
         let mut theta = self.theta_codes(label.theta)?;
         let embedding = inference.embedding();
-        let reach = label.reach.unwrap_or_else(|| self.usual_reach(embedding));
+        let slot = self.open(record)?;
         let same = self.same(embedding, label.mechanism, &theta);
+        let (earlier, shift, vector) = same.map_or((0, 0, &[][..]), |same| {
+            (u32::from(same.count), u32::from(same.shift), same.vector)
+        });
         let own = u32::from(label.count);
-        let earlier = same.map_or(0, |same| u32::from(same.count));
-        let total = own.wrapping_add(earlier);
+        let mean = |q: i16, v: i32| weighted([own, earlier], [i32::from(q), v]);
+        // What there is nothing of weighs nothing.
+        let before = vector.iter().map(|v| i32::from(v.cast_signed()).wrapping_shl(shift));
+        let before = before.chain(core::iter::repeat(0));
+        let coordinates = embedding.iter().zip(before).map(|(q, v)| mean(*q, v));
         if let Some(same) = &same {
             for (at, code) in theta.iter_mut().enumerate().take(self.shape.thetas) {
-                let codes = [i32::from(*code), i32::from(same.theta_code(at))];
-                *code = u8::try_from(weighted([own, earlier], codes)).unwrap_or(THETA_ABSENT);
+                let mean = weighted([own, earlier], [(*code).into(), same.theta_code(at).into()]);
+                *code = u8::try_from(mean).unwrap_or(THETA_ABSENT);
             }
         }
-        let count = u16::try_from(total).unwrap_or(u16::MAX);
-        let replaces = same.map(|same| same.record);
-        let reach = same.map_or(reach, |same| same.reach);
-        self.append(record, replaces, |slot| {
-            put_head(slot, KIND_EXAMPLE, label.mechanism, count);
-            put(slot, 6, &[reach.0]);
-            put(slot, 8, &label.tag.to_le_bytes());
-            match &same {
-                None => put_vector(slot, embedding.iter().map(|q| i32::from(*q))),
-                Some(same) => {
-                    let both = embedding.iter().zip(same.vector());
-                    let mean =
-                        |(q, v): (&i16, i16)| weighted([own, earlier], [(*q).into(), v.into()]);
-                    put_vector(slot, both.map(mean));
-                }
-            }
-            let codes = theta.get(..self.shape.thetas).unwrap_or(&[]);
-            put(slot, HEAD_BYTES.wrapping_add(self.shape.width), codes);
-        })
+        let count = u16::try_from(own.wrapping_add(earlier)).unwrap_or(u16::MAX);
+        let usual = || label.reach.unwrap_or_else(|| self.usual_reach(embedding));
+        let reach = same.map_or_else(usual, |same| same.reach);
+        put_head(slot, KIND_EXAMPLE, label.mechanism, count);
+        put(slot, 6, &[reach.0]);
+        put(slot, 8, &label.tag.to_le_bytes());
+        put_vector(slot, coordinates);
+        let codes = theta.get(..self.shape.thetas).unwrap_or(&[]);
+        put(slot, HEAD_BYTES.wrapping_add(self.shape.width), codes);
+        Ok(self.close(slot, same.map(|same| same.record)))
     }
 
     /// The record that names a mechanism which the region adds; it replaces an earlier name.
@@ -144,10 +141,10 @@ impl Additions<'_> {
         let Some(count) = u16::try_from(found).ok().filter(|_| (1..=most).contains(&found)) else {
             return Err(GrowthError::Name { most, found });
         };
-        self.append(record, None, |slot| {
-            put_head(slot, KIND_NAME, mechanism, count);
-            put(slot, HEAD_BYTES, name.as_bytes());
-        })
+        let slot = self.open(record)?;
+        put_head(slot, KIND_NAME, mechanism, count);
+        put(slot, HEAD_BYTES, name.as_bytes());
+        Ok(self.close(slot, None))
     }
 
     /// The record that takes a labeled window back.
@@ -157,9 +154,9 @@ impl Additions<'_> {
     /// As for [`label`](Self::label), and a number that is not that of a labeled window in force.
     pub fn retract(&self, retracted: u16, record: &mut [u8]) -> Result<Appended, GrowthError> {
         let addition = self.at(retracted).ok_or(GrowthError::NotInForce { record: retracted })?;
-        self.append(record, Some(retracted), |slot| {
-            put_head(slot, KIND_RETRACTION, addition.mechanism, 0);
-        })
+        let slot = self.open(record)?;
+        put_head(slot, KIND_RETRACTION, addition.mechanism, 0);
+        Ok(self.close(slot, Some(retracted)))
     }
 
     /// Writes what is in force into another region, behind a header of its own, and erases the rest of it; how many records.
@@ -211,6 +208,7 @@ impl Additions<'_> {
         Err(GrowthError::Mechanism { found, known: byte(self.shape.mechanisms), end: byte(end) })
     }
 
+    #[inline(never)]
     fn theta_codes(&self, theta: &[f32]) -> Result<[u8; MAX_THETA], GrowthError> {
         let (needed, found) = (self.shape.thetas, theta.len());
         if found != 0 && found != needed {
@@ -242,6 +240,7 @@ impl Additions<'_> {
     }
 
     /// The labeled window that this one is more of: the nearest by its own kernel, of those that have the same parameters.
+    #[inline(never)]
     fn same(&self, embedding: &[i16], mechanism: u8, theta: &[u8]) -> Option<Addition<'_>> {
         let exponent = |addition: &Addition<'_>| {
             let distance = addition.squared_distance(embedding);
@@ -258,26 +257,28 @@ impl Additions<'_> {
             .filter(|addition| exponent(addition) <= SAME)
     }
 
-    /// Fills a slot behind the last that is written, and seals it.
-    fn append(
-        &self,
-        record: &mut [u8],
-        replaces: Option<u16>,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<Appended, GrowthError> {
+    /// Zeros for a record behind the last slot that is written.
+    #[inline(never)]
+    fn open<'b>(&self, record: &'b mut [u8]) -> Result<&'b mut [u8], GrowthError> {
         if self.used >= self.capacity {
             return Err(GrowthError::Full { capacity: self.capacity() });
         }
         let (needed, found) = (self.shape.record_bytes, record.len());
         let slot = record.get_mut(..needed).ok_or(GrowthError::RoomTooSmall { needed, found })?;
         slot.fill(0);
-        fill(slot);
-        put(slot, 4, &replaces.unwrap_or(NONE).to_le_bytes());
-        self.seal(slot, self.used);
-        let offset = usize::from(self.used).wrapping_mul(needed).wrapping_add(HEADER_BYTES);
-        Ok(Appended { record: self.used, offset, replaces })
+        Ok(slot)
     }
 
+    /// Says what a record replaces, and seals it.
+    #[inline(never)]
+    fn close(&self, slot: &mut [u8], replaces: Option<u16>) -> Appended {
+        put(slot, 4, &replaces.unwrap_or(NONE).to_le_bytes());
+        self.seal(slot, self.used);
+        let before = usize::from(self.used).wrapping_mul(slot.len());
+        Appended { record: self.used, offset: before.wrapping_add(HEADER_BYTES), replaces }
+    }
+
+    #[inline(never)]
     fn seal(&self, slot: &mut [u8], record: u16) {
         let body = slot.len().wrapping_sub(CRC_BYTES);
         let crc = record_crc(self.header, record, slot.get(..body).unwrap_or(&[]));

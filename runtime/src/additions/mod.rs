@@ -229,10 +229,7 @@ impl<'r> Additions<'r> {
 
     /// The labeled windows in a record that is in force.
     pub fn at(&self, record: u16) -> Option<Addition<'r>> {
-        match self.live_record(record)? {
-            Record::Example(addition) => Some(addition),
-            Record::Name { .. } | Record::Retraction { .. } => None,
-        }
+        if self.is_live(record) { self.example(record) } else { None }
     }
 
     /// The name of a mechanism: the artifact's, or the one that the region gives it. `None` for one without a name.
@@ -246,6 +243,7 @@ impl<'r> Additions<'r> {
         })
     }
 
+    #[inline(never)]
     fn live_record(&self, record: u16) -> Option<Record<'r>> {
         if self.is_live(record) { self.read(record) } else { None }
     }
@@ -276,6 +274,7 @@ impl<'r> Additions<'r> {
     }
 
     /// Brings a record into force; `None` for one that must not be read.
+    #[inline(never)]
     fn admit(&mut self, record: u16) -> Option<()> {
         let slot = self.slot(record);
         let (body, crc) = slot.split_last_chunk::<CRC_BYTES>()?;
@@ -333,17 +332,8 @@ impl<'r> Additions<'r> {
         let content = slot.get(HEAD_BYTES..)?;
         match kind {
             KIND_EXAMPLE => {
-                let (vector, rest) = content.split_at_checked(self.shape.width)?;
-                let (theta, _) = rest.split_at_checked(self.shape.thetas)?;
-                let [reach, shift] = *slot.get(6..8)?.first_chunk::<2>()?;
-                if count == 0 || shift > MAX_SHIFT {
-                    return None;
-                }
-                let tag = u32::from_le_bytes(*slot.get(8..12)?.first_chunk()?);
-                let reach = Reach(reach);
-                let addition =
-                    Addition { record, mechanism, count, reach, tag, shift, vector, theta };
-                Some(Record::Example(addition))
+                let sound = |a: &Addition<'_>| a.count != 0 && a.shift <= MAX_SHIFT;
+                self.example(record).filter(sound).map(Record::Example)
             }
             KIND_NAME if usize::from(mechanism) >= self.shape.mechanisms => {
                 let bytes = content.get(..usize::from(count).min(self.shape.text_bytes()))?;
@@ -354,6 +344,24 @@ impl<'r> Additions<'r> {
             KIND_RETRACTION => Some(Record::Retraction { mechanism }),
             _ => None,
         }
+    }
+
+    /// The labeled windows that a slot holds; `None` for one that holds something else.
+    fn example(&self, record: u16) -> Option<Addition<'r>> {
+        let [head @ .., tag0, tag1, tag2, tag3] = self.slot(record).first_chunk::<HEAD_BYTES>()?;
+        let [KIND_EXAMPLE, mechanism, low, high, _, _, reach, shift] = *head else { return None };
+        let content = self.slot(record).get(HEAD_BYTES..)?;
+        let (vector, rest) = content.split_at_checked(self.shape.width)?;
+        Some(Addition {
+            record,
+            mechanism,
+            count: u16::from_le_bytes([low, high]),
+            reach: Reach(reach),
+            tag: u32::from_le_bytes([*tag0, *tag1, *tag2, *tag3]),
+            shift,
+            vector,
+            theta: rest.get(..self.shape.thetas)?,
+        })
     }
 
     /// What an addition weighs, in units of 1/65,536 of the bank: its observations over those that the bank is worth.
@@ -402,9 +410,11 @@ impl Addition<'_> {
 
     /// Squared distance of an embedded observation, whose coordinates are within 1,023 of zero: at most `256 * 2,047^2`.
     fn squared_distance(&self, embedding: &[i16]) -> u32 {
-        self.vector().zip(embedding).fold(0, |sum, (v, q)| {
-            let difference = u32::from(v.abs_diff(*q));
-            sum.wrapping_add(difference.wrapping_mul(difference))
+        let shift = u32::from(self.shift);
+        self.vector.iter().zip(embedding).fold(0, |sum, (v, q)| {
+            let v = i32::from(v.cast_signed()).wrapping_shl(shift);
+            let difference = i32::from(*q).wrapping_sub(v);
+            sum.wrapping_add(difference.wrapping_mul(difference).cast_unsigned())
         })
     }
 }
@@ -428,7 +438,7 @@ fn prove_header(
         return Err(AdditionsError::UnsupportedVersion { found: version, supported: VERSION });
     }
     let (body, stored) = header.split_last_chunk::<CRC_BYTES>().unwrap_or((&[], &[0; _]));
-    let (expected, found) = (u32::from_le_bytes(*stored), crc([body]));
+    let (expected, found) = (u32::from_le_bytes(*stored), crc(&[body]));
     if expected != found {
         return Err(AdditionsError::ChecksumMismatch { expected, found });
     }
@@ -444,6 +454,7 @@ fn prove_header(
     Ok(prior)
 }
 
+#[inline(never)]
 fn header_of(shape: Shape, fingerprint: u32, prior: u16) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     let half = |value: usize| u16::try_from(value).unwrap_or(u16::MAX).to_le_bytes();
@@ -456,7 +467,7 @@ fn header_of(shape: Shape, fingerprint: u32, prior: u16) -> [u8; HEADER_BYTES] {
     put(&mut header, 16, &half(shape.thetas));
     put(&mut header, 18, &half(shape.mechanisms));
     let (body, _) = header.split_last_chunk::<CRC_BYTES>().unwrap_or((&[], &[0; _]));
-    let crc = crc([body]).to_le_bytes();
+    let crc = crc(&[body]).to_le_bytes();
     put(&mut header, HEADER_BYTES.wrapping_sub(CRC_BYTES), &crc);
     header
 }
@@ -467,15 +478,16 @@ fn header_of(shape: Shape, fingerprint: u32, prior: u16) -> [u8; HEADER_BYTES] {
 fn fingerprint(model: &Model<'_>) -> u32 {
     let manifest = &model.manifest;
     let thetas = manifest.bank.as_ref().map_or(&[][..], |bank| bank.theta.bytes());
-    crc([model.tensors, manifest.mechanisms.bytes(), thetas, manifest.provenance.float_hash])
+    crc(&[model.tensors, manifest.mechanisms.bytes(), thetas, manifest.provenance.float_hash])
 }
 
 /// The header stands for the region: what an older one left behind has another checksum.
 fn record_crc(header: &[u8; HEADER_BYTES], record: u16, body: &[u8]) -> u32 {
-    crc([header, &record.to_le_bytes(), body])
+    crc(&[header, &record.to_le_bytes(), body])
 }
 
-fn crc<const N: usize>(parts: [&[u8]; N]) -> u32 {
+#[inline(never)]
+fn crc(parts: &[&[u8]]) -> u32 {
     let mut crc = Checksum::new();
     for part in parts {
         crc.update(part);
@@ -487,6 +499,7 @@ fn word16(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |b| u16::from_le_bytes(*b))
 }
 
+#[inline(never)]
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     for (to, from) in bytes.iter_mut().skip(at).zip(value) {
         *to = *from;
