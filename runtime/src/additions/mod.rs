@@ -212,6 +212,11 @@ impl<'r> Additions<'r> {
         usize::from(self.labels)
     }
 
+    /// Mechanisms that the artifact knows.
+    pub fn num_artifact_mechanisms(&self) -> usize {
+        self.shape.mechanisms
+    }
+
     /// How many observations the whole bank is worth.
     pub fn prior_observations(&self) -> u16 {
         self.prior
