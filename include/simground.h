@@ -336,7 +336,7 @@ typedef struct simground_label {
   uint32_t tag;
   // How many observations it is worth, in 1/16: `SIMGROUND_ONE_OBSERVATION`, or less where the person is not sure.
   uint16_t count;
-  // How far its kernel reaches: a code of 0 to 255, or negative for that of the nearest prototype of the bank.
+  // How far its kernel reaches: a code of 0 to 255, or negative for four times the squared distance of the nearest prototype.
   int16_t reach;
   // Position of its mechanism: the model's first, behind them up to eight that the region adds.
   uint8_t mechanism;
@@ -569,7 +569,7 @@ size_t simground_record_bytes(const struct simground_model *model);
 
 // Writes the header of an empty region, `SIMGROUND_HEADER_BYTES` long, for the start of erased memory.
 //
-// `prior_observations` is what the whole bank is worth, 1 to 4,096; 0 for one observation a mechanism.
+// `prior_observations` is what the whole bank is worth, 1 to 4,096; 0 for one observation a prototype.
 //
 // `model` is null or points to a `simground_model`, `header` to 32 bytes.
 simground_status simground_additions_header(const struct simground_model *model,

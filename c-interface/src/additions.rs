@@ -63,7 +63,7 @@ pub struct simground_label {
     pub tag: u32,
     /// How many observations it is worth, in 1/16: `SIMGROUND_ONE_OBSERVATION`, or less where the person is not sure.
     pub count: u16,
-    /// How far its kernel reaches: a code of 0 to 255, or negative for that of the nearest prototype of the bank.
+    /// How far its kernel reaches: a code of 0 to 255, or negative for four times the squared distance of the nearest prototype.
     pub reach: i16,
     /// Position of its mechanism: the model's first, behind them up to eight that the region adds.
     pub mechanism: u8,
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn simground_record_bytes(model: *const simground_model) -
 
 /// Writes the header of an empty region, `SIMGROUND_HEADER_BYTES` long, for the start of erased memory.
 ///
-/// `prior_observations` is what the whole bank is worth, 1 to 4,096; 0 for one observation a mechanism.
+/// `prior_observations` is what the whole bank is worth, 1 to 4,096; 0 for one observation a prototype.
 ///
 /// # Safety
 ///

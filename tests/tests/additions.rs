@@ -69,7 +69,9 @@ impl Page {
         let windows = page.windows();
         let theta = [0.25, f32::NAN];
         for (at, mechanism) in [(20, 0), (40, NEW), (60, NEW), (80, 2), (100, 1)] {
-            let label = Label { theta: &theta, tag: at, ..Label::new(mechanism) };
+            // So short a reach that none of them is more of another.
+            let reach = Some(Reach(0x60));
+            let label = Label { theta: &theta, tag: at, reach, ..Label::new(mechanism) };
             page.label(&windows[at as usize], &label).expect("room");
         }
         page.append(|additions, record| additions.name(NEW, "spill", record)).expect("room");
@@ -316,6 +318,7 @@ fn what_is_wrong_with_a_region_is_said() {
     assert_eq!(refused, Err(AdditionsError::NoBank));
     assert_eq!(Additions::header(&joint, None), Err(AdditionsError::NoBank));
     assert_eq!(Additions::header(page.model, Some(0)), Err(AdditionsError::Shape));
+    assert_eq!(page.read().prior_observations(), 30, "one a prototype");
 }
 
 #[test]
@@ -435,7 +438,8 @@ fn a_repeated_window_raises_the_count_and_moves_to_the_mean() {
     let inference = page.model.infer(&window, &mut scratch).expect("a window");
     let embedding = inference.embedding().to_vec();
     for times in 1..=5_u16 {
-        let label = Label { tag: times.into(), ..Label::new(NEW) };
+        let reach = Some(Reach(0x60));
+        let label = Label { tag: times.into(), reach, ..Label::new(NEW) };
         let appended = page.label(&window, &label).expect("room");
         assert_eq!(appended.replaces, times.checked_sub(2));
         let additions = page.read();

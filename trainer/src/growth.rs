@@ -16,7 +16,7 @@ use crate::named::Named;
 pub struct Region(Vec<u8>);
 
 impl Region {
-    /// An empty region; `prior_observations` is what the whole bank is worth, by default one observation a mechanism.
+    /// An empty region; `prior_observations` is what the whole bank is worth, by default one observation a prototype.
     ///
     /// # Errors
     ///

@@ -16,6 +16,10 @@ use super::error::{AdditionsError, GrowthError};
 /// Halvings, in 1/256, up to which a window is more of a labeled one and not another: one.
 const SAME: u32 = 256;
 
+/// How much farther a label reaches than the prototype next to it, in steps of the upper nibble: two are four times the squared distance,
+/// for labels are few where prototypes are many.
+const FARTHER: u8 = 2 << 4;
+
 /// What a person says of a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Label<'t> {
@@ -25,7 +29,7 @@ pub struct Label<'t> {
     pub count: u16,
     /// Its parameters in their units and the bank's order, NaN for those that are not known; empty when none is.
     pub theta: &'t [f32],
-    /// How far its kernel reaches; by default as far as that of the nearest prototype of the bank.
+    /// How far its kernel reaches; by default four times the squared distance of the nearest prototype of the bank.
     pub reach: Option<Reach>,
     /// A word that comes back with the answers that rest on it.
     pub tag: u32,
@@ -53,8 +57,8 @@ pub struct Appended {
 impl Additions<'_> {
     /// The header of an empty region, for erased memory.
     ///
-    /// `prior_observations` is what the whole bank is worth, 1 to 4,096: how many labeled windows outweigh it where it is dense. By
-    /// default one for each mechanism, a Dirichlet prior of 1 a class as in Kessler et al. 2023.
+    /// `prior_observations` is what the whole bank is worth, 1 to 4,096. By default one for each prototype, so that a label weighs what a
+    /// prototype does on average. With few, labels name soon what is new, and soon what is not.
     ///
     /// # Errors
     ///
@@ -65,8 +69,8 @@ impl Additions<'_> {
     ) -> Result<[u8; HEADER_BYTES], AdditionsError> {
         let bank = model.manifest.bank.as_ref().ok_or(AdditionsError::NoBank)?;
         let shape = Shape::of(model, bank);
-        let by_class = u16::try_from(shape.mechanisms).unwrap_or(1);
-        let prior = prior_observations.unwrap_or(by_class);
+        let by_prototype = u16::try_from(bank.prototypes).unwrap_or(MAX_PRIOR).min(MAX_PRIOR);
+        let prior = prior_observations.unwrap_or(by_prototype);
         if !(1..=MAX_PRIOR).contains(&prior) {
             return Err(AdditionsError::Shape);
         }
@@ -114,7 +118,8 @@ impl Additions<'_> {
             }
         }
         let count = u16::try_from(own.wrapping_add(earlier)).unwrap_or(u16::MAX);
-        let usual = || label.reach.unwrap_or_else(|| self.usual_reach(embedding));
+        let farther = |Reach(code)| Reach(code.saturating_sub(FARTHER));
+        let usual = || label.reach.unwrap_or_else(|| farther(self.nearest_reach(inference)));
         let reach = same.map_or_else(usual, |same| same.reach);
         put_head(slot, KIND_EXAMPLE, label.mechanism, count);
         put(slot, 6, &[reach.0]);
@@ -230,10 +235,10 @@ impl Additions<'_> {
         Ok(codes)
     }
 
-    /// The reach of the prototype of the bank that is nearest.
-    fn usual_reach(&self, embedding: &[i16]) -> Reach {
+    /// The reach of the bank's prototype that is nearest to a window.
+    pub fn nearest_reach(&self, inference: &Inference<'_, '_, '_>) -> Reach {
         let vectors = self.model.section(self.bank.vectors);
-        let nearest = kernel::nearest::<1>(vectors, embedding);
+        let nearest = kernel::nearest::<1>(vectors, inference.embedding());
         let prototype = nearest.first().map_or(0, |near| near.prototype);
         let at = usize::try_from(prototype).unwrap_or(0);
         Reach(self.model.section(self.bank.reaches).get(at).copied().unwrap_or(0))

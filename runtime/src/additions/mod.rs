@@ -12,7 +12,7 @@
 //! skipped, and what it was to replace is still in force. `docs/additions-format.md` has the bytes.
 //!
 //! The statistics are those of prototypical Bayesian continual learning (Kessler et al. 2023, <https://arxiv.org/abs/2301.01828>,
-//! section 7): a prototype is a mean of embeddings and a count, and the classes' shares have a Dirichlet prior, here the bank.
+//! section 7): a prototype is a mean of embeddings and a count, and counts are added to those of a prior, which is the bank.
 //!
 //! ```
 //! use simground_runtime::{Additions, Label, Model, include_model};

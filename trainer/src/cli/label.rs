@@ -39,7 +39,7 @@ pub struct Arguments {
     /// A number that comes back with the answers that rest on the label.
     #[arg(long, default_value_t = 0, value_name = "N")]
     tag: u32,
-    /// How many observations the whole bank of the artifact is worth, for a file that is made: by default one a mechanism.
+    /// How many observations the whole bank of the artifact is worth, for a file that is made: by default one a prototype.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     prior: Option<u16>,
     /// Take the label with this record's number back.

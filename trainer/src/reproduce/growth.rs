@@ -40,13 +40,13 @@ const VALIDATION: [u64; 3] = [431, 432, 433];
 /// How labels are written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Setting {
-    /// What the bank is worth, in observations; by default one a mechanism.
+    /// What the bank is worth, in observations; by default one a prototype.
     prior: Option<u16>,
-    /// How many times the squared distance of the default a kernel reaches, as a power of two.
-    wider: u8,
+    /// How many times the squared distance of the nearest prototype a label reaches, as a power of two; by default as the runtime has it.
+    wider: Option<u8>,
 }
 
-const DEFAULT: Setting = Setting { prior: None, wider: 0 };
+const DEFAULT: Setting = Setting { prior: None, wider: None };
 
 fn failed(error: impl std::fmt::Display) -> ExperimentError {
     ExperimentError(error.to_string())
@@ -162,10 +162,11 @@ fn compare_settings(
 ) -> Result<(), ExperimentError> {
     let sets: Vec<Windows> =
         VALIDATION.iter().map(|seed| windows(*seed)).collect::<Result<_, _>>()?;
-    for prior in [None, Some(30), Some(300)] {
+    let prototypes = model.manifest().bank.as_ref().map_or(0, |bank| bank.prototypes) as u16;
+    for prior in [3, prototypes / 10, prototypes] {
         for wider in [0, 1, 2, 3] {
             for labels in [1, 4, 16] {
-                let setting = Setting { prior, wider };
+                let setting = Setting { prior: Some(prior), wider: Some(wider) };
                 let outcomes: Vec<Outcome> = sets
                     .iter()
                     .map(|set| by_bank(model, set, labels, setting))
@@ -174,7 +175,7 @@ fn compare_settings(
                     .text("method", "validation")
                     .number("level", level)
                     .number("labels", labels as f64)
-                    .number("prior", f64::from(prior.unwrap_or(3)))
+                    .number("prior", f64::from(prior))
                     .number("reach", f64::from(1_u8 << wider));
                 findings.rows.push(with_outcomes(row, &outcomes));
             }
@@ -194,13 +195,12 @@ fn grow(
     let new = model.manifest().mechanisms.len() as u8;
     for window in set.labeled.chunks_exact(model.d_values()).take(labels) {
         let mut label = Label::new(new);
-        if setting.wider > 0 {
-            let mut usual = Region::new(model, None).map_err(failed)?;
-            usual.label(model, window, &label).map_err(failed)?;
-            let additions = usual.read(model).map_err(failed)?;
-            let code = additions.at(0).map_or(0, |addition| addition.reach.0);
+        if let Some(wider) = setting.wider {
+            let mut scratch = vec![0; model.scratch_words()];
+            let inference = model.infer(window, &mut scratch).expect("a window");
+            let Reach(code) = region.read(model).map_err(failed)?.nearest_reach(&inference);
             // The upper nibble is the exponent of a power of two.
-            label.reach = Some(Reach(code.saturating_sub(setting.wider << 4)));
+            label.reach = Some(Reach(code.saturating_sub(wider << 4)));
         }
         region.label(model, window, &label).map_err(failed)?;
     }
