@@ -191,7 +191,8 @@ fn retract(
         let additions = region.read(model);
         let records = additions.iter().flat_map(Additions::iter).map(|a| a.record.to_string());
         let records = records.collect::<Vec<_>>().join(", ");
-        anyhow!("{}: {error}\nhint: those in force are {records}", arguments.additions.display())
+        let records = if records.is_empty() { "none".into() } else { records };
+        anyhow!("{}: {error}\nhint: in force are {records}", arguments.additions.display())
     })?;
     Ok(Written {
         row: None,
