@@ -139,7 +139,13 @@ impl Builder<'_> {
         }
         let mechanisms = self.decisions.int_in_range(1..=3_u16)?;
         let (heads, head_count) = self.heads(width, mechanisms)?;
-        let theta = records(&[Theta { name: "b", unit: "", low: 0.0, high: self.f32(1.0)? }]);
+        let theta = records(&[Theta {
+            name: "b",
+            unit: "",
+            low: 0.0,
+            high: self.f32(1.0)?,
+            mechanisms: 1,
+        }]);
         let bank = if self.decisions.arbitrary()? {
             Some(self.bank(width, mechanisms, &theta)?)
         } else {
@@ -187,11 +193,9 @@ impl Builder<'_> {
         let parameters = records(&[Parameter {
             name: "p",
             unit: "",
-            transform: *self.decisions.choose(&[
-                ParameterTransform::Probit,
-                ParameterTransform::Log,
-                ParameterTransform::Identity,
-            ])?,
+            transform: *self
+                .decisions
+                .choose(&[ParameterTransform::Log, ParameterTransform::Identity])?,
             integer: self.decisions.arbitrary()?,
             low: self.f32(0.0)?,
             high: self.f32(2.0)?,
@@ -237,8 +241,8 @@ impl Builder<'_> {
             shares: self.section(prototypes * others, |_| 40)?,
             index_bytes: 8,
             indices: self.section(8 * prototypes, |at| at as u8)?,
-            thetas: self.section(2 * prototypes, |at| at as u8)?,
-            moments: self.section(4 * prototypes, |at| at as u8)?,
+            thetas: self.section(prototypes, |at| at as u8)?,
+            moments: self.section(2 * prototypes, |at| at as u8)?,
             theta: Records::new(self.u16(1)?, theta),
             novelty: self.section(4 * 8, |at| if at % 4 == 0 { at as u8 } else { 0 })?,
             num_simulations: 1_000,

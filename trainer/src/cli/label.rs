@@ -228,7 +228,6 @@ fn mechanism(
             "{shown}: has all the mechanisms that a region can add\nhint: with so many, train an artifact that knows them"
         );
     };
-    drop(additions);
     let appended = region.append(model, |additions, record| additions.name(next, name, record));
     appended.map_err(|error| anyhow!("{shown}: {error}"))?;
     Ok(next)
