@@ -28,6 +28,21 @@
 // Most parameters of any model.
 #define SIMGROUND_MAX_THETAS 32
 
+// Bytes of a region's header.
+#define SIMGROUND_HEADER_BYTES 32
+
+// Largest size of a record; `simground_record_bytes` has that of a model.
+#define SIMGROUND_MAX_RECORD_BYTES 320
+
+// Most records of a region.
+#define SIMGROUND_MAX_RECORDS 256
+
+// Most mechanisms of an answer by both parts: the model's and eight that a region adds.
+#define SIMGROUND_MAX_LABELS 24
+
+// The count of a window that a person is sure of.
+#define SIMGROUND_ONE_OBSERVATION 16
+
 #if defined(SIMGROUND_64_BIT)
 // Size of a `simground_model` in words of 64 bits, with room to grow.
 #define SIMGROUND_MODEL_WORDS 128
@@ -56,6 +71,26 @@
 #if defined(SIMGROUND_32_BIT)
 // Size of a `simground_attribution` in words of 64 bits, with room to grow.
 #define SIMGROUND_ATTRIBUTION_WORDS 72
+#endif
+
+#if defined(SIMGROUND_64_BIT)
+// Size of a `simground_additions` in words of 64 bits, with room to grow.
+#define SIMGROUND_ADDITIONS_WORDS 20
+#endif
+
+#if defined(SIMGROUND_32_BIT)
+// Size of a `simground_additions` in words of 64 bits, with room to grow.
+#define SIMGROUND_ADDITIONS_WORDS 16
+#endif
+
+#if defined(SIMGROUND_64_BIT)
+// Size of a `simground_grown` in words of 64 bits, with room to grow.
+#define SIMGROUND_GROWN_WORDS 128
+#endif
+
+#if defined(SIMGROUND_32_BIT)
+// Size of a `simground_grown` in words of 64 bits, with room to grow.
+#define SIMGROUND_GROWN_WORDS 112
 #endif
 
 // What a call came to. 1 to 31: the bytes, export again. 32 to 47: the call, fix the code. 48 to 63: this device.
@@ -96,19 +131,37 @@ enum simground_status
   SIMGROUND_ACCUMULATOR_BOUND = 13,
   // A number outside its legal range.
   SIMGROUND_VALUE = 14,
+  // The region of additions is erased: write a header to its start.
+  SIMGROUND_BLANK = 16,
+  // The first four bytes are not `SGAD`.
+  SIMGROUND_NOT_ADDITIONS = 17,
+  // The additions were made with another artifact.
+  SIMGROUND_OTHER_ARTIFACT = 18,
   // An artifact is wrong in a way that only a newer header names.
   SIMGROUND_ARTIFACT = 31,
   // The window has another number of values than the model's input.
   SIMGROUND_WRONG_WIDTH = 32,
   // The scratch buffer is too small; `simground_scratch_words` tells its size.
   SIMGROUND_SCRATCH_TOO_SMALL = 33,
+  // The inference is of another model than the additions.
+  SIMGROUND_OTHER_MODEL = 34,
+  // A mechanism past the last that a region can add, or one of the model's where a new one is to be named.
+  SIMGROUND_MECHANISM = 35,
+  // A label that counts for nothing.
+  SIMGROUND_COUNT = 36,
+  // A parameter of a label outside the range of the simulations.
+  SIMGROUND_THETA = 37,
+  // A name that is empty, too long for a record, or not UTF-8.
+  SIMGROUND_NAME = 38,
+  // Every record of the region is written: compact it, or erase it.
+  SIMGROUND_FULL = 39,
   // A pointer that must not be null is null, or is not aligned for its type.
   SIMGROUND_POINTER = 40,
-  // The model, inference or attribution was not made by a call that returned `SIMGROUND_OK`.
+  // The model, inference, attribution or additions were not made by a call that returned `SIMGROUND_OK`.
   SIMGROUND_NOT_READY = 41,
   // An array is too short for the answer, or longer than the library supports.
   SIMGROUND_LENGTH = 42,
-  // The model has no such head, target or bank.
+  // The model has no such head, target or bank; the region no such record or name.
   SIMGROUND_ABSENT = 43,
   // A call is wrong in a way that only a newer header names.
   SIMGROUND_CALL = 47,
@@ -265,6 +318,92 @@ typedef struct simground_axis {
   // How many, at least 1; a single one is `low`.
   uint16_t points;
 } simground_axis;
+
+// Labeled windows beside a model's artifact. The caller's memory; static, or zeroed before its first use.
+typedef struct simground_additions {
+  // Not for the caller.
+  uint64_t opaque[SIMGROUND_ADDITIONS_WORDS];
+} simground_additions;
+
+// What a region holds.
+typedef struct simground_additions_report {
+  // Records for which the region has room.
+  uint16_t capacity;
+  // Slots up to the last that is written: the words of weights that `simground_attribute_with` takes.
+  uint16_t slots_used;
+  // Slots that are written but hold no record: the power failed, or the bytes changed.
+  uint16_t broken;
+  // Labeled windows in force.
+  uint16_t in_force;
+  // Mechanisms of an answer by both parts.
+  uint16_t num_mechanisms;
+} simground_additions_report;
+
+// What a person says of a window.
+typedef struct simground_label {
+  // Its parameters in their units and the bank's order, NaN for those that are not known; null when none is.
+  const float *thetas;
+  // How many: as many as the bank has, or 0.
+  size_t num_thetas;
+  // A word that comes back with the answers that rest on it.
+  uint32_t tag;
+  // How many observations it is worth, in 1/16: `SIMGROUND_ONE_OBSERVATION`, or less where the person is not sure.
+  uint16_t count;
+  // How far its kernel reaches: a code of 0 to 255, or negative for four times the squared distance of the nearest prototype.
+  int16_t reach;
+  // Position of its mechanism: the model's first, behind them up to eight that the region adds.
+  uint8_t mechanism;
+} simground_label;
+
+// Where the bytes of a record belong.
+typedef struct simground_appended {
+  // Where the record starts, from the region's start: a multiple of 32.
+  size_t offset;
+  // Its number.
+  uint16_t record;
+  // The record that it replaces, or 65,535.
+  uint16_t replaces;
+} simground_appended;
+
+// One prototype of either part.
+typedef struct simground_grown_nearest {
+  // Index of the simulation in its corpus; in the field the label's tag.
+  uint64_t index;
+  // Position in the artifact's bank, or number of the field's record.
+  uint32_t prototype;
+  // Squared distance in embedding space, in grid units.
+  uint32_t squared_distance;
+  // Its share of the kernel posterior, in [0, 1].
+  float weight;
+  // Position of its mechanism.
+  uint8_t mechanism;
+  // Where it comes from: false for a simulation of the artifact, true for labeled windows of the field.
+  bool from_field;
+} simground_grown_nearest;
+
+// The explanation of one answer by both parts of the bank. The caller's memory; static, or zeroed before its first use.
+typedef struct simground_grown {
+  // Not for the caller.
+  uint64_t opaque[SIMGROUND_GROWN_WORDS];
+} simground_grown;
+
+// How probable a mechanism is, and on whose word.
+typedef struct simground_mechanism_share {
+  // Its share of the kernel posterior, in [0, 1].
+  float probability;
+  // How much of that comes from the field: at most `probability`.
+  float from_field;
+} simground_mechanism_share;
+
+// What an answer by both parts says as a whole.
+typedef struct simground_grown_summary {
+  // Share of the kernel posterior that comes from the field, in [0, 1].
+  float from_field;
+  // How unusual the distance to the nearest simulation is: the p-value of `simground_novelty`, which labels do not touch.
+  float novelty;
+  // The same of the distance to the nearest of both parts: at least `novelty`.
+  float novelty_of_both;
+} simground_grown_summary;
 
 #ifdef __cplusplus
 extern "C" {
@@ -435,6 +574,124 @@ simground_status simground_drift_push(struct simground_drift *drift, float novel
 simground_status simground_drift_exceeds(const struct simground_drift *drift,
                                          uint32_t odds,
                                          bool *exceeds);
+
+// Bytes of a record of a model's regions. 0 without a bank.
+//
+// `model` is null or points to a `simground_model`.
+size_t simground_record_bytes(const struct simground_model *model);
+
+// Writes the header of an empty region, `SIMGROUND_HEADER_BYTES` long, for the start of erased memory.
+//
+// `prior_observations` is what the whole bank is worth, 1 to 4,096; 0 for one observation a prototype.
+//
+// `model` is null or points to a `simground_model`, `header` to 32 bytes.
+simground_status simground_additions_header(const struct simground_model *model,
+                                            uint16_t prior_observations,
+                                            uint8_t *header);
+
+// Proves that the bytes are a region of additions to this model, and makes `additions` of them.
+//
+// The bytes are read in place: after an append, make `additions` anew. `SIMGROUND_BLANK` says that the region is erased and wants a
+// header. A record whose checksum or content is wrong is skipped and counted.
+//
+// `additions` points to a `simground_additions`, `model` is null or points to a `simground_model`, `bytes` to `length` bytes. `model`
+// and the bytes outlive `additions`.
+simground_status simground_additions_from_bytes(struct simground_additions *additions,
+                                                const struct simground_model *model,
+                                                const uint8_t *bytes,
+                                                size_t length);
+
+// What a region holds.
+//
+// `additions` is null or points to a `simground_additions`, `report` to a `simground_additions_report`.
+simground_status simground_additions_describe(const struct simground_additions *additions,
+                                              struct simground_additions_report *report);
+
+// The name of a mechanism, the model's or one that the region gives, where it lies.
+//
+// `additions` is null or points to a `simground_additions`, `name` to a `simground_text`.
+simground_status simground_additions_mechanism_name(const struct simground_additions *additions,
+                                                    uint8_t mechanism,
+                                                    struct simground_text *name);
+
+// Writes the record of a labeled window: `simground_record_bytes` bytes, which belong at `appended->offset` of the region.
+//
+// A window like one that has the same label raises that one's count: the record replaces it.
+//
+// `additions` is null or points to a `simground_additions`, `inference` to a `simground_inference`, `label` to a `simground_label` whose
+// `thetas` is null or points to `num_thetas` floats, `record` to `length` bytes, `appended` to a `simground_appended`.
+simground_status simground_additions_label(const struct simground_additions *additions,
+                                           const struct simground_inference *inference,
+                                           const struct simground_label *label,
+                                           uint8_t *record,
+                                           size_t length,
+                                           struct simground_appended *appended);
+
+// Writes the record that names a mechanism which the region adds; otherwise as `simground_additions_label`.
+//
+// As there; `name` is null or points to `name_length` bytes of UTF-8.
+simground_status simground_additions_name(const struct simground_additions *additions,
+                                          uint8_t mechanism,
+                                          const uint8_t *name,
+                                          size_t name_length,
+                                          uint8_t *record,
+                                          size_t length,
+                                          struct simground_appended *appended);
+
+// Writes the record that takes a labeled window back; otherwise as `simground_additions_label`.
+//
+// As there.
+simground_status simground_additions_retract(const struct simground_additions *additions,
+                                             uint16_t retracted,
+                                             uint8_t *record,
+                                             size_t length,
+                                             struct simground_appended *appended);
+
+// Writes what is in force into another region, and erases the rest of it. `*records` is set to how many.
+//
+// `additions` is null or points to a `simground_additions`, `region` to `length` bytes apart from its own, `records` to a `size_t`.
+simground_status simground_additions_compact(const struct simground_additions *additions,
+                                             uint8_t *region,
+                                             size_t length,
+                                             size_t *records);
+
+// Names the `k` nearest prototypes of the bank and of the field's labels together, nearest first, and makes `grown` of what they say.
+//
+// `k` is at most `SIMGROUND_MAX_NEAREST`; `*found` is set to how many there are, at most `k`. `weights` has as many words as the region
+// has slots used, and `grown` uses it, `additions` and the scratch of `inference` as long as it is asked.
+//
+// `inference` is null or points to a `simground_inference`, `additions` to a `simground_additions`, `weights` to `words` words, `nearest`
+// to `k` of `simground_grown_nearest`, `found` to a `size_t`, `grown` to a `simground_grown`. What they use outlives `grown`.
+simground_status simground_attribute_with(struct simground_inference *inference,
+                                          const struct simground_additions *additions,
+                                          uint32_t *weights,
+                                          size_t words,
+                                          struct simground_grown_nearest *nearest,
+                                          size_t k,
+                                          size_t *found,
+                                          struct simground_grown *grown);
+
+// Kernel posterior over the mechanisms, the model's and then those that the region adds. `*found` is set to how many.
+//
+// `grown` is null or points to a `simground_grown`, `shares` to `length` of `simground_mechanism_share`, `found` to a `size_t`.
+simground_status simground_grown_mechanism_posterior(const struct simground_grown *grown,
+                                                     struct simground_mechanism_share *shares,
+                                                     size_t length,
+                                                     size_t *found);
+
+// Kernel posterior of each parameter, in the bank's order; a label counts for the parameters that it has. `*found` is set to how many.
+//
+// `grown` is null or points to a `simground_grown`, `thetas` to `length` of `simground_theta`, `found` to a `size_t`.
+simground_status simground_grown_thetas(const struct simground_grown *grown,
+                                        struct simground_theta *thetas,
+                                        size_t length,
+                                        size_t *found);
+
+// How much of an answer comes from the field, and how unusual the window is.
+//
+// `grown` is null or points to a `simground_grown`, `summary` to a `simground_grown_summary`.
+simground_status simground_grown_summarize(const struct simground_grown *grown,
+                                           struct simground_grown_summary *summary);
 
 // The text of a status, in English, ended by a zero byte, never freed. Any number has one.
 const char *simground_error_message(int32_t status);

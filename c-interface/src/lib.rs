@@ -14,6 +14,7 @@
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
+mod additions;
 mod memory;
 mod status;
 mod theta;
@@ -23,9 +24,11 @@ use core::ffi::c_char;
 use simground_runtime::artifact::{MAX_LEVELS, MAX_MECHANISMS, MAX_THETA};
 use simground_runtime::{Drift, Model};
 
+pub use additions::*;
 pub use memory::{
-    SIMGROUND_ATTRIBUTION_WORDS, SIMGROUND_INFERENCE_WORDS, SIMGROUND_MODEL_WORDS,
-    simground_attribution, simground_inference, simground_model,
+    SIMGROUND_ADDITIONS_WORDS, SIMGROUND_ATTRIBUTION_WORDS, SIMGROUND_GROWN_WORDS,
+    SIMGROUND_INFERENCE_WORDS, SIMGROUND_MODEL_WORDS, simground_additions, simground_attribution,
+    simground_grown, simground_inference, simground_model,
 };
 use memory::{address, array, array_mut};
 use simground_status::{

@@ -3,7 +3,7 @@
 use core::mem::{MaybeUninit, offset_of};
 use core::slice;
 
-use simground_runtime::{Attribution, Inference, Model};
+use simground_runtime::{Additions, Attribution, GrownAttribution, Inference, Model};
 
 use crate::SIMGROUND_MAX_NEAREST;
 use crate::status::simground_status::{self, SIMGROUND_NOT_READY, SIMGROUND_POINTER};
@@ -91,6 +91,20 @@ pub const SIMGROUND_ATTRIBUTION_WORDS: usize = 80;
 #[cfg(target_pointer_width = "32")]
 pub const SIMGROUND_ATTRIBUTION_WORDS: usize = 72;
 
+/// Size of a `simground_additions` in words of 64 bits, with room to grow.
+#[cfg(target_pointer_width = "64")]
+pub const SIMGROUND_ADDITIONS_WORDS: usize = 20;
+/// Size of a `simground_additions` in words of 64 bits, with room to grow.
+#[cfg(target_pointer_width = "32")]
+pub const SIMGROUND_ADDITIONS_WORDS: usize = 16;
+
+/// Size of a `simground_grown` in words of 64 bits, with room to grow.
+#[cfg(target_pointer_width = "64")]
+pub const SIMGROUND_GROWN_WORDS: usize = 128;
+/// Size of a `simground_grown` in words of 64 bits, with room to grow.
+#[cfg(target_pointer_width = "32")]
+pub const SIMGROUND_GROWN_WORDS: usize = 112;
+
 /// A model: an artifact whose every bound is proved. The caller's memory; static, or zeroed before its first use.
 #[repr(C)]
 #[derive(Debug)]
@@ -116,6 +130,24 @@ pub struct simground_inference {
 pub struct simground_attribution {
     /// Not for the caller.
     opaque: [MaybeUninit<u64>; SIMGROUND_ATTRIBUTION_WORDS],
+}
+
+/// Labeled windows beside a model's artifact. The caller's memory; static, or zeroed before its first use.
+#[repr(C)]
+#[derive(Debug)]
+#[allow(non_camel_case_types, reason = "C's name")]
+pub struct simground_additions {
+    /// Not for the caller.
+    opaque: [MaybeUninit<u64>; SIMGROUND_ADDITIONS_WORDS],
+}
+
+/// The explanation of one answer by both parts of the bank. The caller's memory; static, or zeroed before its first use.
+#[repr(C)]
+#[derive(Debug)]
+#[allow(non_camel_case_types, reason = "C's name")]
+pub struct simground_grown {
+    /// Not for the caller.
+    opaque: [MaybeUninit<u64>; SIMGROUND_GROWN_WORDS],
 }
 
 macro_rules! object {
@@ -202,4 +234,11 @@ object!(
     SIMGROUND_ATTRIBUTION_WORDS,
     Attribution<'static, SIMGROUND_MAX_NEAREST>,
     0x7369_6d67_6174_7472
+);
+object!(simground_additions, SIMGROUND_ADDITIONS_WORDS, Additions<'static>, 0x7369_6d67_6164_6469);
+object!(
+    simground_grown,
+    SIMGROUND_GROWN_WORDS,
+    GrownAttribution<'static, SIMGROUND_MAX_NEAREST>,
+    0x7369_6d67_6772_6f77
 );

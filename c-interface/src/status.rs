@@ -41,19 +41,37 @@ pub enum simground_status {
     SIMGROUND_ACCUMULATOR_BOUND = 13,
     /// A number outside its legal range.
     SIMGROUND_VALUE = 14,
+    /// The region of additions is erased: write a header to its start.
+    SIMGROUND_BLANK = 16,
+    /// The first four bytes are not `SGAD`.
+    SIMGROUND_NOT_ADDITIONS = 17,
+    /// The additions were made with another artifact.
+    SIMGROUND_OTHER_ARTIFACT = 18,
     /// An artifact is wrong in a way that only a newer header names.
     SIMGROUND_ARTIFACT = 31,
     /// The window has another number of values than the model's input.
     SIMGROUND_WRONG_WIDTH = 32,
     /// The scratch buffer is too small; `simground_scratch_words` tells its size.
     SIMGROUND_SCRATCH_TOO_SMALL = 33,
+    /// The inference is of another model than the additions.
+    SIMGROUND_OTHER_MODEL = 34,
+    /// A mechanism past the last that a region can add, or one of the model's where a new one is to be named.
+    SIMGROUND_MECHANISM = 35,
+    /// A label that counts for nothing.
+    SIMGROUND_COUNT = 36,
+    /// A parameter of a label outside the range of the simulations.
+    SIMGROUND_THETA = 37,
+    /// A name that is empty, too long for a record, or not UTF-8.
+    SIMGROUND_NAME = 38,
+    /// Every record of the region is written: compact it, or erase it.
+    SIMGROUND_FULL = 39,
     /// A pointer that must not be null is null, or is not aligned for its type.
     SIMGROUND_POINTER = 40,
-    /// The model, inference or attribution was not made by a call that returned `SIMGROUND_OK`.
+    /// The model, inference, attribution or additions were not made by a call that returned `SIMGROUND_OK`.
     SIMGROUND_NOT_READY = 41,
     /// An array is too short for the answer, or longer than the library supports.
     SIMGROUND_LENGTH = 42,
-    /// The model has no such head, target or bank.
+    /// The model has no such head, target or bank; the region no such record or name.
     SIMGROUND_ABSENT = 43,
     /// A call is wrong in a way that only a newer header names.
     SIMGROUND_CALL = 47,
@@ -85,9 +103,18 @@ impl simground_status {
         simground_status::SIMGROUND_SECTION_ALIGNMENT,
         simground_status::SIMGROUND_ACCUMULATOR_BOUND,
         simground_status::SIMGROUND_VALUE,
+        simground_status::SIMGROUND_BLANK,
+        simground_status::SIMGROUND_NOT_ADDITIONS,
+        simground_status::SIMGROUND_OTHER_ARTIFACT,
         simground_status::SIMGROUND_ARTIFACT,
         simground_status::SIMGROUND_WRONG_WIDTH,
         simground_status::SIMGROUND_SCRATCH_TOO_SMALL,
+        simground_status::SIMGROUND_OTHER_MODEL,
+        simground_status::SIMGROUND_MECHANISM,
+        simground_status::SIMGROUND_COUNT,
+        simground_status::SIMGROUND_THETA,
+        simground_status::SIMGROUND_NAME,
+        simground_status::SIMGROUND_FULL,
         simground_status::SIMGROUND_POINTER,
         simground_status::SIMGROUND_NOT_READY,
         simground_status::SIMGROUND_LENGTH,
@@ -120,15 +147,32 @@ impl simground_status {
             Self::SIMGROUND_SECTION_ALIGNMENT => c"a section does not start at a multiple of 16",
             Self::SIMGROUND_ACCUMULATOR_BOUND => c"an accumulator could overflow",
             Self::SIMGROUND_VALUE => c"a number is outside its range",
+            Self::SIMGROUND_BLANK => c"the region of additions is erased and has no header",
+            Self::SIMGROUND_NOT_ADDITIONS => {
+                c"not a region of additions: the first four bytes are not SGAD"
+            }
+            Self::SIMGROUND_OTHER_ARTIFACT => c"the additions were made with another artifact",
             Self::SIMGROUND_ARTIFACT => c"the artifact is refused",
             Self::SIMGROUND_WRONG_WIDTH => {
                 c"the window has another number of values than the model takes"
             }
             Self::SIMGROUND_SCRATCH_TOO_SMALL => c"the scratch buffer is too small",
+            Self::SIMGROUND_OTHER_MODEL => c"the inference is of another model than the additions",
+            Self::SIMGROUND_MECHANISM => {
+                c"a mechanism past the last that a region can add, or not one of its own"
+            }
+            Self::SIMGROUND_COUNT => c"a label that counts for nothing",
+            Self::SIMGROUND_THETA => {
+                c"a parameter of a label lies outside the range of the simulations"
+            }
+            Self::SIMGROUND_NAME => c"a name is empty, too long for a record, or not UTF-8",
+            Self::SIMGROUND_FULL => c"every record of the region is written",
             Self::SIMGROUND_POINTER => c"a pointer is null or not aligned for its type",
             Self::SIMGROUND_NOT_READY => c"the object was not made by a call that succeeded",
             Self::SIMGROUND_LENGTH => c"an array is too short for the answer, or too long",
-            Self::SIMGROUND_ABSENT => c"the model has no such head, target or bank",
+            Self::SIMGROUND_ABSENT => {
+                c"the model has no such head, target or bank, or the region no such record or name"
+            }
             Self::SIMGROUND_CALL => c"the call does not fit the model",
             Self::SIMGROUND_SELF_TEST_INPUT => {
                 c"self-test: the input transform differs from the host's"
@@ -141,7 +185,7 @@ impl simground_status {
 }
 
 impl simground_status {
-    fn with_code(code: u8, otherwise: simground_status) -> simground_status {
+    pub(crate) fn with_code(code: u8, otherwise: simground_status) -> simground_status {
         let same = |status: &&simground_status| **status as i32 == i32::from(code);
         simground_status::ALL.iter().find(same).copied().unwrap_or(otherwise)
     }

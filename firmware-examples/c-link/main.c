@@ -1,7 +1,8 @@
 /* Answers for every window of inputs.bin into outputs.bin, both on the debugger's side of semihosting.
  *
  * inputs.bin: the number of windows, then their values. outputs.bin: for each window the words of
- * firmware-examples/record/src/lib.rs, in the same order, so that the host can compare bit for bit.
+ * firmware-examples/record/src/lib.rs, and for one window in four those of growth.rs beside it, in the same order, so that the host
+ * can compare bit for bit.
  */
 #include "simground.h"
 
@@ -24,6 +25,10 @@ static simground_inference inference;
 static simground_attribution attribution;
 static uint32_t scratch[SCRATCH_WORDS];
 static float window[MAX_D_VALUES];
+static simground_additions additions;
+static simground_grown grown;
+static uint8_t region[1024];
+static uint32_t weights[31];
 
 /* ---- semihosting ---- */
 
@@ -166,6 +171,133 @@ static void record(size_t d_values) {
     record_attribution();
 }
 
+/* ---- growth in the field: a region that fills, breaks, is taken back and begins anew ---- */
+
+static void put_text(uint8_t *to, const uint8_t *from, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        to[i] = from[i];
+    }
+}
+
+static void erase(const uint8_t *header) {
+    for (size_t i = 0; i < sizeof region; i++) {
+        region[i] = 0xff;
+    }
+    put_text(region, header, SIMGROUND_HEADER_BYTES);
+}
+
+static void record_grown(size_t slots_used) {
+    simground_grown_nearest nearest[NEAREST];
+    simground_mechanism_share shares[SIMGROUND_MAX_LABELS];
+    simground_theta thetas[SIMGROUND_MAX_THETAS];
+    simground_grown_summary summary;
+    size_t found;
+    if (simground_attribute_with(&inference, &additions, weights, slots_used, nearest, NEAREST, &found,
+                                 &grown) != SIMGROUND_OK) {
+        put(ABSENT);
+        return;
+    }
+    put((uint32_t)found);
+    for (size_t i = 0; i < found; i++) {
+        put(nearest[i].from_field);
+        put(nearest[i].prototype);
+        put((uint32_t)nearest[i].index);
+        put((uint32_t)(nearest[i].index >> 32));
+        put(nearest[i].mechanism);
+        put(nearest[i].squared_distance);
+        put_float(nearest[i].weight);
+    }
+    simground_grown_mechanism_posterior(&grown, shares, SIMGROUND_MAX_LABELS, &found);
+    put((uint32_t)found);
+    for (size_t i = 0; i < found; i++) {
+        put_float(shares[i].probability);
+        put_float(shares[i].from_field);
+    }
+    simground_grown_thetas(&grown, thetas, SIMGROUND_MAX_THETAS, &found);
+    put((uint32_t)found);
+    for (size_t i = 0; i < found; i++) {
+        put_float(thetas[i].present);
+        put_float(thetas[i].mean);
+        put_float(thetas[i].sd);
+    }
+    simground_grown_summarize(&grown, &summary);
+    put(3);
+    put_float(summary.from_field);
+    put_float(summary.novelty);
+    put_float(summary.novelty_of_both);
+}
+
+/* A theta in the middle of the golden artifact's ranges, as the host computes it: low + step * 99. */
+static const float thetas_of_labels[2] = {0.15f + (0.5f - 0.15f) / 254.0f * 99.0f,
+                                          0.1f + (0.5f - 0.1f) / 254.0f * 99.0f};
+
+static simground_status append(uint32_t step, uint8_t *bytes, simground_appended *appended) {
+    const uint8_t known = (uint8_t)simground_num_mechanisms(&model);
+    if (step % 16 == 7) {
+        const uint8_t *name = (const uint8_t *)(step / 16 % 2 ? "spill" : "drift");
+        return simground_additions_name(&additions, known, name, 5, bytes, SIMGROUND_MAX_RECORD_BYTES,
+                                        appended);
+    }
+    if (step % 16 == 11) {
+        uint16_t live = 0;
+        while (simground_additions_retract(&additions, live, bytes, SIMGROUND_MAX_RECORD_BYTES,
+                                           appended) == SIMGROUND_ABSENT &&
+               live < SIMGROUND_MAX_RECORDS) {
+            live++;
+        }
+        live = live < SIMGROUND_MAX_RECORDS ? live : 0;
+        return simground_additions_retract(&additions, live, bytes, SIMGROUND_MAX_RECORD_BYTES,
+                                           appended);
+    }
+    static const float unknown[2] = {__builtin_nanf(""), __builtin_nanf("")};
+    const simground_label label = {
+        .thetas = step % 5 ? 0 : step & 8 ? unknown : thetas_of_labels,
+        .num_thetas = step % 5 ? 0 : 2,
+        .tag = step,
+        .count = (uint16_t)(4 + 6 * (step % 3)),
+        .reach = -1,
+        .mechanism = (uint8_t)(step / 2 % (known + 2u)),
+    };
+    return simground_additions_label(&additions, &inference, &label, bytes, SIMGROUND_MAX_RECORD_BYTES,
+                                     appended);
+}
+
+static void grow(uint32_t step) {
+    uint8_t header[SIMGROUND_HEADER_BYTES], bytes[SIMGROUND_MAX_RECORD_BYTES];
+    simground_additions_report report;
+    simground_appended appended;
+    if (simground_additions_header(&model, 0, header) != SIMGROUND_OK) {
+        return;
+    }
+    if (step == 0) {
+        erase(header);
+    }
+    if (simground_additions_from_bytes(&additions, &model, region, sizeof region) != SIMGROUND_OK) {
+        put(ABSENT);
+        return;
+    }
+    simground_additions_describe(&additions, &report);
+    put(report.slots_used);
+    put(report.broken);
+    put(report.num_mechanisms);
+    record_grown(report.slots_used);
+    simground_status status = append(step, bytes, &appended);
+    if (status != SIMGROUND_OK) {
+        put((uint32_t)status);
+        erase(header);
+        return;
+    }
+    size_t length = simground_record_bytes(&model);
+    put(appended.record);
+    put(appended.replaces == 0xffff ? ABSENT : appended.replaces);
+    for (size_t i = 0; i < length; i += 4) {
+        put((uint32_t)bytes[i] | (uint32_t)bytes[i + 1] << 8 | (uint32_t)bytes[i + 2] << 16 |
+            (uint32_t)bytes[i + 3] << 24);
+    }
+    /* Now and then the power fails. */
+    put_text(region + appended.offset, bytes, step % 16 == 3 ? length / 2 : length);
+}
+
 /* ---- the program ---- */
 
 static int fail(simground_status status) {
@@ -205,6 +337,9 @@ int main(void) {
             return 1;
         }
         record(d_values);
+        if ((i + 1) % 4 == 0) {
+            grow((i + 1) / 4 - 1);
+        }
     }
     flush();
     return write_failed;

@@ -134,6 +134,11 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
         self.iter().nth(position)
     }
 
+    /// The encoded records.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(crate) fn is_valid(&self) -> bool {
         decode::are_records(self.bytes, self.count, |bytes| {
             decode::take::<T>(bytes).map(|(_, rest)| rest)

@@ -5,7 +5,7 @@
 
 use heapless::Vec;
 
-use crate::artifact::{MAX_MECHANISMS, Model, Records, Theta};
+use crate::artifact::{Bank, MAX_MECHANISMS, Model, Records, Theta};
 use crate::dense::padded;
 use crate::kernel::{self, Ranked, Ranking};
 use crate::math;
@@ -15,7 +15,7 @@ use crate::reach::{Reach, kernel_weight};
 pub const THETA_ABSENT: u8 = u8::MAX;
 
 /// Shares of the mechanisms in a prototype add up to this.
-const WHOLE: u64 = 255;
+pub(crate) const WHOLE: u64 = 255;
 
 /// One simulation of the bank.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,25 +81,8 @@ pub(crate) fn attribute<'i, const K: usize>(
     kernel::squared_distances(model.section(bank.vectors), embedding, distances);
     let ranked = rank::<K>(distances);
     let least = distances.iter().copied().min().unwrap_or(0);
-    let mut least_exponent = u32::MAX;
-    for (distance, reach) in distances.iter_mut().zip(model.section(bank.reaches)) {
-        *distance = Reach(*reach).exponent(*distance, bank.reach_shift);
-        least_exponent = least_exponent.min(*distance);
-    }
-    let masses = model.section(bank.masses).as_chunks::<2>().0;
-    for (exponent, mass) in distances.iter_mut().zip(masses) {
-        let weight = kernel_weight(exponent.wrapping_sub(least_exponent));
-        // At most 2^15 * 2^16.
-        *exponent = weight.wrapping_mul(u32::from(u16::from_le_bytes(*mass)));
-    }
-    let kernel = KernelPosterior {
-        total: distances.iter().fold(0, |total, weight| total.wrapping_add(*weight)),
-        weights: distances,
-        others: model.manifest.mechanisms.len().saturating_sub(1),
-        shares: model.section(bank.shares),
-        moments: model.section(bank.moments),
-        theta: bank.theta,
-    };
+    let least_exponent = to_exponents(model, bank, distances);
+    let kernel = KernelPosterior::new(model, bank, distances, least_exponent);
     let entry = |ranked: &Ranked| {
         let prototype = ranked.prototype;
         Nearest {
@@ -118,6 +101,17 @@ pub(crate) fn attribute<'i, const K: usize>(
     })
 }
 
+/// Turns each prototype's squared distance into the halvings of its kernel, in 1/256; the least of them.
+#[inline]
+pub(crate) fn to_exponents(model: &Model<'_>, bank: &Bank<'_>, distances: &mut [u32]) -> u32 {
+    let mut least = u32::MAX;
+    for (distance, reach) in distances.iter_mut().zip(model.section(bank.reaches)) {
+        *distance = Reach(*reach).exponent(*distance, bank.reach_shift);
+        least = least.min(*distance);
+    }
+    least
+}
+
 /// The `K` least distances in order; of equal ones the first in the bank.
 pub(crate) fn rank<const K: usize>(distances: &[u32]) -> Vec<Ranked, K> {
     let mut ranking = Ranking::<K>::new();
@@ -130,7 +124,7 @@ pub(crate) fn rank<const K: usize>(distances: &[u32]) -> Vec<Ranked, K> {
 }
 
 /// Share of held-out distances at or above `distance`, the observation itself counted.
-fn novelty(table: &[u8], distance: u32) -> f32 {
+pub(crate) fn novelty(table: &[u8], distance: u32) -> f32 {
     let thresholds = table.as_chunks::<4>().0;
     let below = thresholds.partition_point(|bytes| u32::from_le_bytes(*bytes) < distance);
     let above = thresholds.len().saturating_sub(below);
@@ -142,9 +136,9 @@ fn novelty(table: &[u8], distance: u32) -> f32 {
 /// `2^31`, of weights times shares below `2^39`, times means below `2^47`, times their squares and those of the deviations
 /// below `2^56`. The prototype with the least exponent has the full weight and a mass, so the sum is above zero.
 #[derive(Debug, Clone, PartialEq)]
-struct KernelPosterior<'i> {
+pub(crate) struct KernelPosterior<'i> {
     weights: &'i [u32],
-    total: u32,
+    pub total: u32,
     /// Mechanisms but the last, whose share is what the others leave of [`WHOLE`].
     others: usize,
     /// `[prototypes, others]`.
@@ -154,7 +148,38 @@ struct KernelPosterior<'i> {
     theta: Records<'i, Theta<'i>>,
 }
 
+impl<'i> KernelPosterior<'i> {
+    /// Turns each prototype's exponent into its weight, in units of the one with `least_exponent`, which is no larger than any.
+    #[inline]
+    pub fn new(
+        model: &Model<'i>,
+        bank: &Bank<'i>,
+        exponents: &'i mut [u32],
+        least_exponent: u32,
+    ) -> Self {
+        let masses = model.section(bank.masses).as_chunks::<2>().0;
+        for (exponent, mass) in exponents.iter_mut().zip(masses) {
+            let weight = kernel_weight(exponent.wrapping_sub(least_exponent));
+            // At most 2^15 * 2^16.
+            *exponent = weight.wrapping_mul(u32::from(u16::from_le_bytes(*mass)));
+        }
+        KernelPosterior {
+            total: exponents.iter().fold(0, |total, weight| total.wrapping_add(*weight)),
+            weights: exponents,
+            others: model.manifest.mechanisms.len().saturating_sub(1),
+            shares: model.section(bank.shares),
+            moments: model.section(bank.moments),
+            theta: bank.theta,
+        }
+    }
+}
+
 impl KernelPosterior<'_> {
+    /// Weight of each prototype.
+    pub fn weights(&self) -> &[u32] {
+        self.weights
+    }
+
     fn weight(&self, prototype: u32) -> f32 {
         let at = usize::try_from(prototype).unwrap_or(usize::MAX);
         let weight = self.weights.get(at).copied().unwrap_or(0);
@@ -174,21 +199,31 @@ impl KernelPosterior<'_> {
     }
 
     fn mechanisms(&self) -> Vec<f32, MAX_MECHANISMS> {
-        let mut sums = [0_u64; MAX_MECHANISMS];
+        let mut sums = [0; _];
+        let last = self.mechanism_sums(&mut sums);
+        let whole = u64::from(self.total).wrapping_mul(WHOLE);
+        let all = sums.iter().take(self.others).copied().chain([last]);
+        crate::first_items(all.map(|sum| math::float_u64(sum) / math::float_u64(whole)))
+    }
+
+    /// Adds the weight of each mechanism but the last, in 1/255, to `sums`, which are zeros; that of the last.
+    #[inline]
+    pub fn mechanism_sums(&self, sums: &mut [u64; MAX_MECHANISMS]) -> u64 {
         for (row, weight) in self.weighted() {
             for (sum, share) in sums.iter_mut().zip(self.shares_of(row)) {
                 *sum = sum.wrapping_add(weight.wrapping_mul(u64::from(*share)));
             }
         }
         let whole = u64::from(self.total).wrapping_mul(WHOLE);
-        let others = sums.iter().take(self.others);
-        let last = others.clone().fold(whole, |left, sum| left.wrapping_sub(*sum));
-        let all = others.copied().chain([last]);
-        crate::first_items(all.map(|sum| math::float_u64(sum) / math::float_u64(whole)))
+        sums.iter().take(self.others).fold(whole, |left, sum| left.wrapping_sub(*sum))
+    }
+
+    fn summary(&self, at: usize, theta: &Theta<'_>) -> ThetaSummary {
+        self.moments(at, theta).summary(u64::from(self.total), theta)
     }
 
     /// Moments of parameter `at` over the share of the posterior that has it.
-    fn summary(&self, at: usize, theta: &Theta<'_>) -> ThetaSummary {
+    pub fn moments(&self, at: usize, theta: &Theta<'_>) -> Moments {
         // Counted from the side of the last mechanism, whose share is not stored: what is left of the whole, or nothing.
         let last = theta.has(self.others);
         let present = |row: usize| {
@@ -197,17 +232,37 @@ impl KernelPosterior<'_> {
             let sum = differing.fold(0_u64, |sum, (_, share)| sum.wrapping_add(u64::from(*share)));
             if last { WHOLE.wrapping_sub(sum) } else { sum }
         };
-        let moments = self.moments.as_chunks::<2>().0;
-        let (mut weight, mut first, mut second) = (0_u64, 0_u64, 0_u64);
+        let pairs = self.moments.as_chunks::<2>().0;
+        let mut moments = Moments::default();
         for (row, own) in self.weighted() {
             let place = row.wrapping_mul(self.theta.len()).wrapping_add(at);
-            let [mean, sd] = moments.get(place).copied().unwrap_or([0; 2]).map(u64::from);
-            let own = own.wrapping_mul(present(row));
-            let square = mean.wrapping_mul(mean).wrapping_add(sd.wrapping_mul(sd));
-            weight = weight.wrapping_add(own);
-            first = first.wrapping_add(own.wrapping_mul(mean));
-            second = second.wrapping_add(own.wrapping_mul(square));
+            let pair = pairs.get(place).copied().unwrap_or([0; 2]).map(u64::from);
+            moments.add(own.wrapping_mul(present(row)), pair);
         }
+        moments
+    }
+}
+
+/// Sums over prototypes, weighted in 1/255: of nothing, of a parameter's code, of its square.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moments {
+    weight: u64,
+    first: u64,
+    second: u64,
+}
+
+impl Moments {
+    /// One more prototype with the mean and the deviation of its codes.
+    pub fn add(&mut self, weight: u64, [mean, sd]: [u64; 2]) {
+        let square = mean.wrapping_mul(mean).wrapping_add(sd.wrapping_mul(sd));
+        self.weight = self.weight.wrapping_add(weight);
+        self.first = self.first.wrapping_add(weight.wrapping_mul(mean));
+        self.second = self.second.wrapping_add(weight.wrapping_mul(square));
+    }
+
+    /// What they say of a parameter when all weights together are `total`.
+    pub fn summary(self, total: u64, theta: &Theta<'_>) -> ThetaSummary {
+        let Moments { weight, first, second } = self;
         if weight == 0 {
             return ThetaSummary { present: 0.0, mean: f32::NAN, sd: f32::NAN };
         }
@@ -216,9 +271,8 @@ impl KernelPosterior<'_> {
         let spread = w.wrapping_mul(s2).saturating_sub(s1.wrapping_mul(s1));
         let variance = float_u128(spread) / float_u128(w.wrapping_mul(w));
         let mean_code = math::float_u64(first) / math::float_u64(weight);
-        let whole = u64::from(self.total).wrapping_mul(WHOLE);
         ThetaSummary {
-            present: math::float_u64(weight) / math::float_u64(whole),
+            present: math::float_u64(weight) / math::float_u64(total.wrapping_mul(WHOLE)),
             mean: theta.low + theta.step() * mean_code,
             sd: theta.step() * math::sqrt(variance),
         }

@@ -65,6 +65,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod additions;
 pub mod artifact;
 mod attribution;
 mod checksum;
@@ -82,6 +83,10 @@ mod reach;
 mod requantize;
 mod self_test;
 
+pub use additions::{
+    Addition, Additions, AdditionsError, Appended, BankPart, GrownAttribution, GrownNearest,
+    GrowthError, Label, MechanismShare,
+};
 pub use artifact::Model;
 pub use attribution::{Attribution, Nearest, THETA_ABSENT, ThetaSummary};
 pub use dense::{DenseShape, row_bound};

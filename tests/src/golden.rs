@@ -19,6 +19,9 @@ pub struct Expected {
     pub num_windows: usize,
     /// CRC-32 of every word of their records.
     pub records_crc32: u32,
+    /// CRC-32 of every word of the steps of growth between them; 0 for a model without a bank.
+    #[serde(default)]
+    pub growth_crc32: u32,
 }
 
 /// The folder of the golden files.
@@ -69,13 +72,15 @@ pub fn expected(path: &Path, command: String) -> Result<Expected> {
     let model =
         Model::from_bytes(&bytes).map_err(|error| anyhow!("{}: {error:?}", path.display()))?;
     let windows = stress::windows(model.d_values());
-    let mut words = Vec::new();
-    for window in &windows {
+    let (mut records, mut growth) = (Vec::new(), Vec::new());
+    for (window, both) in windows.iter().zip(stress::host_records(&model, &windows)) {
         let record = stress::host_record(&model, window);
-        words.extend(record.into_iter().flat_map(u32::to_le_bytes));
+        let bytes = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<_>>();
+        growth.extend(bytes(&both[record.len()..]));
+        records.extend(bytes(&record));
     }
-    let records_crc32 = crc32(&words);
-    Ok(Expected { command, num_windows: windows.len(), records_crc32 })
+    let (records_crc32, growth_crc32) = (crc32(&records), crc32(&growth));
+    Ok(Expected { command, num_windows: windows.len(), records_crc32, growth_crc32 })
 }
 
 /// What was recorded when the golden artifact at `path` was blessed.

@@ -15,8 +15,9 @@ pub struct Figure {
     pub core: String,
     /// `A`, `B`: one inference from quantized inputs; `A-bytes`, `B-bytes`: in Helium's layout from inputs of 8 bits; `A-wide`,
     /// `B-wide`: from inputs of 12. `bank`: the search for the nearest five. `A-float`, `B-float`: one
-    /// inference from raw units. `bank-attribute`: one attribution. `ratio`: a likelihood at one theta of three parameters, by
-    /// two hidden layers of 32; `ratio-maximum`: its maximum, 337 of them. `demo`: inference and attribution of the demo's model.
+    /// inference from raw units. `bank-attribute`: one attribution. `bank-grown`: one with sixteen labels of the field; a firmware
+    /// that writes and reads them. `ratio`: a likelihood at one theta of three parameters, by two hidden layers of 32;
+    /// `ratio-maximum`: its maximum, 337 of them. `demo`: inference and attribution of the demo's model.
     pub workload: String,
     /// Instructions that the workload executes, exact.
     pub instructions: u64,
@@ -57,6 +58,27 @@ pub struct Measured {
     pub stack_bytes: u64,
 }
 
+/// One line of the firmware `measure-growth`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Grown {
+    /// File name of the artifact without its extension.
+    pub model: String,
+    /// Labeled windows in force.
+    pub labels: u64,
+    /// Bytes of a region that holds them and no more.
+    pub region_bytes: u64,
+    /// Instructions of `Additions::from_bytes`.
+    pub from_bytes: u64,
+    /// Instructions of the last `Additions::label`.
+    pub label: u64,
+    /// Instructions of `Inference::attribute_with` without labels.
+    pub without_labels: u64,
+    /// Instructions of `Inference::attribute_with`.
+    pub attribute_with: u64,
+    /// Stack below the caller's frame, in bytes.
+    pub stack_bytes: u64,
+}
+
 /// Artifacts of the workloads; the demo's model is among them once `cargo xtask demo` has made it.
 pub fn workloads(board: Board) -> Result<Vec<PathBuf>> {
     let mut paths = golden::workloads(board)?;
@@ -73,6 +95,15 @@ pub fn measure(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Measured>> {
     let run = qemu::run_alone(board, &image)?.passed().context(board.core)?;
     let text = String::from_utf8(run.stdout)?;
     text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+/// What `measure-growth` says of the artifact at `path` on `board`.
+pub fn measure_growth(board: Board, path: &PathBuf) -> Result<Grown> {
+    let image = firmware::build(board, "measure-growth", std::slice::from_ref(path))?;
+    let run = qemu::run_alone(board, &image)?.passed().context(board.core)?;
+    let text = String::from_utf8(run.stdout)?;
+
+    serde_json::from_str(&text).with_context(|| text)
 }
 
 /// Every figure of `board`.
@@ -93,16 +124,25 @@ pub fn figures(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Figure>> {
             ],
             _ => vec![("demo", "bare", m.infer + m.attribute)],
         };
-        for (workload, bin, instructions) in workloads {
+        let mut figure = |workload: &str, bin, instructions, stack_bytes| -> Result<()> {
             let image = firmware::build(board, bin, std::slice::from_ref(path))?;
             figures.push(Figure {
                 core: board.core.into(),
                 workload: workload.into(),
                 instructions,
                 flash_bytes: firmware::flash_bytes(&image)?,
-                ram_bytes: m.scratch_bytes + m.stack_bytes,
-                stack_bytes: m.stack_bytes,
+                ram_bytes: m.scratch_bytes + stack_bytes,
+                stack_bytes,
             });
+            Ok(())
+        };
+        for (workload, bin, instructions) in workloads {
+            figure(workload, bin, instructions, m.stack_bytes)?;
+        }
+        if m.model == "bank" {
+            let grown = measure_growth(board, path)?;
+            let stack_bytes = m.stack_bytes.max(grown.stack_bytes);
+            figure("bank-grown", "bare-growth", grown.attribute_with, stack_bytes)?;
         }
     }
     Ok(figures)

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use simground_record::growth::Growth;
 use simground_runtime::Model;
 
 use crate::board::Board;
@@ -77,6 +78,17 @@ pub fn host_record(model: &Model<'_>, window: &[f32]) -> Vec<u32> {
     words
 }
 
+/// Every word that `model` answers for `windows` one after the other and for the steps of growth between them, on this host.
+pub fn host_records(model: &Model<'_>, windows: &[Vec<f32>]) -> Vec<Vec<u32>> {
+    let (mut growth, mut scratch) = (Growth::new(), vec![0; model.scratch_words()]);
+    let record = |window: &Vec<f32>| {
+        let mut words = host_record(model, window);
+        growth.step(model, window, &mut scratch, &mut |word| words.push(word));
+        words
+    };
+    windows.iter().map(record).collect()
+}
+
 /// An artifact file's bytes where a model may borrow them.
 pub fn read_artifact(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
@@ -108,9 +120,9 @@ pub fn compare_image(
             extra.iter().filter(|x| x.len() == model.d_values()).cloned().collect();
         all.extend(windows(model.d_values()));
         inputs.extend(u32::try_from(all.len())?.to_le_bytes());
-        for window in all {
+        for (window, record) in all.iter().zip(host_records(&model, &all)) {
             inputs.extend(window.iter().flat_map(|x| x.to_bits().to_le_bytes()));
-            expected.push((path, host_record(&model, &window), window));
+            expected.push((path, record, window.clone()));
         }
     }
     fs::write(folder.path().join("inputs.bin"), inputs)?;

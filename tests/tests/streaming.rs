@@ -1,12 +1,17 @@
 //! A board that reads a sensor sample by sample against a host that has all samples at once.
 
+use std::cmp::Ordering;
+
+use simground_record::growth::record_answer;
 use simground_record::sensor::{SAMPLES_PER_DAY, Sensor};
-use simground_runtime::{Drift, Model};
+use simground_runtime::additions::HEADER_BYTES;
+use simground_runtime::{Additions, BankPart, Drift, Label, Model};
 use simground_tests::board::Board;
 use simground_tests::{firmware, golden, qemu, stress};
 
 const NUM_DAYS: usize = 60;
 const LEAST_SAMPLES: usize = 12;
+const LABELED_DAY: usize = 36;
 
 /// The value of each day; NaN where more than half of its samples are missing.
 fn days() -> Vec<f32> {
@@ -23,6 +28,34 @@ fn days() -> Vec<f32> {
     samples.chunks(SAMPLES_PER_DAY as usize).map(day).collect()
 }
 
+/// A person says that the window shows what the model does not know.
+fn label(model: &Model<'_>, x: &[f32], page: &mut [u8]) {
+    let (mut scratch, mut record) = (vec![0; model.scratch_words()], [0; 32]);
+    let inference = model.infer(x, &mut scratch).expect("a window");
+    let additions = Additions::from_bytes(model, page).expect("a region");
+    let label = Label { tag: LABELED_DAY as u32, ..Label::new(3) };
+    let appended = additions.label(&inference, &label, &mut record).expect("room");
+    page[appended.offset..][..32].copy_from_slice(&record);
+}
+
+/// What both parts of the bank say of a later day. The next day names the labeled one.
+fn by_both_parts(model: &Model<'_>, x: &[f32], page: &[u8], day: usize) -> Vec<u32> {
+    let (mut scratch, mut weights) = (vec![0; model.scratch_words()], [0; 1]);
+    let mut inference = model.infer(x, &mut scratch).expect("a window");
+    let additions = Additions::from_bytes(model, page).expect("a region");
+    let answer = inference.attribute_with(&additions, &mut weights).expect("fits");
+    if day == LABELED_DAY + 2 {
+        let nearest = answer.nearest[0];
+        assert_eq!((nearest.part, nearest.mechanism), (BankPart::Field, 3));
+        assert_eq!(nearest.index, LABELED_DAY as u64);
+        let new = answer.mechanism_posterior[3];
+        assert!(new.probability > 0.5 && new.from_field == new.probability, "{new:?}");
+    }
+    let mut words = Vec::new();
+    record_answer(&answer, &mut |word| words.push(word));
+    words
+}
+
 fn streams_as_the_host(core: &str) {
     let path = golden::folder().join("small.sgnn");
     let bytes = std::fs::read(&path).expect("small.sgnn");
@@ -33,8 +66,16 @@ fn streams_as_the_host(core: &str) {
     let padded: Vec<f32> = std::iter::repeat_n(f32::NAN, steps).chain(days).collect();
     let mut expected: Vec<u32> = Vec::new();
     let (mut drift, mut scratch) = (Drift::new(), vec![0; model.scratch_words()]);
+    let mut page = vec![0xff; 512];
+    page[..HEADER_BYTES].copy_from_slice(&Additions::header(&model, None).expect("a bank"));
     for (day, x) in padded.windows(steps).enumerate().skip(1) {
         expected.extend(stress::host_record(&model, x));
+        // The firmware counts days from 0.
+        match (day - 1).cmp(&LABELED_DAY) {
+            Ordering::Less => (),
+            Ordering::Equal => label(&model, x, &mut page),
+            Ordering::Greater => expected.extend(by_both_parts(&model, x, &page, day)),
+        }
         if day % steps == 0 {
             let mut inference = model.infer(x, &mut scratch).expect("a window");
             drift.push(inference.attribute::<1>().expect("a bank").novelty);

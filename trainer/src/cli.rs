@@ -6,6 +6,7 @@ mod explain;
 mod files;
 mod init;
 mod inspect;
+mod label;
 mod likelihood;
 mod lock;
 mod making;
@@ -60,6 +61,9 @@ enum Command {
     /// Name the simulations behind an answer, and replay them.
     #[command(after_help = EXIT_CODES)]
     Explain(explain::Arguments),
+    /// Say what windows show, in a file beside the artifact, and have `explain` and `predict` answer by both.
+    #[command(after_help = EXIT_CODES)]
+    Label(label::Arguments),
     /// Simulate one simulation again from its index, and verify it against the bank.
     #[command(after_help = EXIT_CODES)]
     Replay(replay::Arguments),
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Predict(arguments) => predict::run(arguments, output),
         Command::Explain(arguments) => explain::run(arguments, output),
+        Command::Label(arguments) => label::run(arguments, output),
         Command::Replay(arguments) => replay::run(arguments, output),
         Command::Evaluate(arguments) => evaluate::run(arguments, output),
         Command::Report(arguments) => report::run(arguments, output),

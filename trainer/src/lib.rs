@@ -16,6 +16,7 @@ pub mod embedding;
 pub mod evaluation;
 pub mod explanation;
 pub mod float_model;
+pub mod growth;
 pub mod head;
 pub mod input_table;
 pub mod named;

@@ -7,6 +7,7 @@ mod bank_compression;
 mod consistency;
 mod figure;
 mod galton;
+mod growth;
 mod novelty;
 mod outbreak;
 mod score;
@@ -101,6 +102,7 @@ pub fn experiments() -> &'static [Experiment] {
             consistency::EXPERIMENT,
             bank_compression::EXPERIMENT,
             novelty::EXPERIMENT,
+            growth::EXPERIMENT,
             score::SIS,
             score::GAUSSIAN,
             score::STUDENT_T,

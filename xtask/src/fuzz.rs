@@ -11,7 +11,7 @@ use crate::setup::Missing;
 use crate::stage::execute;
 
 /// The programs of `runtime/fuzz/`.
-const TARGETS: [&str; 4] = ["from_bytes", "infer", "attribute", "manifest"];
+const TARGETS: [&str; 5] = ["from_bytes", "infer", "attribute", "manifest", "additions"];
 
 /// Runs every target for `seconds`, from the checked-in seeds and whatever earlier runs found.
 pub fn run(seconds: u32) -> Result<()> {

@@ -5,12 +5,17 @@
 //!
 //! Whenever the window is all new, its novelty goes to the drift monitor: windows that share days would count the same
 //! strange day many times. The monitor's state follows that day's record.
+//!
+//! On one day a person says that the window shows what the model does not know. The firmware appends that to a region beside the
+//! artifact, and from the next day on each record is followed by what both parts of the bank say.
 
 use heapless::Deque;
 use semihosting::fs::File;
+use simground_record::growth::record_answer;
 use simground_record::record;
 use simground_record::sensor::{SAMPLES_PER_DAY, Sensor};
-use simground_runtime::{Drift, Model};
+use simground_runtime::additions::HEADER_BYTES;
+use simground_runtime::{Additions, Drift, GrowthError, Label, Model};
 
 use crate::linked::{LINKED, Memory};
 use crate::stress::Buffered;
@@ -19,6 +24,8 @@ use crate::stress::Buffered;
 pub const NUM_DAYS: u32 = 60;
 /// A day with fewer samples than this is missing.
 pub const LEAST_SAMPLES: u32 = 12;
+/// The day on which a person labels the window.
+pub const LABELED_DAY: u32 = 36;
 /// Longest window of days.
 const MAX_DAYS: usize = 128;
 
@@ -79,13 +86,68 @@ impl Window {
     }
 }
 
+/// A page of flash beside the artifact's, where it can be read; here RAM stands for it.
+pub struct Page([u8; 512]);
+
+impl Page {
+    /// Zeroed memory, which costs no flash.
+    pub const fn new() -> Self {
+        Page([0; 512])
+    }
+
+    /// Erases the page and begins a region on it.
+    fn start(&mut self, model: &Model<'_>) -> Option<()> {
+        self.0.fill(0xff);
+        let header = Additions::header(model, None).ok()?;
+        self.0.get_mut(..HEADER_BYTES)?.copy_from_slice(&header);
+        Some(())
+    }
+
+    /// Appends that a window shows a mechanism which the model does not know.
+    fn label(&mut self, model: &Model<'_>, x: &[f32], scratch: &mut [u32]) -> Option<()> {
+        let mut record = [0; 64];
+        let appended = {
+            let additions = Additions::from_bytes(model, &self.0).ok()?;
+            let label = Label { tag: LABELED_DAY, ..Label::new(additions.next_mechanism()?) };
+            let inference = model.infer(x, scratch).ok()?;
+            additions.label(&inference, &label, &mut record).ok()?
+        };
+        // In flash this is one write, of bytes that were never written before.
+        let bytes = record.get(..Additions::record_bytes(model)?)?;
+        self.0.get_mut(appended.offset..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(())
+    }
+
+    /// What both parts of the bank say of a window.
+    fn answer(
+        &self,
+        model: &Model<'_>,
+        x: &[f32],
+        scratch: &mut [u32],
+        sink: &mut impl FnMut(u32),
+    ) -> Option<Result<(), GrowthError>> {
+        let additions = Additions::from_bytes(model, &self.0).ok()?;
+        let mut weights = [0; 16];
+        let mut inference = model.infer(x, scratch).ok()?;
+        let answer = inference.attribute_with(&additions, &mut weights);
+        Some(answer.map(|answer| record_answer(&answer, sink)))
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Runs the sensor for [`NUM_DAYS`] through the first linked artifact; the number of answers, or what went wrong.
-pub fn run(memory: &mut Memory) -> Result<u32, &'static str> {
+pub fn run(memory: &mut Memory, page: &mut Page) -> Result<u32, &'static str> {
     let linked = LINKED.first().ok_or("no artifact")?;
     let model = Model::from_bytes(linked.bytes).map_err(|_| "artifact refused")?;
     model.self_test(&mut memory.scratch).map_err(|_| "self-test failed")?;
     let x = memory.x.get_mut(..model.d_values()).ok_or("window too long for this example")?;
     let mut window = Window::new(model.d_values()).ok_or("window too long for this example")?;
+    page.start(&model).ok_or("no bank to add to")?;
     let file = File::create(c"outputs.bin").map_err(|_| "cannot create outputs.bin")?;
     let mut outputs = Buffered::new(file);
     let (mut sensor, mut day) = (Sensor::new(1), Day::default());
@@ -95,11 +157,18 @@ pub fn run(memory: &mut Memory) -> Result<u32, &'static str> {
         window.push(value);
         window.write(x);
         let mut written = Ok(());
-        record(&model, x, &mut memory.scratch, &mut |word| {
+        let mut write = |word| {
             if written.is_ok() {
                 written = outputs.word(word);
             }
-        });
+        };
+        record(&model, x, &mut memory.scratch, &mut write);
+        if answers == LABELED_DAY {
+            page.label(&model, x, &mut memory.scratch).ok_or("no room for a label")?;
+        } else if answers > LABELED_DAY {
+            let answer = page.answer(&model, x, &mut memory.scratch, &mut write);
+            answer.and_then(Result::ok).ok_or("the page is refused")?;
+        }
         fresh += 1;
         if fresh == x.len() {
             fresh = 0;

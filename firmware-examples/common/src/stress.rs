@@ -1,17 +1,18 @@
 //! Answers for every window of `inputs.bin` into `outputs.bin`, both on the debugger's side of semihosting.
 //!
 //! Little-endian words. `inputs.bin`: for each linked artifact in turn, the number of windows, then their values.
-//! `outputs.bin`: the record of each window, one after the other.
+//! `outputs.bin`: the record of each window, one after the other, and behind one in four that of a step of growth.
 
 use semihosting::fs::File;
 use semihosting::io::{Read, Result, Write};
+pub use simground_record::growth::Growth;
 use simground_record::record;
 use simground_runtime::Model;
 
 use crate::linked::{LINKED, Memory};
 
 /// Answers for every stored window; the number of windows, or the text of what went wrong.
-pub fn run(memory: &mut Memory) -> core::result::Result<u32, &'static str> {
+pub fn run(memory: &mut Memory, growth: &mut Growth) -> core::result::Result<u32, &'static str> {
     let mut inputs = File::open(c"inputs.bin").map_err(|_| "cannot open inputs.bin")?;
     let outputs = File::create(c"outputs.bin").map_err(|_| "cannot create outputs.bin")?;
     let mut outputs = Buffered::new(outputs);
@@ -19,15 +20,18 @@ pub fn run(memory: &mut Memory) -> core::result::Result<u32, &'static str> {
     for linked in LINKED {
         let model = Model::from_bytes(linked.bytes).map_err(|_| "artifact refused")?;
         let x = memory.x.get_mut(..model.d_values()).ok_or("window too long for this example")?;
+        *growth = Growth::new();
         let num_windows = read_word(&mut inputs).map_err(|_| "inputs.bin is too short")?;
         for _ in 0..num_windows {
             read_window(&mut inputs, x).map_err(|_| "inputs.bin is too short")?;
             let mut written = Ok(());
-            record(&model, x, &mut memory.scratch, &mut |word| {
+            let mut write = |word| {
                 if written.is_ok() {
                     written = outputs.word(word);
                 }
-            });
+            };
+            record(&model, x, &mut memory.scratch, &mut write);
+            growth.step(&model, x, &mut memory.scratch, &mut write);
             written.map_err(|_| "cannot write outputs.bin")?;
         }
         total += num_windows;

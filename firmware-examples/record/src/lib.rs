@@ -4,6 +4,7 @@
 //! each part begins with its own length, or with [`ABSENT`] when the model has no such head.
 #![no_std]
 
+pub mod growth;
 pub mod sensor;
 
 use rand_core::{Infallible, TryRng};

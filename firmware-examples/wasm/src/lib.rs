@@ -2,6 +2,7 @@
 //! [`answer`], and reads the records.
 #![no_std]
 
+use simground_record::growth::Growth;
 use simground_record::record;
 use simground_runtime::Model;
 
@@ -20,6 +21,7 @@ struct Memory {
     windows: [f32; WINDOW_VALUES],
     scratch: [u32; SCRATCH_WORDS],
     records: [u32; RECORD_WORDS],
+    growth: Growth,
 }
 
 static mut MEMORY: Memory = Memory {
@@ -27,6 +29,7 @@ static mut MEMORY: Memory = Memory {
     windows: [0.0; WINDOW_VALUES],
     scratch: [0; SCRATCH_WORDS],
     records: [0; RECORD_WORDS],
+    growth: Growth::new(),
 };
 
 /// Where the host writes the artifact.
@@ -63,12 +66,16 @@ fn run(memory: &mut Memory, artifact_bytes: usize, num_windows: usize) -> Option
     model.self_test(scratch).ok()?;
     let mut windows = memory.windows.chunks_exact(model.d_values());
     let mut records = memory.records.iter_mut();
+    memory.growth = Growth::new();
     for _ in 0..num_windows {
         let mut fits = true;
-        record(&model, windows.next()?, scratch, &mut |word| match records.next() {
+        let mut write = |word| match records.next() {
             Some(record) => *record = word,
             None => fits = false,
-        });
+        };
+        let window = windows.next()?;
+        record(&model, window, scratch, &mut write);
+        memory.growth.step(&model, window, scratch, &mut write);
         if !fits {
             return None;
         }

@@ -1,5 +1,6 @@
 //! What the targets share: bytes with the lengths and the checksum made right, so that the proof behind them is reached.
 
+pub mod additions;
 pub mod manifest;
 
 use simground_runtime::Model;

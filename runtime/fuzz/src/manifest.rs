@@ -139,8 +139,18 @@ impl Builder<'_> {
         }
         let mechanisms = self.decisions.int_in_range(1..=3_u16)?;
         let (heads, head_count) = self.heads(width, mechanisms)?;
-        let theta = records(&[Theta { name: "b", unit: "", low: 0.0, high: self.f32(1.0)? }]);
-        let bank = if self.decisions.arbitrary()? { Some(self.bank(width, &theta)?) } else { None };
+        let theta = records(&[Theta {
+            name: "b",
+            unit: "",
+            low: 0.0,
+            high: self.f32(1.0)?,
+            mechanisms: 1,
+        }]);
+        let bank = if self.decisions.arbitrary()? {
+            Some(self.bank(width, mechanisms, &theta)?)
+        } else {
+            None
+        };
         let names = records(&vec!["m"; usize::from(mechanisms)]);
         let layers = records(&trunk);
         let manifest = Manifest {
@@ -183,11 +193,9 @@ impl Builder<'_> {
         let parameters = records(&[Parameter {
             name: "p",
             unit: "",
-            transform: *self.decisions.choose(&[
-                ParameterTransform::Probit,
-                ParameterTransform::Log,
-                ParameterTransform::Identity,
-            ])?,
+            transform: *self
+                .decisions
+                .choose(&[ParameterTransform::Log, ParameterTransform::Identity])?,
             integer: self.decisions.arbitrary()?,
             low: self.f32(0.0)?,
             high: self.f32(2.0)?,
@@ -216,21 +224,26 @@ impl Builder<'_> {
         Ok((encoded, count))
     }
 
-    fn bank<'a>(&mut self, width: u16, theta: &'a [u8]) -> Result<Bank<'a>> {
+    fn bank<'a>(&mut self, width: u16, mechanisms: u16, theta: &'a [u8]) -> Result<Bank<'a>> {
         let prototypes = self.decisions.int_in_range(1..=20_usize)?;
         let d_embed = *self.decisions.choose(&[1, 4, 16, 17])?;
         let row = usize::from(d_embed).next_multiple_of(4);
         let seed: u8 = self.decisions.arbitrary()?;
+        let others = usize::from(mechanisms) - 1;
         Ok(Bank {
             prototypes: self.u32(prototypes as u32)?,
             embedding: self.layer(width, d_embed, -1_023, 1_023)?,
             vectors: self.section(prototypes * row, |at| (at as u8).wrapping_mul(seed))?,
             mechanisms: self.section(prototypes, |_| 0)?,
             masses: self.section(2 * prototypes, |at| (at % 2) as u8 ^ 1)?,
+            reaches: self.section(prototypes, |at| (at as u8).wrapping_mul(seed))?,
+            reach_shift: 18,
+            shares: self.section(prototypes * others, |_| 40)?,
+            index_bytes: 8,
             indices: self.section(8 * prototypes, |at| at as u8)?,
-            thetas: self.section(2 * prototypes, |at| at as u8)?,
+            thetas: self.section(prototypes, |at| at as u8)?,
+            moments: self.section(2 * prototypes, |at| at as u8)?,
             theta: Records::new(self.u16(1)?, theta),
-            decay: self.u32(4_000)?,
             novelty: self.section(4 * 8, |at| if at % 4 == 0 { at as u8 } else { 0 })?,
             num_simulations: 1_000,
         })

@@ -8,6 +8,7 @@ use simground_runtime::Model;
 use simground_trainer::artifact::replace_file;
 use simground_trainer::contrast::{self, Contrast};
 use simground_trainer::explanation::{self, Explanation, MAX_NEAREST, NearSimulation};
+use simground_trainer::growth::{self, Grown};
 use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
 use simground_trainer::picture::ExplanationPicture;
@@ -16,7 +17,7 @@ use simground_trainer::replay::Replayer;
 use super::files::Replays;
 use super::output::{indented, series, significant, table};
 use super::predict::{probabilities, warn_of_clamped};
-use super::{Output, Verdict, files};
+use super::{Output, Verdict, files, label};
 
 /// Simulations side by side on a screen of 80 columns.
 const ACROSS: usize = 5;
@@ -48,6 +49,9 @@ pub struct Arguments {
     /// Draw the observation over the replayed simulations; with `--contrast` over the two that are contrasted.
     #[arg(long, value_name = "FILE.svg")]
     svg: Option<PathBuf>,
+    /// Windows that `label` or a device labeled: answer by both parts of the bank, beside the artifact's own answer.
+    #[arg(long, value_name = "FILE.sgad")]
+    additions: Option<PathBuf>,
     #[command(flatten)]
     replays: Replays,
 }
@@ -72,6 +76,9 @@ struct Row {
     clamped: Vec<String>,
     #[serde(flatten)]
     explanation: Explanation,
+    /// With the field's labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grown: Option<Grown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     contrast: Option<Contrast>,
 }
@@ -85,6 +92,8 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let rows = rows(arguments, &input)?;
     let manifest = model.manifest();
     check_contrast(arguments, &model)?;
+    let region = arguments.additions.as_ref().map(|file| label::read(file, path, &model));
+    let region = region.transpose()?;
     let mut explanations = Vec::with_capacity(rows.len());
     for row in rows {
         let window = input.windows().nth(row).expect("a row of the table");
@@ -96,7 +105,12 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         let clamped: Vec<String> = clamped.iter().map(|at| input.columns[*at].clone()).collect();
         warn_of_clamped(&input.place(row), &clamped);
         let x = window.to_vec();
-        explanations.push(Row { row, x, clamped, explanation, contrast: None });
+        let grown = region.as_ref().map(|region| {
+            growth::explain(&model, &region.read(&model)?, window, usize::from(arguments.k))
+                .map_err(anyhow::Error::from)
+        });
+        let grown = grown.transpose()?;
+        explanations.push(Row { row, x, clamped, explanation, grown, contrast: None });
     }
     let replaying = arguments.replay || arguments.svg.is_some() || arguments.contrast.is_some();
     // Answers need no float model; where there is one, it knows whether the corpus had a seed of its own.
@@ -236,6 +250,10 @@ fn row_text(row: &Row, document: &Document) -> String {
     for block in explanation.nearest.chunks(ACROSS) {
         text += &indented(&table(&simulations(block, units)));
     }
+    if let Some(grown) = &row.grown {
+        text += &grown_text(grown);
+        text += &indented(&table(&grown_nearest(grown)));
+    }
     text += &indented(&table(&replays(row, &document.channels)));
     if let Some(contrast) = &row.contrast {
         text += &indented(&contrast_text(contrast, &document.columns));
@@ -270,6 +288,42 @@ fn simulations(nearest: &[NearSimulation], units: &Named<String>) -> Vec<Vec<Str
         rows.push(row(&title, &value));
     }
     rows
+}
+
+/// What both parts of the bank say, in two lines.
+pub fn grown_text(grown: &Grown) -> String {
+    let share = |(name, share): &(String, growth::Share)| {
+        let of_field = match share.from_field {
+            0.0 => String::new(),
+            field => format!(" (field {:.1} %)", 100.0 * field),
+        };
+        format!("{name} {:.1} %{of_field}", 100.0 * share.probability)
+    };
+    let shares: Vec<String> = grown.mechanism.iter().map(share).collect();
+    let novelty = grown.novelty_of_both;
+    format!(
+        "  mechanism, with the field      {}\n  novelty, with the field {novelty:.3}: {}\n",
+        shares.join(", "),
+        explanation::novelty_words(novelty)
+    )
+}
+
+/// The nearest of both parts, one a line.
+fn grown_nearest(grown: &Grown) -> Vec<Vec<String>> {
+    let title = ["nearest of both", "mechanism", "distance", "weight"].map(str::to_owned);
+    let line = |near: &growth::Near| {
+        let name = match (near.index, near.record) {
+            (Some(index), _) => format!("simulation {index}"),
+            (None, record) => format!(
+                "field, record {}, tag {}",
+                record.unwrap_or_default(),
+                near.tag.unwrap_or_default()
+            ),
+        };
+        let distance = significant(f64::from(near.distance), 3);
+        vec![name, near.mechanism.clone(), distance, format!("{:.1} %", 100.0 * near.weight)]
+    };
+    [title.to_vec()].into_iter().chain(grown.nearest.iter().map(line)).collect()
 }
 
 /// The observation and the replayed simulations as sparklines; nothing where nothing was replayed.

@@ -7,19 +7,24 @@ use anyhow::bail;
 use rand_chacha::ChaCha8Rng;
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use simground_runtime::artifact::{Head, Manifest};
-use simground_runtime::{Inference, MixturePosterior, Model};
+use simground_runtime::{Additions, Inference, MixturePosterior, Model};
 use simground_trainer::disk;
 use simground_trainer::explanation::{self, novelty_words};
+use simground_trainer::growth::{self, Grown};
 use simground_trainer::input_table::InputTable;
 use simground_trainer::named::Named;
 use simground_trainer::samples::{ROW, generator, write_samples};
 
+use super::explain::grown_text;
 use super::likelihood::{self, Likelihood, Prior, Resampling};
 use super::output::{say, significant, table};
-use super::{Output, Verdict, files};
+use super::{Output, Verdict, files, label};
 
 /// Levels at which the marginals of a joint posterior are told.
 const MARGINAL_LEVELS: [f32; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
+
+/// How many of both parts of the bank are named beside an answer.
+const GROWN_NEAREST: usize = 1;
 
 /// What the user says.
 #[derive(Debug, clap::Args)]
@@ -43,12 +48,18 @@ pub struct Arguments {
     /// For samples from a `ratio` head: take the thetas of this corpus for the prior, instead of draws of the study's.
     #[arg(long, value_name = "DIR", requires = "samples")]
     corpus: Option<PathBuf>,
+    /// Windows that `label` or a device labeled: say as well what both parts of the bank say.
+    #[arg(long, value_name = "FILE.sgad")]
+    additions: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let bytes = files::read_artifact(&arguments.artifact)?;
     let model = files::model(&bytes, &arguments.artifact)?;
+    let region = arguments.additions.as_ref();
+    let region = region.map(|file| label::read(file, &arguments.artifact, &model)).transpose()?;
+    let additions = region.as_ref().map(|region| region.read(&model)).transpose()?;
     if arguments.samples.is_some() {
         check_samples(arguments, &model, output)?;
     }
@@ -65,6 +76,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let document = Document {
         model: &model,
         input: &input,
+        additions: additions.as_ref(),
         samples: arguments.samples.filter(|_| arguments.out.is_none()).unwrap_or(0),
         seed: arguments.seed,
         prior: prior.as_ref(),
@@ -187,6 +199,7 @@ fn weighed<'p>(
 struct Document<'d> {
     model: &'d Model<'d>,
     input: &'d InputTable,
+    additions: Option<&'d Additions<'d>>,
     /// Samples of each window.
     samples: u64,
     seed: u64,
@@ -211,6 +224,9 @@ impl Document<'_> {
             if let Some(resampling) = resampling {
                 prediction.samples = Some(self.samples_of(row, Draws::Resampled(resampling)));
             }
+            prediction.grown = self.additions.and_then(|additions| {
+                growth::explain(self.model, additions, window, GROWN_NEAREST).ok()
+            });
             take(&prediction)?;
         }
         Ok(())
@@ -281,6 +297,9 @@ struct Prediction<'i, 'a> {
     samples: Option<Samples<'i, 'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     novelty: Option<f32>,
+    /// With the field's labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grown: Option<Grown>,
     missing: u16,
     clamped: u16,
 }
@@ -316,6 +335,7 @@ impl<'i, 'a> Prediction<'i, 'a> {
             marginals: marginals.collect(),
             likelihood: None,
             novelty: None,
+            grown: None,
             missing: report.missing,
             clamped: report.clamped,
             samples: mixture
@@ -408,6 +428,9 @@ fn prediction_text(prediction: &Prediction<'_, '_>) -> String {
     }
     if let Some(novelty) = prediction.novelty {
         text += &format!("  novelty    {novelty:.3}: {}\n", novelty_words(novelty));
+    }
+    if let Some(grown) = &prediction.grown {
+        text += &grown_text(grown);
     }
     if prediction.missing > 0 {
         text += &format!("  missing    {} values\n", prediction.missing);

@@ -4,7 +4,7 @@
 //! simulation, and the Mahalanobis distance from the training mean. A stream of windows of each fault also goes through the
 //! device's drift monitor.
 
-mod fault;
+pub(super) mod fault;
 mod rival;
 
 use std::path::Path;

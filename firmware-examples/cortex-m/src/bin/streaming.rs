@@ -4,14 +4,15 @@
 
 use cortex_m_rt::entry;
 use firmware_common::linked::Memory;
-use firmware_common::streaming;
+use firmware_common::streaming::{self, Page};
 use firmware_cortex_m::exit;
 use semihosting::{eprintln, println};
 
 #[entry]
 fn main() -> ! {
     static mut MEMORY: Memory = Memory::new();
-    match streaming::run(MEMORY) {
+    static mut PAGE: Page = Page::new();
+    match streaming::run(MEMORY, PAGE) {
         Ok(num_days) => println!("{num_days} days"),
         Err(error) => {
             eprintln!("{error}");

@@ -4,14 +4,15 @@
 
 use cortex_m_rt::entry;
 use firmware_common::linked::Memory;
-use firmware_common::stress;
+use firmware_common::stress::{self, Growth};
 use firmware_cortex_m::exit;
 use semihosting::{eprintln, println};
 
 #[entry]
 fn main() -> ! {
     static mut MEMORY: Memory = Memory::new();
-    match stress::run(MEMORY) {
+    static mut GROWTH: Growth = Growth::new();
+    match stress::run(MEMORY, GROWTH) {
         Ok(num_windows) => println!("{num_windows} windows"),
         Err(error) => {
             eprintln!("{error}");

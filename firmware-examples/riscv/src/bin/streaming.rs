@@ -3,7 +3,7 @@
 #![no_main]
 
 use firmware_common::linked::Memory;
-use firmware_common::streaming;
+use firmware_common::streaming::{self, Page};
 use firmware_riscv::exit;
 use riscv_rt::entry;
 use semihosting::{eprintln, println};
@@ -13,7 +13,10 @@ fn main() -> ! {
     static mut MEMORY: Memory = Memory::new();
     // SAFETY: `main` runs once, and nothing else can name `MEMORY`.
     let memory = unsafe { (&raw mut MEMORY).as_mut_unchecked() };
-    match streaming::run(memory) {
+    static mut PAGE: Page = Page::new();
+    // SAFETY: as above.
+    let page = unsafe { (&raw mut PAGE).as_mut_unchecked() };
+    match streaming::run(memory, page) {
         Ok(num_days) => println!("{num_days} days"),
         Err(error) => {
             eprintln!("{error}");

@@ -3,7 +3,7 @@
 #![no_main]
 
 use firmware_common::linked::Memory;
-use firmware_common::stress;
+use firmware_common::stress::{self, Growth};
 use firmware_riscv::exit;
 use riscv_rt::entry;
 use semihosting::{eprintln, println};
@@ -13,7 +13,10 @@ fn main() -> ! {
     static mut MEMORY: Memory = Memory::new();
     // SAFETY: `main` runs once, and nothing else can name `MEMORY`.
     let memory = unsafe { (&raw mut MEMORY).as_mut_unchecked() };
-    match stress::run(memory) {
+    static mut GROWTH: Growth = Growth::new();
+    // SAFETY: as above.
+    let growth = unsafe { (&raw mut GROWTH).as_mut_unchecked() };
+    match stress::run(memory, growth) {
         Ok(num_windows) => println!("{num_windows} windows"),
         Err(error) => {
             eprintln!("{error}");

@@ -4,7 +4,7 @@ use crate::simulator::{Chance, Generator, Split};
 use crate::study::{Study, StudyError};
 
 /// A named misspecification.
-pub(super) struct Fault {
+pub(in crate::reproduce) struct Fault {
     /// Its name in tables.
     pub name: &'static str,
     /// What a level is.
@@ -28,7 +28,7 @@ enum Kind {
 const OVERDISPERSION: &str = "overdispersion = { uniform = [0.01, 0.05], unit = \"1\" }";
 
 /// All faults.
-pub(super) const FAULTS: [Fault; 6] = [
+pub(in crate::reproduce) const FAULTS: [Fault; 6] = [
     Fault {
         name: "missing mechanism: second introduction",
         unit: "days after the first",

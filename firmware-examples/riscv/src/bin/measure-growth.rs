@@ -1,0 +1,31 @@
+//! Counts instructions and stack of growth in the field, as JSON lines.
+#![no_std]
+#![no_main]
+
+use firmware_common::growth::{self, Field};
+use firmware_common::linked::Memory;
+use firmware_riscv::{Counter, exit};
+use riscv_rt::entry;
+use semihosting::eprintln;
+
+#[entry]
+fn main() -> ! {
+    static mut MEMORY: Memory = Memory::new();
+    // SAFETY: `main` runs once, and nothing else can name `MEMORY`.
+    let memory = unsafe { (&raw mut MEMORY).as_mut_unchecked() };
+    let mut counter = Counter::new();
+    if !counter.is_exact() {
+        eprintln!("the counter is not exact: run under `-icount shift=6`");
+        exit(false)
+    }
+    static mut FIELD: Field = Field::new();
+    // SAFETY: as above.
+    let field = unsafe { (&raw mut FIELD).as_mut_unchecked() };
+    exit(growth::run(memory, field, &mut counter))
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    eprintln!("{info}");
+    exit(false)
+}
