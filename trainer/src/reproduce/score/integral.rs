@@ -141,7 +141,7 @@ mod tests {
             assert!(error.abs() < 1e-5, "{error} at {a}, {b}");
         }
         // The mean of r under the prior, by a plain sum.
-        let cells = 200;
+        let cells = 1_000;
         let place = |at: usize| SUPPORT * ((at as f64 + 0.5) / f64::from(cells) - 0.5);
         let count = cells as usize;
         let sum: f64 = (0..count * count)
