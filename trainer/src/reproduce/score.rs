@@ -7,9 +7,12 @@
 mod design;
 mod equivalence;
 mod exact;
+mod integral;
 mod problem;
 mod surface;
 mod table;
+
+use problem::Grid;
 
 use super::{Experiment, ExperimentError, Findings, Settings};
 use crate::pipeline::Talk;
@@ -19,7 +22,9 @@ pub(super) const SIS: Experiment = Experiment {
     about: "likelihood ratio of an SIS epidemic: score-augmented against plain training with more data",
     takes: TAKES,
     seeds: &SEEDS,
-    run: |settings, talk| run("sis.toml", include_str!("../../studies/sis.toml"), settings, talk),
+    run: |settings, talk| {
+        run("sis.toml", include_str!("../../studies/sis.toml"), None, settings, talk)
+    },
 };
 
 pub(super) const GAUSSIAN: Experiment = Experiment {
@@ -29,7 +34,8 @@ pub(super) const GAUSSIAN: Experiment = Experiment {
     seeds: &SEEDS,
     run: |settings, talk| {
         let study = include_str!("../../studies/gaussian-field.toml");
-        run("gaussian-field.toml", study, settings, talk)
+        let grid = Grid { side: 8, replicates: 1 };
+        run("gaussian-field.toml", study, Some(grid), settings, talk)
     },
 };
 
@@ -40,7 +46,8 @@ pub(super) const STUDENT_T: Experiment = Experiment {
     seeds: &SEEDS,
     run: |settings, talk| {
         let study = include_str!("../../studies/student-t-field.toml");
-        run("student-t-field.toml", study, settings, talk)
+        let grid = Grid { side: 4, replicates: 8 };
+        run("student-t-field.toml", study, Some(grid), settings, talk)
     },
 };
 
@@ -50,10 +57,11 @@ const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 fn run(
     file: &str,
     study: &str,
+    grid: Option<Grid>,
     settings: &Settings,
     talk: &mut dyn Talk,
 ) -> Result<Findings, ExperimentError> {
-    let problem = problem::Problem::parse(file, study)?;
+    let problem = problem::Problem::parse(file, study, grid)?;
     let design = design::Design::new(settings.quick, settings.at_most)?;
     talk.stage(&format!("exact likelihood of {} test simulations", design.test));
     let exact = exact::Exact::new(&problem, design.test);

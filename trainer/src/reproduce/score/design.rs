@@ -5,9 +5,7 @@ use super::exact::Exact;
 use super::problem::{Data, Problem};
 use super::surface::{GRID, Surfaces};
 use crate::pipeline::Talk;
-use crate::training::ratio::{
-    Activation, RatioNetwork, Settings, Shape, Trained, Training, Weighting,
-};
+use crate::training::ratio::{Pairs, RatioNetwork, Settings, Shape, Trained, Training, Weighting};
 
 /// Sizes of everything.
 pub(super) struct Design {
@@ -15,10 +13,18 @@ pub(super) struct Design {
     pub test: usize,
     /// Numbers of parameters of the networks, about.
     parameters: &'static [usize],
-    /// Numbers of simulations, with the steps of a training on them.
-    sizes: Vec<(usize, u64)>,
+    sizes: Vec<Size>,
     /// Sizes at which variants of the method are compared, on the first network.
     ablated: &'static [usize],
+}
+
+/// A number of simulations.
+struct Size {
+    simulations: usize,
+    /// Of a training on them.
+    steps: u64,
+    /// Whether they are scored, or only what plain training is compared by.
+    augmented: bool,
 }
 
 /// One training.
@@ -63,23 +69,28 @@ impl Design {
     /// # Errors
     /// When that leaves none.
     pub fn new(quick: bool, at_most: u64) -> Result<Design, ExperimentError> {
+        let size = |simulations, steps, augmented| Size { simulations, steps, augmented };
         let mut design = if quick {
             Design {
                 test: 60,
                 parameters: &[1_000],
-                sizes: vec![(300, 200), (1_000, 200)],
+                sizes: vec![size(300, 200, true), size(1_000, 200, true)],
                 ablated: &[],
             }
         } else {
             Design {
                 test: 500,
                 parameters: &[3_000, 30_000],
-                sizes: vec![(1_000, 1_500), (10_000, 6_000), (100_000, 12_000)],
+                sizes: vec![
+                    size(1_000, 6_000, true),
+                    size(10_000, 12_000, true),
+                    size(100_000, 12_000, false),
+                ],
                 ablated: &[1_000, 10_000],
             }
         };
-        let smallest = design.sizes[0].0;
-        design.sizes.retain(|(simulations, _)| *simulations as u64 <= at_most);
+        let smallest = design.sizes[0].simulations;
+        design.sizes.retain(|size| size.simulations as u64 <= at_most);
         if design.sizes.is_empty() {
             return Err(ExperimentError(format!(
                 "the smallest training has {smallest} simulations"
@@ -97,9 +108,13 @@ impl Design {
         talk: &mut dyn Talk,
     ) -> Vec<Run> {
         let mut runs = Vec::new();
-        for &(simulations, steps) in &self.sizes {
+        for &Size { simulations, steps, augmented } in &self.sizes {
             talk.stage(&format!("seed {seed}: {simulations} simulations"));
-            let data = problem.data(seed, simulations);
+            let mut data = problem.data(seed, simulations, augmented);
+            let variants = data.augmented.take().map(|pairs| {
+                let hard = pairs.clone().map(|pairs| Pairs::Contrastive(pairs.with_hard_labels()));
+                (pairs.map(Pairs::Contrastive), hard)
+            });
             let settings = |weighting| Settings {
                 steps,
                 batch: BATCH,
@@ -110,33 +125,34 @@ impl Design {
             };
             for &parameters in self.parameters {
                 let shape = Shape::with_parameters(problem.d_x(), problem.d_theta(), parameters);
-                let trained = in_turns([Weighting::Plain, Weighting::Balanced].map(|weighting| {
-                    Training::new(&shape, &data.train, &data.held_out, settings(weighting))
-                }));
-                for (method, trained) in [PLAIN, AUGMENTED].into_iter().zip(trained) {
-                    runs.push(judged(method, parameters, simulations, &trained, &data, exact));
+                let training = |weighting| (&shape, settings(weighting));
+                let mut trainings = vec![(PLAIN, begun(&data.plain, training(Weighting::Plain)))];
+                if let Some((scored, hard)) = &variants {
+                    trainings.push((AUGMENTED, begun(scored, training(Weighting::Balanced))));
+                    if self.ablated.contains(&simulations) && parameters == self.parameters[0] {
+                        let choices = [
+                            ("labels of 0 and 1", hard, Weighting::Balanced),
+                            ("lambda = 0", scored, Weighting::Fixed(0.0)),
+                            ("lambda = 0.01", scored, Weighting::Fixed(0.01)),
+                            ("lambda = 0.1", scored, Weighting::Fixed(0.1)),
+                            ("lambda = 1", scored, Weighting::Fixed(1.0)),
+                        ];
+                        let variants = choices.map(|(method, pairs, weighting)| {
+                            (method, begun(pairs, training(weighting)))
+                        });
+                        trainings.extend(variants);
+                    }
                 }
-            }
-            for run in &runs[runs.len() - 2 * self.parameters.len()..] {
-                talk.note(&format!(
-                    "{} of {}: cross-entropy {:.4}, statistic {:.3}, {:.1} s",
-                    run.method,
-                    run.parameters,
-                    run.figures.cross_entropy,
-                    run.figures.statistic_mse,
-                    run.seconds
-                ));
-            }
-            if self.ablated.contains(&simulations) {
-                let parameters = self.parameters[0];
-                for (method, activation, weighting) in VARIANTS {
-                    let shape =
-                        Shape::with_parameters(problem.d_x(), problem.d_theta(), parameters);
-                    let shape = Shape { activation: *activation, ..shape };
-                    let training =
-                        Training::new(&shape, &data.train, &data.held_out, settings(*weighting));
-                    let [trained] = in_turns([training]);
-                    runs.push(judged(method, parameters, simulations, &trained, &data, exact));
+                for (method, trained) in in_turns(trainings) {
+                    let run = judged(method, parameters, simulations, &trained, &data, exact);
+                    talk.note(&format!(
+                        "{method} of {parameters}: cross-entropy {:.4}, statistic {:.3}, step {}, {:.1} s",
+                        run.figures.cross_entropy,
+                        run.figures.statistic_mse,
+                        trained.step,
+                        run.seconds
+                    ));
+                    runs.push(run);
                 }
             }
         }
@@ -144,26 +160,22 @@ impl Design {
     }
 }
 
-/// Each differs from the augmented or the plain training in one choice.
-const VARIANTS: &[(&str, Activation, Weighting)] = &[
-    ("lambda = 0.01", Activation::SmoothRelu, Weighting::Fixed(0.01)),
-    ("lambda = 0.1", Activation::SmoothRelu, Weighting::Fixed(0.1)),
-    ("lambda = 1", Activation::SmoothRelu, Weighting::Fixed(1.0)),
-    ("plain, ReLU", Activation::Relu, Weighting::Plain),
-    ("augmented, ReLU", Activation::Relu, Weighting::Balanced),
-    ("plain, tanh", Activation::Tanh, Weighting::Plain),
-    ("augmented, tanh", Activation::Tanh, Weighting::Balanced),
-];
+fn begun<'d>(
+    [train, held_out]: &'d [Pairs; 2],
+    (shape, settings): (&Shape, Settings),
+) -> Training<'d> {
+    Training::new(shape, train, held_out, settings)
+}
 
-fn in_turns<const N: usize>(mut trainings: [Training; N]) -> [Trained; N] {
+fn in_turns<'m>(mut trainings: Vec<(&'m str, Training)>) -> Vec<(&'m str, Trained)> {
     let mut left = true;
     while left {
         left = false;
-        for training in &mut trainings {
+        for (_, training) in &mut trainings {
             left |= training.advance(TURN);
         }
     }
-    trainings.map(Training::finish)
+    trainings.into_iter().map(|(method, training)| (method, training.finish())).collect()
 }
 
 fn judged(

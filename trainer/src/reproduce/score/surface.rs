@@ -4,7 +4,7 @@
 pub(super) const GRID: usize = 32;
 
 /// Width of the prior's support in prior standard deviations.
-const SUPPORT: f64 = 3.464_101_615_137_754_6;
+pub(super) const SUPPORT: f64 = 3.464_101_615_137_754_6;
 
 /// Upper 5 % point of chi-squared with two degrees of freedom, `-2 log 0.05` (Wilks 1938).
 const CRITICAL: f64 = 5.991_464_547_107_98;

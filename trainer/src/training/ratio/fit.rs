@@ -68,8 +68,8 @@ pub struct Trained {
 
 /// Validations of one training.
 const VALIDATIONS: u64 = 40;
-/// Orders in which held-out simulations are paired.
-const HELD_OUT_ORDERS: u64 = 4;
+/// Pairs of a validation, at least, where the simulations that are held out have so many.
+const HELD_OUT_PAIRS: u64 = 16_384;
 
 impl<'d> Training<'d> {
     /// Before the first step.
@@ -176,7 +176,7 @@ impl<'d> Training<'d> {
     fn validate(&mut self) {
         let mut rows: Vec<u32> = (0..self.held_out.len() as u32).collect();
         let (mut sum, mut count) = (0.0, 0);
-        for order in 0..HELD_OUT_ORDERS {
+        for order in 0..self.held_out.orders(HELD_OUT_PAIRS) {
             // The same orders for every training, so that they compare on the same pairs.
             let mut stream = Stream::new(0, Purpose::HeldOut, order);
             shuffle(&mut rows, &mut stream);

@@ -12,6 +12,11 @@
 //! step along  grad L_B + lambda grad L_S,   lambda = sqrt(E |grad L_B|^2 / E |grad L_S|^2)
 //! ```
 //!
+//! Where scores of one x are known over the whole prior, their integral is `log r` itself, its constant fixed by
+//! `integral p(theta) r(x, theta) = 1`. `r / (1 + r)` then replaces the label of a pair ([`Labels`]): its expectation is what labels of 0 and 1
+//! scatter around, at joint and at marginal pairs alike, so that the optimum of `L_B` is the same and its noise is gone. That is
+//! ALICE (Stoye et al. 2018) with the ratio of x for that of a latent path.
+//!
 //! - `v`: random signs over the root mean square `m_k` of each parameter's score at joint pairs. `E (v . e)^2 = sum_k (e_k / m_k)^2`, so
 //!   that one direction is an unbiased estimate of all (Hutchinson 1990), and no parameter counts for more because of its unit.
 //! - `w = 1 / (1 + mean_k (s_k / m_k)^2)`: at marginal pairs where x is all but impossible, exact scores are orders of magnitude
@@ -37,7 +42,7 @@ pub use activation::Activation;
 pub(super) use fit::cross_entropy;
 pub use fit::{Settings, Trained, Training};
 pub use network::{RatioNetwork, Shape};
-pub use pairs::{Batch, Contrastive, Labeled, Pairs, ScoredPairs, ScoredRows};
+pub use pairs::{Batch, Contrastive, Labeled, Labels, Pairs, ScoredPairs, ScoredRows, Symmetry};
 pub use tail::{Tail, TailLayout, TailShape};
 pub(super) use weighting::Balance;
 pub use weighting::Weighting;

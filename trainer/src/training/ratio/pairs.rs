@@ -26,10 +26,21 @@ pub struct Contrastive {
     pub theta: Vec<f32>,
     /// Where the exact score is known; `None` for plain classification.
     pub scored: Option<ScoredPairs>,
+    /// Of which a random one is applied to x each time it is drawn; empty for none.
+    pub symmetries: Vec<Symmetry>,
+}
+
+/// A rearrangement of x under which the likelihood does not change at any theta: value `k` becomes `sign` times value `source[k]`.
+#[derive(Debug, Clone)]
+pub struct Symmetry {
+    /// `[d_x]`.
+    pub source: Vec<u32>,
+    /// 1 or -1.
+    pub sign: f32,
 }
 
 /// The exact score at the joint pair of each simulation, and at marginal pairs with the thetas of a few others.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ScoredPairs {
     /// How many others.
     pub num_partners: usize,
@@ -38,6 +49,18 @@ pub struct ScoredPairs {
     /// Score at `(x_i, theta_i)`: `[n, d_theta]`.
     pub joint: Vec<f32>,
     /// Score at `(x_i, theta_partner)`: `[n, num_partners, d_theta]`.
+    pub marginal: Vec<f32>,
+    /// What the classifier should say at these pairs; `None` for 1 at joint and 0 at marginal ones.
+    pub labels: Option<Labels>,
+}
+
+/// `r / (1 + r)` at scored pairs, where `log r` is the integral of the exact score: labels without the noise of 0 and 1, with the same
+/// optimum.
+#[derive(Debug, Clone, Default)]
+pub struct Labels {
+    /// At `(x_i, theta_i)`: `[n]`.
+    pub joint: Vec<f32>,
+    /// At `(x_i, theta_partner)`: `[n, num_partners]`.
     pub marginal: Vec<f32>,
 }
 
@@ -113,6 +136,14 @@ impl Pairs {
         self.len() == 0
     }
 
+    /// In how many orders to pair simulations for so many pairs, within 4 and 64; labeled pairs are the same in any order.
+    pub(super) fn orders(&self, pairs: u64) -> u64 {
+        match self {
+            Pairs::Contrastive(_) => (pairs / (2 * self.len() as u64)).clamp(4, 64),
+            Pairs::Labeled(_) => 1,
+        }
+    }
+
     /// The root mean square of each entry of the score at the pairs that a simulation's own theta makes; `None` without scores.
     pub(super) fn score_scale(&self) -> Option<Vec<f32>> {
         let (score, d_theta) = match self {
@@ -145,31 +176,54 @@ impl Pairs {
 }
 
 impl Contrastive {
+    /// The same with labels of 0 and 1.
+    pub fn with_hard_labels(mut self) -> Contrastive {
+        self.scored.iter_mut().for_each(|scored| scored.labels = None);
+        self
+    }
+
     fn draw(&self, rows: &[u32], scale: Option<&[f32]>, stream: &mut Stream, batch: &mut Batch) {
         let d_theta = self.d_theta;
         let of = |values: &[f32], row: usize, out: &mut Vec<f32>| {
             out.extend_from_slice(&values[row * d_theta..][..d_theta]);
         };
-        let scored = self.scored.as_ref().zip(scale);
-        let scored_rows = if scored.is_some() { rows.len().div_ceil(SCORED_SHARE) } else { 0 };
-        for (at, &row) in rows.iter().enumerate() {
-            let row = row as usize;
-            batch.x.extend_from_slice(&self.x[row * self.d_x..][..self.d_x]);
+        // Labels are known for an x's own partners alone; without them, a row that is not scored takes the next row's theta.
+        let labels = self.scored.as_ref().and_then(|scored| scored.labels.as_ref());
+        let scored_rows = match (&self.scored, scale) {
+            (Some(_), Some(_)) => rows.len().div_ceil(SCORED_SHARE),
+            _ => 0,
+        };
+        for (at, &next) in rows.iter().cycle().skip(1).take(rows.len()).enumerate() {
+            let row = rows[at] as usize;
+            self.draw_x(row, stream, &mut batch.x);
             of(&self.theta, row, &mut batch.theta);
-            batch.target.extend([1.0, 0.0]);
-            match scored {
-                // Partners are independent draws of the prior like any other, so that the classifier sees no difference.
-                Some((scored, scale)) if at < scored_rows => {
-                    let count = scored.num_partners;
-                    let partner = row * count + stream.below(count as u64) as usize;
-                    of(&self.theta, scored.partners[partner] as usize, &mut batch.theta);
-                    let joint = &scored.joint[row * d_theta..][..d_theta];
-                    batch.scored.push(joint, scale, stream);
-                    let marginal = &scored.marginal[partner * d_theta..][..d_theta];
-                    batch.scored.push(marginal, scale, stream);
-                }
-                _ => of(&self.theta, rows[(at + 1) % rows.len()] as usize, &mut batch.theta),
+            let scored = self.scored.as_ref().filter(|_| at < scored_rows || labels.is_some());
+            let Some(scored) = scored else {
+                of(&self.theta, next as usize, &mut batch.theta);
+                batch.target.extend([1.0, 0.0]);
+                continue;
+            };
+            // Partners are independent draws of the prior like any other, so that the classifier sees no difference.
+            let count = scored.num_partners;
+            let partner = row * count + stream.below(count as u64) as usize;
+            of(&self.theta, scored.partners[partner] as usize, &mut batch.theta);
+            let targets = labels.map(|labels| [labels.joint[row], labels.marginal[partner]]);
+            batch.target.extend(targets.unwrap_or([1.0, 0.0]));
+            if let Some(scale) = scale.filter(|_| at < scored_rows) {
+                batch.scored.push(&scored.joint[row * d_theta..][..d_theta], scale, stream);
+                batch.scored.push(&scored.marginal[partner * d_theta..][..d_theta], scale, stream);
             }
+        }
+    }
+
+    fn draw_x(&self, row: usize, stream: &mut Stream, out: &mut Vec<f32>) {
+        let x = &self.x[row * self.d_x..][..self.d_x];
+        if self.symmetries.is_empty() {
+            out.extend_from_slice(x);
+        } else {
+            let which = stream.below(self.symmetries.len() as u64) as usize;
+            let Symmetry { source, sign } = &self.symmetries[which];
+            out.extend(source.iter().map(|&at| sign * x[at as usize]));
         }
     }
 }

@@ -122,8 +122,9 @@ fn location(count: usize, counter: u64, scored: bool) -> Pairs {
         joint: (0..count).map(|at| score(at, at as u32)).collect(),
         marginal: partners.iter().enumerate().map(|(at, &of)| score(at, of)).collect(),
         partners,
+        labels: None,
     });
-    Pairs::Contrastive(Contrastive { d_x: 1, d_theta: 1, x, theta, scored })
+    Pairs::Contrastive(Contrastive { d_x: 1, d_theta: 1, x, theta, scored, symmetries: Vec::new() })
 }
 
 #[test]
@@ -284,4 +285,42 @@ fn the_gradients_of_a_tail_are_burns() {
         let own_by_h = if which == 0 { &by_data[0] } else { &score_by_data };
         close(own_by_h, by_h.as_slice::<f32>().unwrap());
     }
+}
+
+#[test]
+fn labels_and_symmetries_reach_the_batch() {
+    let (n, d_x) = (6, 3);
+    let x: Vec<f32> = (0..n * d_x).map(|at| at as f32).collect();
+    let contrastive = Contrastive {
+        d_x,
+        d_theta: 1,
+        x,
+        theta: (0..n).map(|at| at as f32).collect(),
+        scored: Some(ScoredPairs {
+            num_partners: 1,
+            partners: (0..n as u32).map(|at| (at + 2) % n as u32).collect(),
+            joint: vec![1.0; n],
+            marginal: vec![2.0; n],
+            labels: Some(Labels {
+                joint: (0..n).map(|at| 0.5 + 0.01 * at as f32).collect(),
+                marginal: (0..n).map(|at| 0.01 * at as f32).collect(),
+            }),
+        }),
+        symmetries: vec![Symmetry { source: vec![2, 0, 1], sign: -1.0 }],
+    };
+    let draw = |pairs: Contrastive| {
+        let mut batch = Batch::default();
+        let mut stream = Stream::new(1, Purpose::Batch, 0);
+        Pairs::Contrastive(pairs).draw(&[4, 1], Some(&[1.0]), &mut stream, &mut batch);
+        batch
+    };
+    let batch = draw(contrastive.clone());
+    assert_eq!(batch.x, [-14.0, -12.0, -13.0, -5.0, -3.0, -4.0]);
+    assert_eq!(batch.theta, [4.0, 0.0, 1.0, 3.0]);
+    assert_eq!(batch.target, [0.54, 0.04, 0.51, 0.01]);
+    assert_eq!(batch.scored.slopes.len(), 2);
+    // Without labels only the scored row has a partner of its own.
+    let batch = draw(contrastive.with_hard_labels());
+    assert_eq!(batch.theta, [4.0, 0.0, 1.0, 4.0]);
+    assert_eq!(batch.target, [1.0, 0.0, 1.0, 0.0]);
 }
