@@ -9,6 +9,7 @@ mod figure;
 mod galton;
 mod novelty;
 mod outbreak;
+mod posteriors;
 mod score;
 mod spread;
 
@@ -105,6 +106,8 @@ pub fn experiments() -> &'static [Experiment] {
             score::GAUSSIAN,
             score::STUDENT_T,
             galton::EXPERIMENT,
+            posteriors::TWO_MOONS,
+            posteriors::GAUSSIAN_LINEAR,
         ]
     }
 }
