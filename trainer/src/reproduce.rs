@@ -106,8 +106,7 @@ pub fn experiments() -> &'static [Experiment] {
             score::GAUSSIAN,
             score::STUDENT_T,
             galton::EXPERIMENT,
-            posteriors::TWO_MOONS,
-            posteriors::GAUSSIAN_LINEAR,
+            posteriors::EXPERIMENT,
         ]
     }
 }

@@ -1,123 +1,142 @@
-//! The joint posterior of an artifact as `simground init` proposes it, against exact posteriors of two tasks of the field's benchmark.
+//! The joint posterior of an artifact against exact posteriors of two tasks of the field's benchmark (Lueckmann et al. 2021,
+//! <https://arxiv.org/abs/2101.04653>), on the way that any corpus takes.
 //!
-//! Each training sees so many simulations and nothing else: the study is the proposal for a stored corpus, and the same rows are split
-//! into training, validation, calibration and test. Samples come from the integer runtime, and from the float model beside it. The
-//! five observations, their reference samples and the simulations of the log score have a seed of their own: they choose nothing.
+//! A training sees so many simulations and nothing else: rows of x and theta without units or supports, as another program would
+//! write them, with the study that `simground init` proposes for them, validation and calibration taken from the same rows. The seed
+//! of a training decides simulations, split and weights. Samples come from the integer runtime, and from the float model beside it.
+//! Observations, reference samples and the simulations of the log score have a seed of their own: they choose nothing.
 
 mod reference;
+mod trained;
 
 use rayon::prelude::*;
-use simground_runtime::Model;
 
 use self::reference::Reference;
+use self::trained::{Trained, train};
 use super::{Experiment, ExperimentError, Findings, Row, Settings, Spread};
 use crate::comparison::compare;
 use crate::corpus::Corpus;
-use crate::float_model::FloatModel;
-use crate::head::{Head, ParameterScaling};
 use crate::named::Named;
-use crate::pipeline::{self, Options, Talk};
-use crate::proposal::propose;
-use crate::samples::generator;
+use crate::pipeline::Talk;
 use crate::simulator::{Simulator, Split};
-use crate::source::Source;
 use crate::study::Study;
-use crate::training::Silent;
 
-pub(super) const TWO_MOONS: Experiment = Experiment {
-    name: "two-moons",
-    about: "posterior samples of a proposed study's artifact against the exact posterior: two moons",
-    takes: "30 minutes",
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    name: "posteriors",
+    about: "samples of artifacts from proposed studies against exact posteriors: two moons, Gaussian linear",
+    takes: "1 hour",
     seeds: &[1, 2, 3],
-    run: |settings, talk| {
-        run(include_str!("../../studies/two-moons.toml"), Reference::TwoMoons, settings, talk)
-    },
-};
-
-pub(super) const GAUSSIAN_LINEAR: Experiment = Experiment {
-    name: "gaussian-linear",
-    about: "the same: ten Gaussian means under a uniform prior",
-    takes: "60 minutes",
-    seeds: &[1, 2, 3],
-    run: |settings, talk| {
-        let study = include_str!("../../studies/gaussian-linear-uniform.toml");
-        run(study, Reference::GaussianLinear, settings, talk)
-    },
+    run,
 };
 
 /// Seed of everything that judges.
 const JUDGE: u64 = 8_800;
 const OBSERVATIONS: u64 = 5;
-/// Simulations of the log score.
-const JUDGED: u64 = 4_000;
 
-/// How much is computed.
-struct Effort {
-    sizes: Vec<u64>,
-    samples: usize,
+/// A task with its exact posterior.
+struct Task {
+    name: &'static str,
+    study: &'static str,
+    exact: Reference,
 }
 
-/// Observations with their exact posteriors, and simulations for the log score.
+const TASKS: [Task; 2] = [
+    Task {
+        name: "two-moons",
+        study: include_str!("../../studies/two-moons.toml"),
+        exact: Reference::TwoMoons,
+    },
+    Task {
+        name: "gaussian-linear-uniform",
+        study: include_str!("../../studies/gaussian-linear-uniform.toml"),
+        exact: Reference::GaussianLinear,
+    },
+];
+
+/// Observations with samples of their exact posteriors, and simulations for the log score.
 struct Judge {
     observations: Corpus,
     /// Of each observation.
     reference: Vec<Vec<f32>>,
+    /// Classifier two-sample test of samples of the prior, of each observation.
+    prior: Vec<f64>,
     simulations: Corpus,
 }
 
 /// One training, judged.
 struct Run {
-    size: u64,
-    /// Of each observation.
-    integer: Vec<f64>,
-    float: Vec<f64>,
-    /// Log scores of the integers, the floats and the prior.
-    log_score: [f64; 3],
-    coverage: f64,
-    bytes: usize,
-    components: usize,
-    seconds: f64,
+    /// Classifier two-sample test of each observation: of the integers, and of the floats.
+    c2st: [Vec<f64>; 2],
+    trained: Trained,
 }
 
 fn failed(error: impl std::fmt::Display) -> ExperimentError {
     ExperimentError(error.to_string())
 }
 
-fn run(
-    study: &str,
-    exact: Reference,
-    settings: &Settings,
-    talk: &mut dyn Talk,
-) -> Result<Findings, ExperimentError> {
-    let effort = if settings.quick {
-        Effort { sizes: vec![500], samples: 1_000 }
+fn run(settings: &Settings, talk: &mut dyn Talk) -> Result<Findings, ExperimentError> {
+    let (sizes, samples, judged): (&[u64], usize, u64) = if settings.quick {
+        (&[250], 250, 250)
     } else {
-        Effort { sizes: vec![1_000, 10_000], samples: 10_000 }
+        (&[1_000, 10_000], 10_000, 4_000)
     };
-    let simulator =
-        Study::parse(study, "study.toml").map_err(failed)?.simulator().expect("has a mechanism");
-    let observations = simulator.simulate(JUDGE, Split::Test.first(OBSERVATIONS));
-    let reference = |row: usize| exact.samples(observations.x_row(row), effort.samples, row as u64);
-    let judge = Judge {
-        reference: (0..observations.len()).into_par_iter().map(reference).collect(),
-        simulations: simulator.simulate(JUDGE, Split::Validation.first(JUDGED)),
-        observations: observations.clone(),
-    };
-    let prior = |row: usize| {
-        let first = OBSERVATIONS + row as u64 * effort.samples as u64;
-        let base = Split::Test.base();
-        let draws = simulator.simulate(JUDGE, base + first..base + first + effort.samples as u64);
-        c2st(&draws.theta, &judge.reference[row], draws.schema.d_theta())
-    };
-    let prior: Vec<f64> = (0..judge.reference.len()).map(prior).collect();
-    let mut runs = Vec::new();
-    for &size in effort.sizes.iter().filter(|size| **size <= settings.at_most) {
-        for &seed in &settings.seeds {
-            talk.stage(&format!("{size} simulations, seed {seed}"));
-            runs.push(trained(&simulator, &judge, size, seed, talk)?);
+    let sizes: Vec<u64> = sizes.iter().copied().filter(|size| *size <= settings.at_most).collect();
+    if sizes.is_empty() {
+        return Err(failed("the smallest training has 1000 simulations"));
+    }
+    let mut findings = Findings { summary: Named(Vec::new()), ..Findings::default() };
+    for task in &TASKS {
+        let simulator = Study::parse(task.study, task.name).map_err(failed)?.simulator();
+        let simulator = simulator.expect("the task's study has a mechanism");
+        talk.stage(&format!("{}: reference samples", task.name));
+        let judge = Judge::new(&simulator, task.exact, samples, judged);
+        for &size in &sizes {
+            let mut runs = Vec::new();
+            for &seed in &settings.seeds {
+                talk.stage(&format!("{}: {size} simulations, seed {seed}", task.name));
+                let corpus = simulator.simulate(seed, Split::Train.first(size));
+                let trained = train(task.name, &corpus, seed, &judge.simulations, talk)?;
+                runs.push(judge.judge(trained)?);
+            }
+            add(&mut findings, task.name, size, &judge, &runs);
         }
     }
-    Ok(findings(&runs, &prior, &effort, settings))
+    Ok(findings)
+}
+
+impl Judge {
+    fn new(simulator: &Simulator, exact: Reference, samples: usize, judged: u64) -> Judge {
+        let observations = simulator.simulate(JUDGE, Split::Test.first(OBSERVATIONS));
+        let d = observations.schema.d_theta();
+        let rows = || (0..observations.len()).into_par_iter();
+        let reference: Vec<Vec<f32>> =
+            rows().map(|row| exact.samples(observations.x_row(row), samples, row as u64)).collect();
+        let prior = |row: usize| {
+            let first = Split::Test.base() + OBSERVATIONS + (row * samples) as u64;
+            let draws = simulator.simulate(JUDGE, first..first + samples as u64).theta;
+            c2st(&draws, &reference[row], d)
+        };
+        Judge {
+            prior: rows().map(prior).collect(),
+            simulations: simulator.simulate(JUDGE, Split::Validation.first(judged)),
+            reference,
+            observations,
+        }
+    }
+
+    fn judge(&self, trained: Trained) -> Result<Run, ExperimentError> {
+        let d = self.observations.schema.d_theta();
+        let count = self.reference[0].len() / d;
+        let compared = |row: usize| -> Result<[f64; 2], ExperimentError> {
+            let x = self.observations.x_row(row);
+            let (integer, float) = trained.samples(x, count, JUDGE, row)?;
+            Ok([integer, float].map(|samples| c2st(&samples, &self.reference[row], d)))
+        };
+        let rows = (0..self.observations.len()).into_par_iter();
+        let each: Vec<[f64; 2]> = rows.map(compared).collect::<Result<_, _>>()?;
+        let c2st = [0, 1].map(|model| each.iter().map(|row| row[model]).collect());
+        Ok(Run { c2st, trained })
+    }
 }
 
 /// Classifier two-sample test of two sets of samples `[n, d]`.
@@ -125,120 +144,40 @@ fn c2st(samples: &[f32], reference: &[f32], d: usize) -> f64 {
     compare(samples, reference, d, JUDGE).c2st
 }
 
-fn trained(
-    simulator: &Simulator,
-    judge: &Judge,
-    size: u64,
-    seed: u64,
-    talk: &mut dyn Talk,
-) -> Result<Run, ExperimentError> {
-    let corpus = simulator.simulate(seed, Split::Train.first(size));
-    let started = std::time::Instant::now();
-    let proposal = propose("posteriors", corpus.clone(), false).map_err(failed)?;
-    let mut study = Study::parse(&proposal.text, "study.toml").map_err(failed)?;
-    study.seed = seed;
-    let source = Source::stored(corpus, seed, None);
-    let outcome = pipeline::run(&study, &source, &Options::default(), &mut Silent, talk);
-    let outcome = outcome.map_err(failed)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let model = Model::from_bytes(&outcome.artifact).map_err(failed)?;
-    let path = std::path::Path::new("posteriors.float");
-    let float_model = FloatModel::from_bytes(&outcome.float_model, path).map_err(failed)?;
-    let judged = pipeline::evaluate(&model, &float_model, &judge.simulations).map_err(failed)?;
-    let metric = |metrics: &crate::evaluation::Metrics, name: &str| metrics[name]["theta"];
-    let components = float_model.heads.iter().find_map(|head| match head {
-        Head::Mixture(mixture) => Some(mixture.components),
-        _ => None,
-    });
-    let (rows, d) = (0..judge.observations.len(), judge.observations.schema.d_theta());
-    let compared = |samples: &dyn Fn(usize) -> Vec<f32>| -> Vec<f64> {
-        rows.clone().map(|row| c2st(&samples(row), &judge.reference[row], d)).collect()
-    };
-    let count = judge.reference[0].len() / d;
-    Ok(Run {
-        size,
-        integer: compared(&|row| {
-            integer_samples(&model, judge.observations.x_row(row), count, row)
-        }),
-        float: compared(&|row| {
-            float_samples(&float_model, judge.observations.x_row(row), count, row)
-        }),
-        log_score: [
-            metric(&judged.integer, "log_score"),
-            metric(&judged.float, "log_score"),
-            metric(&judged.baselines["prior"], "log_score"),
-        ],
-        coverage: metric(&judged.integer, "coverage90"),
-        bytes: outcome.artifact.len(),
-        components: components.unwrap_or(0),
-        seconds,
-    })
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// As `predict --samples` draws them.
-fn integer_samples(model: &Model<'_>, x: &[f32], count: usize, row: usize) -> Vec<f32> {
-    let mut scratch = vec![0; model.scratch_words()];
-    let inference = model.infer(x, &mut scratch).expect("a window of the model's width");
-    let mixture = inference.mixture().expect("a proposal has a joint posterior");
-    let d = mixture.parameters().len();
-    let mut rng = generator(JUDGE, row);
-    let mut samples = vec![0.0; count * d];
-    samples.chunks_exact_mut(d).for_each(|theta| mixture.sample(&mut rng, theta));
-    samples
-}
-
-fn float_samples(model: &FloatModel, x: &[f32], count: usize, row: usize) -> Vec<f32> {
-    let answer = model.answer(x).swap_remove(0);
-    let mixture = model.heads.iter().find_map(|head| match head {
-        Head::Mixture(mixture) => Some(mixture),
-        _ => None,
-    });
-    let mixture = mixture.expect("a proposal has a joint posterior");
-    let records: Vec<_> = mixture.parameters.iter().map(ParameterScaling::record).collect();
-    let gaussians = mixture.gaussians(&answer.mixture);
-    let (weights, ends) = (gaussians.weights(), mixture.ends());
-    let mut rng = generator(JUDGE, row);
-    let mut samples = vec![0.0; count * records.len()];
-    for theta in samples.chunks_exact_mut(records.len()) {
-        gaussians.sample(&weights, &ends, &mut rng, theta);
-        theta.iter_mut().zip(&records).for_each(|(value, record)| *value = record.from_z(*value));
+/// Adds the runs of one task and size.
+fn add(findings: &mut Findings, task: &str, size: u64, judge: &Judge, runs: &[Run]) {
+    let spread = |of: &dyn Fn(&Run) -> f64| Spread::of(&runs.iter().map(of).collect::<Vec<_>>());
+    for (at, prior) in judge.prior.iter().enumerate() {
+        findings.rows.push(
+            Row::new("task", task)
+                .text("simulations", size.to_string())
+                .text("observation", (at + 1).to_string())
+                .spread("c2st_integer", &spread(&|run| run.c2st[0][at]))
+                .spread("c2st_float", &spread(&|run| run.c2st[1][at]))
+                .number("c2st_prior", *prior),
+        );
     }
-    samples
-}
-
-fn findings(runs: &[Run], prior: &[f64], effort: &Effort, settings: &Settings) -> Findings {
-    let (mut rows, mut summary) = (Vec::new(), Named(Vec::new()));
-    let spread = |runs: &[&Run], of: &dyn Fn(&Run) -> f64| {
-        Spread::of(&runs.iter().map(|run| of(run)).collect::<Vec<_>>())
-    };
-    for &size in effort.sizes.iter().filter(|size| **size <= settings.at_most) {
-        let own: Vec<&Run> = runs.iter().filter(|run| run.size == size).collect();
-        for (at, prior) in prior.iter().enumerate() {
-            rows.push(
-                Row::new("simulations", size.to_string())
-                    .text("observation", (at + 1).to_string())
-                    .spread("c2st_integer", &spread(&own, &|run| run.integer[at]))
-                    .spread("c2st_float", &spread(&own, &|run| run.float[at]))
-                    .number("c2st_prior", *prior),
-            );
-        }
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        let integer = spread(&own, &|run| mean(&run.integer));
-        let float = spread(&own, &|run| mean(&run.float));
-        let mut put =
-            |name: &str, value: f64| summary.0.push((format!("{name}_{size}"), value.into()));
-        put("c2st_integer", integer.mean);
-        put("c2st_integer_sd", integer.sd);
-        put("c2st_float", float.mean);
-        put("c2st_prior", mean(prior));
-        put("log_score_integer", spread(&own, &|run| run.log_score[0]).mean);
-        put("log_score_float", spread(&own, &|run| run.log_score[1]).mean);
-        put("log_score_prior", spread(&own, &|run| run.log_score[2]).mean);
-        put("coverage90", spread(&own, &|run| run.coverage).mean);
-        put("flash_bytes", spread(&own, &|run| run.bytes as f64).max);
-        put("components_least", spread(&own, &|run| run.components as f64).min);
-        put("components_most", spread(&own, &|run| run.components as f64).max);
-        put("train_seconds", spread(&own, &|run| run.seconds).mean);
-    }
-    Findings { rows, summary, figures: Vec::new() }
+    let integer = spread(&|run| mean(&run.c2st[0]));
+    let trained = |of: fn(&Trained) -> f64| spread(&|run| of(&run.trained));
+    let components = trained(|trained| trained.components as f64);
+    let all = [
+        ("c2st_integer", integer.mean),
+        ("c2st_integer_sd", integer.sd),
+        ("c2st_float", spread(&|run| mean(&run.c2st[1])).mean),
+        ("c2st_prior", mean(&judge.prior)),
+        ("log_score_integer", trained(|trained| trained.log_score[0]).mean),
+        ("log_score_float", trained(|trained| trained.log_score[1]).mean),
+        ("log_score_prior", trained(|trained| trained.log_score[2]).mean),
+        ("coverage90", trained(|trained| trained.coverage).mean),
+        ("components_least", components.min),
+        ("components_most", components.max),
+        ("flash_bytes", trained(|trained| trained.artifact.len() as f64).max),
+        ("train_seconds", trained(|trained| trained.seconds).mean),
+    ];
+    let named = |(name, value): (&str, f64)| (format!("{task}_{size}_{name}"), value.into());
+    findings.summary.0.extend(all.map(named));
 }
