@@ -86,9 +86,9 @@ impl Reader {
     /// [`CorpusError::File`] for a parameter that the corpus does not have.
     pub fn declare(&mut self, parameters: &[DeclaredParameter]) -> Result<(), CorpusError> {
         let schema = Arc::make_mut(&mut self.schema);
-        schema.declare(parameters, self.has_target).map_err(|problem| {
-            self.files[0].column_error("theta", problem).into()
-        })
+        schema
+            .declare(parameters, self.has_target)
+            .map_err(|problem| self.files[0].column_error("theta", problem).into())
     }
 
     /// Takes a missing value of `x` as the error that it is to a study which refuses them.

@@ -75,11 +75,8 @@ fn failed(error: impl std::fmt::Display) -> ExperimentError {
 }
 
 fn run(settings: &Settings, talk: &mut dyn Talk) -> Result<Findings, ExperimentError> {
-    let (sizes, samples, judged): (&[u64], usize, u64) = if settings.quick {
-        (&[250], 250, 250)
-    } else {
-        (&[1_000, 10_000], 10_000, 4_000)
-    };
+    let (sizes, samples, judged): (&[u64], usize, u64) =
+        if settings.quick { (&[250], 250, 250) } else { (&[1_000, 10_000], 10_000, 4_000) };
     let sizes: Vec<u64> = sizes.iter().copied().filter(|size| *size <= settings.at_most).collect();
     if sizes.is_empty() {
         return Err(failed("the smallest training has 1000 simulations"));

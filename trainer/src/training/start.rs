@@ -227,11 +227,7 @@ fn apart(covariance: &DMatrix<f64>, features: usize, components: usize) -> Vec<E
         for i in 0..d {
             change[(i, 0)] = (0..=i).map(|j| responses[(i, j)] * sd[j] * spread(j)).sum();
         }
-        Expert {
-            weight: 1.0 / components as f64,
-            change,
-            covariance: covariance * (width * width),
-        }
+        Expert { weight: 1.0 / components as f64, change, covariance: covariance * (width * width) }
     };
     (0..components).map(expert).collect()
 }
@@ -286,8 +282,7 @@ impl Head {
                 } else {
                     (0..features.mean.len()).map(|at| slope(i, at) * features.mean[at]).sum()
                 };
-                outputs[1 + i] =
-                    (regression.mean_y[i] + expert.change[(i, 0)] - shift) as f32;
+                outputs[1 + i] = (regression.mean_y[i] + expert.change[(i, 0)] - shift) as f32;
                 outputs[1 + d + i] = -sd[i].ln() as f32;
                 for j in 0..i {
                     outputs[below] = coefficients[(i, j)] as f32;

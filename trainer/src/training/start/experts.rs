@@ -138,7 +138,8 @@ impl Expert {
         let Some(factor) = penalized.cholesky() else { return };
         self.change = factor.solve(&fy).transpose();
         let explained = &self.change * fy;
-        let left = yy - &explained - explained.transpose() + &self.change * ff * self.change.transpose();
+        let left =
+            yy - &explained - explained.transpose() + &self.change * ff * self.change.transpose();
         let prior = COVARIANCE_ROWS * (d_y + 1) as f64;
         self.covariance = (left + covariance * (0.1 * prior)) / (rows + prior);
         self.weight = rows + 1.0;
