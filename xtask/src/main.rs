@@ -4,6 +4,7 @@
 //! cargo xtask check                  formatting, lints, documentation, targets without compare-and-swap
 //! cargo xtask test [--slow]          check, host tests, firmware in QEMU
 //! cargo xtask qemu [BOARD]           firmware in QEMU alone; --bless NAME writes a golden artifact
+//! cargo xtask device FILE.sgnn       what an artifact of yours answers and costs on a board in QEMU
 //! cargo xtask size [BOARD]           instructions, flash, RAM and stack on every core; --json, --bless
 //! cargo xtask c [--bless]            the C header, checked, and a static library for each core
 //! cargo xtask fuzz [--seconds N]     hostile bytes and windows for N seconds a target
@@ -13,6 +14,7 @@
 //! cargo xtask demo                   study to artifact to microcontroller to explained answer
 //! ```
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -21,6 +23,7 @@ use clap::{Parser, Subcommand};
 mod c;
 mod check;
 mod demo;
+mod device;
 mod fuzz;
 mod gpu;
 mod miri;
@@ -55,6 +58,17 @@ enum Command {
         /// Writes the golden artifact NAME and what must come of it
         #[arg(long, value_name = "NAME")]
         bless: Option<String>,
+    },
+    /// An artifact on a board in QEMU: its answer, whether every bit is this host's, instructions, flash and RAM
+    Device {
+        /// The artifact
+        artifact: PathBuf,
+        /// CSV with a header; the first window is answered
+        #[arg(long)]
+        input: PathBuf,
+        /// A core (cortex-m4) or a machine (mps2-an386)
+        #[arg(long, default_value = "cortex-m4")]
+        board: String,
     },
     /// Instructions, flash, RAM and stack of each workload on each core
     Size {
@@ -118,6 +132,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test { slow } => test::run(slow),
         Command::Qemu { board: _, bless: Some(name) } => qemu::bless(&name),
         Command::Qemu { board, bless: None } => qemu::run(board.as_deref()),
+        Command::Device { artifact, input, board } => device::run(&artifact, &input, &board),
         Command::Size { board, json, bless } => size::run(board.as_deref(), json, bless),
         Command::C { bless } => c::run(bless),
         Command::Fuzz { seconds } => fuzz::run(seconds),

@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use simground_tests::board::{BOARDS, Board};
 use simground_tests::{builder, firmware, golden, qemu, stress};
 
+use crate::device;
 use crate::stage::{cargo, execute};
 
 /// Answers for the golden artifacts on one board or on all, with the log on stdout, and compares every bit.
@@ -25,12 +26,7 @@ pub fn run(board: Option<&str>) -> Result<()> {
 
 /// The board of that name, or all.
 pub fn boards(name: Option<&str>) -> Result<Vec<Board>> {
-    let Some(name) = name else { return Ok(BOARDS.to_vec()) };
-    let board = Board::named(name).with_context(|| {
-        let known: Vec<_> = BOARDS.iter().map(|board| board.core).collect();
-        format!("unknown board `{name}`\nhint: one of {}", known.join(", "))
-    })?;
-    Ok(vec![board])
+    name.map_or_else(|| Ok(BOARDS.to_vec()), |name| Ok(vec![device::named(name)?]))
 }
 
 /// Writes the golden artifact `name`, its window and what must come of it.

@@ -6,24 +6,19 @@
 //! simulations, each left out of its own, plus a pull towards the shares of the prototype's cell that counts as little as a third of a
 //! simulation: the cross-entropy is convex in the shares, and the pull decides where no simulation does.
 
+mod descent;
+mod places;
+
 use rayon::prelude::*;
 
 use crate::head::softmax;
+
+pub(super) use places::Places;
 
 /// Prototypes whose kernels an observation is fitted with: beyond the nearest these, kernels hardly count.
 const NEAREST: usize = 128;
 /// Observations in a step.
 const BATCH: usize = 2_048;
-/// Parts of a batch that are summed one by one, so that the result does not depend on the number of threads.
-const PARTS: usize = 8;
-/// Steps of the fit.
-const STEPS: usize = 800;
-/// Largest change of a logarithm in a step.
-const LEARNING_RATE: f32 = 0.05;
-/// Simulations that the pull towards the cell counts as.
-const PULL: f32 = 0.3;
-/// Responsibilities below do not move what is fitted.
-const LEAST_RESPONSIBILITY: f32 = 1e-6;
 /// Smallest share of a mechanism.
 const LEAST_SHARE: f32 = 1e-3;
 
@@ -113,14 +108,6 @@ fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { fraction * power }
 }
 
-/// Derivatives with respect to what is fitted, summed over observations.
-#[derive(Debug, Clone)]
-struct Gradient {
-    log_rate: Vec<f32>,
-    /// With respect to the shares themselves.
-    share: Vec<f32>,
-}
-
 impl Mixture {
     /// All reaches alike, shares as in the cells.
     pub fn new(masses: &[f64], cell_share: Vec<f32>, half_life: f64) -> Mixture {
@@ -131,6 +118,21 @@ impl Mixture {
             log_share: cell_share.iter().map(|share| share.max(LEAST_SHARE).ln()).collect(),
             cell_share,
             mechanisms,
+        }
+    }
+
+    /// Some of the prototypes alone.
+    pub fn select(&self, kept: &[usize]) -> Mixture {
+        let k = self.mechanisms;
+        let of = |values: &[f32], width: usize| {
+            kept.iter().flat_map(|at| &values[at * width..][..width]).copied().collect()
+        };
+        Mixture {
+            log_mass: of(&self.log_mass, 1),
+            log_rate: of(&self.log_rate, 1),
+            log_share: of(&self.log_share, k),
+            cell_share: of(&self.cell_share, k),
+            mechanisms: k,
         }
     }
 
@@ -188,125 +190,6 @@ impl Mixture {
         let best = best.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(0.0, |best| best.1);
         self.log_rate.fill(best);
     }
-
-    /// Fits shares, and reaches unless they are `fixed`, by Adam (Kingma and Ba 2015) with a cosine schedule.
-    pub fn fit(&mut self, observations: &Neighborhoods, exact: &[f32], fixed: bool) {
-        let common = self.log_rate.clone();
-        let n = observations.len();
-        let steps = if fixed { STEPS / 4 } else { STEPS };
-        let mut rates = Adam::new(self.log_rate.len());
-        let mut shares = Adam::new(self.log_share.len());
-        // A stride that is coprime to n visits every observation once before any twice.
-        let stride = (1..).map(|k| n * 38 / 100 + k).find(|s| gcd(*s, n) == 1).unwrap_or(1);
-        let batch = BATCH.min(n);
-        let mut next = 0;
-        for step in 0..steps {
-            let rows: Vec<usize> = (0..batch).map(|at| (next + at * stride) % n).collect();
-            next = (next + batch * stride) % n;
-            let gradient = self.gradient(observations, exact, &rows);
-            let decay = 0.5 * (1.0 + (std::f32::consts::PI * step as f32 / steps as f32).cos());
-            let size = LEARNING_RATE * decay;
-            if !fixed {
-                let pull = PULL / n as f32;
-                let parts = gradient.log_rate.iter().zip(&self.log_rate).zip(&common);
-                let total: Vec<f32> =
-                    parts.map(|((g, rate), common)| g + pull * (rate - common)).collect();
-                rates.step(&mut self.log_rate, &total, size);
-            }
-            let total = self.share_gradient(&gradient.share, n);
-            shares.step(&mut self.log_share, &total, size);
-        }
-    }
-
-    /// Through the softmax of each row, with the pull towards the cell's shares.
-    fn share_gradient(&self, by_share: &[f32], n: usize) -> Vec<f32> {
-        let k = self.mechanisms;
-        let rows = self.log_share.chunks_exact(k).zip(by_share.chunks_exact(k));
-        let rows = rows.zip(self.cell_share.chunks_exact(k));
-        rows.flat_map(|((logits, by_share), cell)| {
-            let shares = softmax(logits);
-            let mean: f32 = shares.iter().zip(by_share).map(|(s, g)| s * g).sum();
-            let pull = PULL / n as f32;
-            let each = shares.into_iter().zip(by_share).zip(cell);
-            each.map(move |((s, g), cell)| s * (g - mean) + pull * (s - cell)).collect::<Vec<_>>()
-        })
-        .collect()
-    }
-
-    /// Mean over the rows of the cross-entropy's derivatives.
-    fn gradient(&self, observations: &Neighborhoods, exact: &[f32], rows: &[usize]) -> Gradient {
-        let (kernels, shares) = (self.kernels(), self.shares());
-        let k = self.mechanisms;
-        let part = |rows: &[usize]| {
-            let mut gradient = Gradient {
-                log_rate: vec![0.0; self.log_rate.len()],
-                share: vec![0.0; self.log_share.len()],
-            };
-            let mut weights = Vec::new();
-            for &row in rows {
-                let near = observations.of(row);
-                kernels.responsibilities(near, &mut weights);
-                let posterior = self.posterior(near, &weights, &shares);
-                // Derivative of -sum of target ln p with respect to p; its mean under the mixture is -1.
-                let target = &exact[row * k..][..k];
-                let slope: Vec<f32> = target.iter().zip(&posterior).map(|(t, p)| -t / p).collect();
-                let pairs = near.iter().zip(&weights);
-                for (&(prototype, distance), weight) in
-                    pairs.filter(|(_, weight)| **weight > LEAST_RESPONSIBILITY)
-                {
-                    let at = prototype as usize;
-                    let own = &shares[at * k..][..k];
-                    let mean: f32 = own.iter().zip(&slope).map(|(s, g)| s * g).sum();
-                    gradient.log_rate[at] -= weight * (mean + 1.0) * distance;
-                    let by_share = &mut gradient.share[at * k..][..k];
-                    by_share.iter_mut().zip(&slope).for_each(|(sum, g)| *sum += weight * g);
-                }
-            }
-            gradient
-        };
-        let parts: Vec<Gradient> = rows.par_chunks(rows.len().div_ceil(PARTS)).map(part).collect();
-        let mean = |field: fn(&Gradient) -> &[f32]| {
-            let mut sum = vec![0.0; field(&parts[0]).len()];
-            for part in &parts {
-                sum.iter_mut().zip(field(part)).for_each(|(sum, g)| *sum += g / rows.len() as f32);
-            }
-            sum
-        };
-        let mut gradient =
-            Gradient { log_rate: mean(|part| &part.log_rate), share: mean(|part| &part.share) };
-        gradient.log_rate.iter_mut().zip(&self.log_rate).for_each(|(g, rate)| *g *= rate.exp());
-        gradient
-    }
-}
-
-/// First and second moments of Adam, with its usual constants but a shorter memory of squares for a short fit.
-struct Adam {
-    first: Vec<f32>,
-    second: Vec<f32>,
-    steps: i32,
-}
-
-impl Adam {
-    fn new(size: usize) -> Adam {
-        Adam { first: vec![0.0; size], second: vec![0.0; size], steps: 0 }
-    }
-
-    fn step(&mut self, values: &mut [f32], gradient: &[f32], size: f32) {
-        const BETAS: [f32; 2] = [0.9, 0.99];
-        self.steps += 1;
-        let correction = BETAS.map(|beta| 1.0 - beta.powi(self.steps));
-        let moments = self.first.iter_mut().zip(&mut self.second);
-        for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
-            *first += (1.0 - BETAS[0]) * (gradient - *first);
-            *second += (1.0 - BETAS[1]) * (gradient * gradient - *second);
-            let direction = *first / correction[0];
-            *value -= size * direction / ((*second / correction[1]).sqrt() + 1e-12);
-        }
-    }
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]
@@ -350,7 +233,7 @@ mod tests {
             .flat_map(|at| [at as f32 / 40.0, 1.0 - at as f32 / 40.0])
             .collect();
         let rows: Vec<usize> = (0..observations.len()).collect();
-        let gradient = mixture.gradient(&observations, &exact, &rows);
+        let gradient = mixture.gradient(&observations, &exact, &rows, None);
         let by_share: Vec<f32> = mixture
             .log_share
             .chunks_exact(2)

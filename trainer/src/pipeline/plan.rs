@@ -13,7 +13,7 @@ use super::selection::{self, FEW};
 use super::{Options, PipelineError, Talk, ram_bytes};
 use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
 use crate::bank::exact::Posterior;
-use crate::bank::{self, Codec, Embedded, Layout, Selection, Size, Subject};
+use crate::bank::{self, Codec, Embedded, Layout, Size, Subject};
 use crate::corpus::{Corpus, Schema};
 use crate::embedding;
 use crate::float_model::{FloatModel, hash};
@@ -385,16 +385,16 @@ impl<'s> Plan<'s> {
             index_bytes: artifact::index_bytes(&corpus.index),
             ..self.layout(parts.network.embedding.d_input)
         };
-        let (selection, seed) = (Selection::Medoids, self.study.seed);
+        let seed = self.study.seed;
         let bank = match self.study.bank.size {
             BankSize::Prototypes(wanted) => {
                 let count = wanted.min(corpus.len() / 2);
                 let size = Size { d: corpus.d, count, novelty_entries: NOVELTY_ENTRIES };
-                subject.bank(size, layout.codec, selection, seed)
+                subject.sized(size, layout.codec, seed)
             }
             // As `check_budget` found, there is room for prototypes.
             BankSize::Kib(kib) => {
-                subject.compress(&layout, kib << 10, selection, seed).expect("room for prototypes")
+                subject.compress(&layout, kib << 10, seed).expect("room for prototypes")
             }
         };
         let table = BankTable {

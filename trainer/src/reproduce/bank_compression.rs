@@ -183,7 +183,7 @@ fn measure(
         codec: Codec::Int8,
     };
     let subject = Subject::new(&corpus, &validation, &held_out, layout.mechanisms, &ranges);
-    let bank = subject.compress(&layout, MAIN_BUDGET, Selection::Medoids, seed);
+    let bank = subject.compress(&layout, MAIN_BUDGET, seed);
     let build = Build { time: started.elapsed(), peak_bytes: memory::peak_bytes() };
     drop(bank);
 
@@ -210,12 +210,12 @@ fn measure(
             search: None,
         };
         let started = Instant::now();
-        let chosen = subject.compress(&layout, budget, Selection::Medoids, seed);
+        let chosen = subject.compress(&layout, budget, seed);
         let Some(chosen) = chosen else { continue };
         // What ships is judged by the code that ships.
         let answers = device.answers(&chosen, &corpus, &windows).map_err(ExperimentError)?;
         let answers = Answers::new(&chosen, answers);
-        measured.push(record("medoids", &chosen, chosen.bytes(&layout), &answers, started));
+        measured.push(record("ours", &chosen, chosen.bytes(&layout), &answers, started));
         let d = chosen.d;
         banks.push((budget, chosen));
         let mut add = |method: &'static str, make: &dyn Fn() -> Option<(Bank, usize)>| {
@@ -239,7 +239,9 @@ fn measure(
             let bytes = bank.bytes(&layout);
             Some((bank, bytes))
         };
-        for selection in [Selection::Herding, Selection::KCenter, Selection::Random] {
+        for selection in
+            [Selection::Medoids, Selection::Herding, Selection::KCenter, Selection::Random]
+        {
             add(selection.name(), &|| compress(selection, Codec::Int8));
         }
         for (name, group, bits) in [
@@ -335,7 +337,7 @@ fn rival(
     let mut faiss = Faiss::start(subject, layout, &budgets, seed, &test.observations)?;
     for &(budget, ref bank) in banks {
         let Some(index) = faiss.index(budget)? else { continue };
-        let ours = measured.iter().position(|m| m.method == "medoids" && m.budget == Some(budget));
+        let ours = measured.iter().position(|m| m.method == "ours" && m.budget == Some(budget));
         let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
         for _ in 0..TURNS {
             our_times.push(nearest_five(bank, &test.observations));

@@ -25,7 +25,7 @@ type Group<'r> = Vec<&'r Measured>;
 
 pub(super) fn findings(runs: &[Run], simulations: u64) -> Findings {
     let groups = groups(runs);
-    let shipped = groups.iter().find(|g| is(g[0], "medoids", MAIN_BUDGET));
+    let shipped = groups.iter().find(|g| is(g[0], "ours", MAIN_BUDGET));
     let mut summary: Vec<(String, Value)> = Vec::new();
     if let Some(group) = shipped {
         for (name, value) in COLUMNS {
@@ -116,7 +116,7 @@ fn picture(groups: &[Group<'_>]) -> String {
         x_label: "bank, KiB",
         y_label,
         logarithmic: (true, true),
-        curves: ["medoids", "hard labels", "FAISS product quantization"]
+        curves: ["ours", "hard labels", "FAISS product quantization"]
             .into_iter()
             .map(|method| curve(method, value))
             .chain([level(value)])
