@@ -98,6 +98,37 @@ impl Schema {
         }
         groups
     }
+
+    /// Adds units and supports that a study declares; to the targets too, where they are the parameters for want of a column `target`.
+    ///
+    /// # Errors
+    ///
+    /// For a parameter that there is not: what is wrong with the column.
+    pub(crate) fn declare(
+        &mut self,
+        parameters: &[DeclaredParameter],
+        has_target: bool,
+    ) -> Result<(), String> {
+        for declared in parameters {
+            let Some(at) = self.theta.iter().position(|p| p.name == declared.name) else {
+                let known: Vec<&str> = self.theta.iter().map(|p| p.name.as_str()).collect();
+                return Err(format!(
+                    "has no entry `{}`, which [parameters] of the study declares; it has {}",
+                    declared.name,
+                    known.join(", ")
+                ));
+            };
+            let parameter = &mut self.theta[at];
+            parameter.lower = declared.low;
+            parameter.upper = declared.high;
+            parameter.unit.clone_from(&declared.unit);
+            if !has_target {
+                self.targets[at].lower = declared.low;
+                self.targets[at].upper = declared.high;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Simulations as flat, row-major arrays.

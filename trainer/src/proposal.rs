@@ -17,12 +17,14 @@ use crate::source::Source;
 use crate::standardization::automatic_transform;
 use crate::study::Study;
 
-/// Flash that a proposed study allows.
+/// Flash that a proposed study allows for each [`WIDE`] inputs.
 const FLASH_KIB: usize = 64;
+/// Inputs up to which [`FLASH_KIB`] are enough: their scalings, the first layer and the windows of the self-test grow with them.
+const WIDE: usize = 1_024;
 /// RAM that a proposed study allows, unless its window alone needs more.
 const RAM_KIB: usize = 8;
-/// Bytes of flash that the first layer may take: its width falls where windows are long.
-const FIRST_LAYER_BYTES: usize = 16 << 10;
+/// Part of the flash that the first layer may take: its width falls where windows are long.
+const FIRST_LAYER_SHARE: usize = 4;
 /// How often all sizes are halved before flash is said to be too small.
 const HALVINGS: u32 = 5;
 
@@ -80,10 +82,11 @@ pub fn propose_from(
     let Source::Stored { corpus, .. } = &source else { unreachable!("made of stored rows") };
     let facts = Facts { rows: num_simulations, ..Facts::of(corpus, has_target) };
     let train_rows = source.available(Split::Train, u64::MAX) as usize;
+    let mut flash_kib = FLASH_KIB * facts.d_input().div_ceil(WIDE);
     let (mut ram_kib, mut halvings) = (RAM_KIB, 0);
     loop {
-        let sizes = Sizes::of(train_rows, facts.d_input()).halved(halvings);
-        let text = facts.study(name, &sizes, ram_kib);
+        let sizes = Sizes::of(train_rows, facts.d_input(), flash_kib).halved(halvings);
+        let text = facts.study(name, &sizes, flash_kib, ram_kib);
         let study = Study::parse(&text, "the proposed study")
             .map_err(|error| PipelineError::Study(error.to_string()))?;
         match pipeline::check(&study, &source) {
@@ -101,6 +104,9 @@ pub fn propose_from(
                 ram_kib = needed.div_ceil(1024).next_power_of_two();
             }
             Err(PipelineError::OverBudget { .. }) if halvings < HALVINGS => halvings += 1,
+            Err(PipelineError::OverBudget { needed, .. }) if needed > flash_kib << 10 => {
+                flash_kib = needed.div_ceil(1024);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -175,7 +181,7 @@ impl Facts {
         self.d_x * if self.missing > 0.0 { 2 } else { 1 }
     }
 
-    fn study(&self, name: &str, sizes: &Sizes, ram_kib: usize) -> String {
+    fn study(&self, name: &str, sizes: &Sizes, flash_kib: usize, ram_kib: usize) -> String {
         let mut text = String::new();
         let mut line = |line: &str| text += &format!("{line}\n");
         line(&format!(
@@ -193,7 +199,7 @@ impl Facts {
         self.input(&mut text);
         self.heads(&mut text);
         self.parameters(&mut text);
-        sizes.write(&mut text, ram_kib);
+        sizes.write(&mut text, flash_kib, ram_kib);
         text
     }
 
@@ -281,14 +287,15 @@ struct Sizes {
 
 impl Sizes {
     /// The more rows, the wider; the fewer rows, the more passes over them, ended by the held-out loss.
-    fn of(train_rows: usize, d_input: usize) -> Sizes {
+    fn of(train_rows: usize, d_input: usize, flash_kib: usize) -> Sizes {
         let (hidden, steps, batch, validate_every, patience) = match train_rows {
             ..400 => (vec![32, 32], 2_000, 32, 25, 20),
             400..4_000 => (vec![64, 64], 4_000, 64, 50, 20),
             4_000..40_000 => (vec![64, 64], 15_000, 128, 250, 25),
             _ => (vec![128, 64], 20_000, 256, 500, 10),
         };
-        let narrowest = (FIRST_LAYER_BYTES / d_input.max(1)).next_multiple_of(8).max(8);
+        let first_layer_bytes = (flash_kib << 10) / FIRST_LAYER_SHARE;
+        let narrowest = (first_layer_bytes / d_input.max(1)).next_multiple_of(8).max(8);
         let hidden = hidden.into_iter().map(|width: usize| width.min(narrowest)).collect();
         let prototypes = 256.min(train_rows / 2).max(1);
         Sizes { hidden, prototypes, steps, batch, validate_every, patience }
@@ -301,7 +308,7 @@ impl Sizes {
         self
     }
 
-    fn write(&self, text: &mut String, ram_kib: usize) {
+    fn write(&self, text: &mut String, flash_kib: usize, ram_kib: usize) {
         let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
         let Sizes { prototypes, steps, batch, validate_every, patience, .. } = self;
         *text += &format!("\n[network]\nhidden = [{}]\n", hidden.join(", "));
@@ -310,7 +317,7 @@ impl Sizes {
             5.min(*prototypes)
         );
         *text += &format!(
-            "\n# What the artifact may cost on the device; more is refused.\n[budget]\nflash_kib = {FLASH_KIB}\nram_kib = {ram_kib}\n"
+            "\n# What the artifact may cost on the device; more is refused.\n[budget]\nflash_kib = {flash_kib}\nram_kib = {ram_kib}\n"
         );
         *text += &format!(
             "\n# Up to {steps} steps of {batch} rows, fewer where {patience} validations in a row bring nothing.\n[training]\nsteps = {steps}\nbatch = {batch}\nvalidate_every = {validate_every}\npatience = {patience}\n"
@@ -377,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_study_fits_small_and_large_corpora() {
-        for (rows, d_x) in [(125, 1), (1_000, 100), (6_000, 3), (125, 512)] {
+        for (rows, d_x) in [(125, 1), (1_000, 100), (6_000, 3), (125, 512), (200, 4_096)] {
             let proposal = propose("it", corpus(rows, d_x), false).unwrap();
             assert_eq!(proposal.heads, ["quantiles", "mixture"]);
             let study = Study::parse(&proposal.text, "study.toml").unwrap();

@@ -125,6 +125,8 @@ pub enum QuantizationError {
 /// What a layer reads, over held-out simulations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activations {
+    /// Rows seen.
+    count: usize,
     /// Largest value.
     max: f32,
     /// Mean of each value.
@@ -135,18 +137,21 @@ pub struct Activations {
 
 /// Values of which second moments are taken: their inverse costs the cube of their number, minutes of 4,096.
 const WIDEST: usize = 1_024;
+/// Part of the mean square of what a layer reads that is added to each, where rows are many.
+const DAMPING: f64 = 1e-3;
 
 impl Activations {
     /// Of rows `[n, d]`.
     fn of(rows: &[f32], d: usize) -> Activations {
-        let n = (rows.len() / d).max(1) as f64;
+        let count = (rows.len() / d).max(1);
+        let n = count as f64;
         let max = rows.iter().copied().fold(0.0, f32::max);
         let mut mean = vec![0.0; d];
         for row in rows.chunks_exact(d) {
             mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x) / n);
         }
         if d > WIDEST {
-            return Activations { max, mean, moments: None };
+            return Activations { count, max, mean, moments: None };
         }
         let mut moments = DMatrix::<f64>::zeros(d + 1, d + 1);
         for row in rows.chunks_exact(d) {
@@ -159,12 +164,28 @@ impl Activations {
         (0..d).for_each(|i| moments[(d, i)] = mean[i]);
         moments[(d, d)] = 1.0;
         moments.fill_upper_triangle_with_lower_triangle();
-        Activations { max, mean, moments: Some(moments) }
+        Activations { count, max, mean, moments: Some(moments) }
+    }
+
+    /// How errors of rounding move; nothing without second moments.
+    fn compensation(&self) -> Option<Compensation> {
+        let moments = self.moments.as_ref()?;
+        let d = moments.nrows() - 1;
+        let mut order: Vec<usize> = (0..d).collect();
+        order.sort_by(|&a, &b| moments[(b, b)].total_cmp(&moments[(a, a)]));
+        let place = |at: usize| order.get(at).copied().unwrap_or(d);
+        let mut ordered = DMatrix::from_fn(d + 1, d + 1, |i, j| moments[(place(i), place(j))]);
+        // A part of the mean square keeps the inverse tame where inputs hardly vary, or were seen in few rows.
+        let damping = DAMPING * (1.0 + 10.0 * d as f64 / self.count as f64);
+        let damping = damping * ordered.trace() / (d + 1) as f64;
+        (0..=d).for_each(|i| ordered[(i, i)] += damping);
+        let inverse = ordered.cholesky()?.inverse();
+        Some(Compensation { order, factor: inverse.cholesky()?.l().transpose() })
     }
 
     /// Independent values of unit size around 0: for a network that exists by its shape alone.
     pub fn unknown(d: usize) -> Activations {
-        Activations { max: 1.0, mean: vec![0.0; d], moments: None }
+        Activations { count: 1, max: 1.0, mean: vec![0.0; d], moments: None }
     }
 }
 
@@ -202,6 +223,15 @@ impl Ranges {
     }
 }
 
+/// How errors of rounding are made up for.
+struct Compensation {
+    /// Inputs in the order in which their weights are rounded; the bias comes behind them.
+    order: Vec<usize>,
+    /// Upper factor `U` of the inverse moments in that order, `H^-1 = U^T U`: row `i` tells how the error of weight `i` is best made up
+    /// by those behind it.
+    factor: DMatrix<f64>,
+}
+
 /// Int8 rows before activations have a grid.
 #[derive(Clone)]
 struct Rows {
@@ -214,30 +244,45 @@ struct Rows {
 
 impl Rows {
     /// Rounds weight after weight, each time moving the error that this makes on the held-out activations into the weights not
-    /// yet rounded, and at last into the bias (Frantar et al. 2022, GPTQ, <https://arxiv.org/abs/2210.17323>, section 3). Without
-    /// second moments the bias alone makes up for it, in the mean.
+    /// yet rounded, and at last into the bias (Frantar et al. 2022, GPTQ, <https://arxiv.org/abs/2210.17323>, section 3). The
+    /// smallest activations come last, where an error finds no other weight to go to and does least. Without second moments the
+    /// bias alone makes up for it, in the mean.
     fn new(dense: &Dense, activations: &Activations) -> Rows {
         let d = dense.d_input;
-        let factor = activations.moments.as_ref().map(compensation);
+        let plan = activations.compensation();
         let mut rows = Rows { weight: Vec::new(), scale: Vec::new(), bias: Vec::new() };
         for (row, bias) in dense.weight.chunks_exact(d).zip(&dense.bias) {
             let largest = row.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
             let scale = if largest > 0.0 { f64::from(largest) / 127.0 } else { 1.0 };
-            let mut left: Vec<f64> = row.iter().chain([bias]).map(|w| f64::from(*w)).collect();
-            for at in 0..d {
-                let q = (left[at] / scale).round().clamp(-127.0, 127.0);
-                rows.weight.push(q as i8);
-                let Some(factor) = &factor else {
-                    left[d] += (left[at] - q * scale) * activations.mean[at];
-                    continue;
-                };
-                let error = (left[at] - q * scale) / factor[(at, at)];
-                for (after, weight) in left.iter_mut().enumerate().skip(at + 1) {
-                    *weight -= error * factor[(at, after)];
+            let round = |w: f64| (w / scale).round().clamp(-127.0, 127.0);
+            let mut bias = f64::from(*bias);
+            let first = rows.weight.len();
+            rows.weight.resize(first + d, 0);
+            let weights = &mut rows.weight[first..];
+            match &plan {
+                None => {
+                    for ((q, w), mean) in weights.iter_mut().zip(row).zip(&activations.mean) {
+                        let w = f64::from(*w);
+                        *q = round(w) as i8;
+                        bias += (w - f64::from(*q) * scale) * mean;
+                    }
+                }
+                Some(Compensation { order, factor }) => {
+                    let mut left: Vec<f64> = order.iter().map(|&at| f64::from(row[at])).collect();
+                    left.push(bias);
+                    for (at, &input) in order.iter().enumerate() {
+                        let q = round(left[at]);
+                        weights[input] = q as i8;
+                        let error = (left[at] - q * scale) / factor[(at, at)];
+                        for (after, weight) in left.iter_mut().enumerate().skip(at + 1) {
+                            *weight -= error * factor[(at, after)];
+                        }
+                    }
+                    bias = left[d];
                 }
             }
             rows.scale.push(scale);
-            rows.bias.push(left[d]);
+            rows.bias.push(bias);
         }
         rows
     }
@@ -274,18 +319,6 @@ impl Rows {
             .max()
             .unwrap_or(0)
     }
-}
-
-/// Upper factor `U` of the inverse moments, `H^-1 = U^T U`: row `i` tells how the error of weight `i` is best made up by those behind.
-fn compensation(moments: &DMatrix<f64>) -> DMatrix<f64> {
-    let d = moments.nrows();
-    // A hundredth of the mean square keeps the inverse tame where inputs hardly vary.
-    let damping = 0.01 * moments.trace() / d as f64;
-    let damped = moments + DMatrix::identity(d, d) * damping;
-    let inverse = damped.cholesky().map(|factor| factor.inverse());
-    let factor = inverse.and_then(|inverse| inverse.cholesky());
-    // Without a factor every weight is rounded for itself.
-    factor.map_or_else(|| DMatrix::identity(d, d), |factor| factor.l().transpose())
 }
 
 /// Largest magnitude on a grid that all of `readers` can accumulate.

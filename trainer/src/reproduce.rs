@@ -10,6 +10,7 @@ mod galton;
 mod growth;
 mod novelty;
 mod outbreak;
+mod posteriors;
 mod score;
 mod spread;
 
@@ -107,6 +108,7 @@ pub fn experiments() -> &'static [Experiment] {
             score::GAUSSIAN,
             score::STUDENT_T,
             galton::EXPERIMENT,
+            posteriors::EXPERIMENT,
         ]
     }
 }

@@ -570,6 +570,24 @@ fn reproduce_lists_and_runs_experiments() {
 
 /// Uniform on simulations, and not on what the study does not know.
 #[test]
+fn reproduce_compares_posteriors_with_exact_ones() {
+    let place = Place::new();
+    let document = place.json("reproduce posteriors --quick --seeds 1");
+    let rows = document["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 10, "two tasks, five observations each");
+    has_keys(&rows[0], &["task", "simulations", "observation", "c2st_integer", "c2st_float"]);
+    for task in ["two-moons", "gaussian-linear-uniform"] {
+        let figure = |name: &str| {
+            document["summary"][format!("{task}_250_{name}")].as_f64().unwrap_or(f64::NAN)
+        };
+        assert!(figure("c2st_integer") < figure("c2st_prior") - 0.05, "{document}");
+        assert!(figure("log_score_integer") > figure("log_score_prior") + 1.0, "{document}");
+        assert!(figure("flash_bytes") <= 65_536.0, "{document}");
+    }
+    place.fails("reproduce posteriors --at-most 10", &["the smallest training has 1000"]);
+}
+
+#[test]
 fn reproduce_measures_the_power_of_novelty() {
     let place = Place::new();
     let document = place.json("reproduce novelty-power --quick --seeds 5,6");

@@ -86,26 +86,9 @@ impl Reader {
     /// [`CorpusError::File`] for a parameter that the corpus does not have.
     pub fn declare(&mut self, parameters: &[DeclaredParameter]) -> Result<(), CorpusError> {
         let schema = Arc::make_mut(&mut self.schema);
-        for declared in parameters {
-            let Some(at) = schema.theta.iter().position(|p| p.name == declared.name) else {
-                let known: Vec<&str> = schema.theta.iter().map(|p| p.name.as_str()).collect();
-                let problem = format!(
-                    "has no entry `{}`, which [parameters] of the study declares; it has {}",
-                    declared.name,
-                    known.join(", ")
-                );
-                return Err(self.files[0].column_error("theta", problem).into());
-            };
-            let parameter = &mut schema.theta[at];
-            parameter.lower = declared.low;
-            parameter.upper = declared.high;
-            parameter.unit.clone_from(&declared.unit);
-            if !self.has_target {
-                schema.targets[at].lower = declared.low;
-                schema.targets[at].upper = declared.high;
-            }
-        }
-        Ok(())
+        schema
+            .declare(parameters, self.has_target)
+            .map_err(|problem| self.files[0].column_error("theta", problem).into())
     }
 
     /// Takes a missing value of `x` as the error that it is to a study which refuses them.

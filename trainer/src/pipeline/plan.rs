@@ -323,7 +323,7 @@ impl<'s> Plan<'s> {
             clip_norm: training.gradient_clip,
             averaging: if joint { (training.steps / AVERAGED_SHARE).max(1) } else { 0 },
             linear_start: joint,
-            ends_at: 0,
+            ends_at: None,
             judged_by,
             validation_every: training.validate_every,
             patience: training.patience,

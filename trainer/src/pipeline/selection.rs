@@ -135,7 +135,7 @@ pub(super) fn refit(
     let config = FitConfig {
         simulations: count,
         pool_start: count,
-        ends_at: judged.steps,
+        ends_at: Some(judged.steps),
         ..config.clone()
     };
     // What it reports as held out is not: the loss is that of the cross-validation.

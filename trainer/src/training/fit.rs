@@ -129,6 +129,18 @@ impl<'a> Fit<'a> {
             Some(state) => state,
             None => self.start(&mut pool)?,
         };
+        // A start that is a fit of its own may be the best there is.
+        if config.linear_start && state.step == 0 {
+            let start = self.validate(&mut state, 0.0)?;
+            if !start.loss.is_finite() {
+                let (what, value) = ("the held-out loss", start.loss);
+                return Err(TrainingError::NonFinite { what, value, step: 0, learning_rate: 0.0 });
+            }
+            if config.ends_at == Some(0) {
+                state.stop = Some(Stop::Completed);
+                return self.fitted(state, pool.stalled, None);
+            }
+        }
         let mut adam = AdamW {
             first_moment: std::mem::take(&mut state.first_moment),
             second_moment: std::mem::take(&mut state.second_moment),
@@ -176,13 +188,13 @@ impl<'a> Fit<'a> {
             let progress = self.progress(&state, first_step, loss, learning_rate, available);
             let validated = state.step % config.validation_every == 0
                 || state.step == config.steps
-                || state.step == config.ends_at;
+                || Some(state.step) == config.ends_at;
             if validated {
                 let latest = self.validate(&mut state, learning_rate)?;
                 finite("the held-out loss", latest.loss)?;
                 observer.validation(&progress, &latest, state.without_best == 0);
             }
-            if state.step == config.steps || state.step == config.ends_at {
+            if state.step == config.steps || Some(state.step) == config.ends_at {
                 state.stop = Some(Stop::Completed);
             } else if validated && state.without_best >= config.patience {
                 state.stop = Some(Stop::Patience);
@@ -263,7 +275,7 @@ impl<'a> Fit<'a> {
         let sums = self.model.evaluate(parameters, self.validation, &self.loss)?;
         let validation = Validation {
             step: state.step,
-            train_loss: state.loss_sum / state.loss_count as f64,
+            train_loss: state.loss_sum / state.loss_count.max(1) as f64,
             loss: self.judged(&sums),
             head_losses: sums.heads.iter().map(|sum| sum / sums.weight).collect(),
             learning_rate,
@@ -271,7 +283,7 @@ impl<'a> Fit<'a> {
         (state.loss_sum, state.loss_count) = (0.0, 0);
         state.history.push(validation.clone());
         let better = match &state.best {
-            Some(best) if self.config.ends_at == 0 => validation.loss < best.loss,
+            Some(best) if self.config.ends_at.is_none() => validation.loss < best.loss,
             _ => true,
         };
         if better {

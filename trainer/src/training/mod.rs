@@ -76,8 +76,9 @@ pub struct FitConfig {
     pub averaging: u64,
     /// Whether a joint posterior starts at a linear regression rather than at the prior.
     pub linear_start: bool,
-    /// Steps after which training ends with the weights that it has then, whatever the held-out loss; 0 for the best weights of all.
-    pub ends_at: u64,
+    /// Steps after which training ends with the weights that it has then, whatever the held-out loss; otherwise the best weights of
+    /// all are kept.
+    pub ends_at: Option<u64>,
     /// The head whose loss alone decides which weights are best; all of them, by their shares, where none is named.
     pub judged_by: Option<usize>,
     /// Steps between validations.
@@ -244,7 +245,7 @@ impl FitConfig {
             clip_norm: 1.0,
             averaging: 0,
             linear_start: false,
-            ends_at: 0,
+            ends_at: None,
             judged_by: None,
             validation_every: 500,
             patience: 12,

@@ -1,13 +1,16 @@
-//! Where the training of a joint posterior starts: at the Gaussian of a ridge regression of theta on the inputs.
+//! Where the training of a joint posterior starts: at the Gaussian of a ridge regression of theta on the inputs, or, with several
+//! components, at a mixture of such regressions.
 //!
 //! A ReLU network carries a linear map through a pair of neurons, `f = relu(f) - relu(-f)`. The first neurons of each hidden layer hand
 //! such pairs on: of every input where the layers are wide enough, else of the regression's answers. So the heads read what is linear
-//! in the inputs exactly, from the first step on, and the other neurons learn what is not. The components start at the regression,
-//! apart from each other by its residuals' covariance.
+//! in the inputs exactly, from the first step on, and the other neurons learn what is not.
 
-use nalgebra::{DMatrix, SymmetricEigen};
+mod experts;
+
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use simground_runtime::artifact::component_outputs;
 
+use self::experts::{Expert, Rows};
 use super::examples::Examples;
 use super::loss::mixture::spread_point;
 use super::spec::HeadSpec;
@@ -39,9 +42,16 @@ pub(super) fn linear_start(
             let features = regression.features(narrowest.map(|width| width / (2 * PAIRS_SHARE)));
             if let Some(features) = features {
                 let rest = features.write_trunk(parameters, hidden);
-                let head =
-                    Head { first, d_output: layers[layers.len() - 1].1, components: *components };
-                head.write(rest, &features, &regression, !hidden.is_empty());
+                let start = apart(&regression.covariance, features.map.nrows(), *components);
+                let experts = match &start[..] {
+                    [_] => start,
+                    _ => {
+                        let rows = regression.rows(&features, examples, targets);
+                        experts::fit(start, &rows, &regression.covariance)
+                    }
+                };
+                let head = Head { first, d_output: layers[layers.len() - 1].1 };
+                head.write(rest, &features, &regression, &experts, !hidden.is_empty());
             }
             return;
         }
@@ -120,6 +130,28 @@ impl Regression {
         finite.then_some(Regression { mean_x, mean_y, weight, covariance })
     }
 
+    /// Features and residuals of the examples, for [`experts`].
+    fn rows(&self, features: &Features, examples: &Examples, targets: &[usize]) -> Rows {
+        let (n, d_x) = (examples.len(), self.weight.ncols());
+        let d_target = examples.targets.len() / n;
+        let mut values = Vec::new();
+        for row in 0..n {
+            let x = &examples.inputs[row * d_x..][..d_x];
+            let centered: Vec<f64> =
+                x.iter().zip(&self.mean_x).map(|(x, mean)| f64::from(*x) - mean).collect();
+            let x = DVector::from_vec(centered);
+            let answer = &self.weight * &x;
+            values.push(1.0);
+            values.extend((&features.map * x).iter());
+            let target = |at: usize| f64::from(examples.targets[row * d_target + targets[at]]);
+            let left = |at: usize| target(at) - self.mean_y[at] - answer[at];
+            values.extend((0..targets.len()).map(left));
+        }
+        let share = |row: usize| f64::from(examples.weight.get(row).copied().unwrap_or(1.0));
+        let weight = (0..n).map(share).collect();
+        Rows { values, weight, features: features.map.nrows(), d_y: targets.len() }
+    }
+
     /// What at most this many pairs hand on, `None` for as many as there are inputs; nothing where they cannot hold the regression.
     fn features(&self, most: Option<usize>) -> Option<Features> {
         let (d_y, d_x) = self.weight.shape();
@@ -184,54 +216,74 @@ impl Features {
     }
 }
 
+/// Components that share the regression's slopes, apart from each other by its residuals' covariance.
+fn apart(covariance: &DMatrix<f64>, features: usize, components: usize) -> Vec<Expert> {
+    let d = covariance.nrows();
+    let Factors { responses, sd, .. } = Factors::of(covariance);
+    let width = if components == 1 { 1.0 } else { WIDTH };
+    let expert = |k: usize| {
+        let spread = |i: usize| f64::from(spread_point(k, i, components));
+        let mut change = DMatrix::zeros(d, 1 + features);
+        for i in 0..d {
+            change[(i, 0)] = (0..=i).map(|j| responses[(i, j)] * sd[j] * spread(j)).sum();
+        }
+        Expert { weight: 1.0 / components as f64, change, covariance: covariance * (width * width) }
+    };
+    (0..components).map(expert).collect()
+}
+
 /// Where the joint posterior stands in the last layer.
 struct Head {
     /// Its first column.
     first: usize,
     /// Columns of the layer.
     d_output: usize,
-    components: usize,
 }
 
 impl Head {
     /// Writes the components into the last layer's parameters; `pairs` tells whether the features come through ReLUs.
-    fn write(&self, layer: &mut [f32], features: &Features, regression: &Regression, pairs: bool) {
+    fn write(
+        &self,
+        layer: &mut [f32],
+        features: &Features,
+        regression: &Regression,
+        experts: &[Expert],
+        pairs: bool,
+    ) {
         let d = regression.mean_y.len();
         let each = component_outputs(d);
         let (weights, biases) = layer.split_at_mut(layer.len() - self.d_output);
-        let own = self.first..self.first + self.components * each;
+        let own = self.first..self.first + experts.len() * each;
         for row in weights.chunks_exact_mut(self.d_output) {
             row[own.clone()].iter_mut().for_each(|weight| *weight *= OTHERS_GAIN);
         }
         let inputs = features.back.ncols() * if pairs { 2 } else { 1 };
-        for input in 0..inputs {
-            let (feature, sign) = match (pairs, input % 2) {
-                (true, parity) => (input / 2, if parity == 0 { 1.0 } else { -1.0 }),
-                (false, _) => (input, 1.0),
-            };
-            for (k, i) in (0..self.components).flat_map(|k| (0..d).map(move |i| (k, i))) {
-                let column = self.first + k * each + 1 + i;
-                weights[input * self.d_output + column] =
-                    (sign * features.back[(i, feature)]) as f32;
+        for (k, expert) in experts.iter().enumerate() {
+            let slope = |i: usize, at: usize| features.back[(i, at)] + expert.change[(i, 1 + at)];
+            for input in 0..inputs {
+                let (feature, sign) = match (pairs, input % 2) {
+                    (true, parity) => (input / 2, if parity == 0 { 1.0 } else { -1.0 }),
+                    (false, _) => (input, 1.0),
+                };
+                for i in 0..d {
+                    let column = self.first + k * each + 1 + i;
+                    weights[input * self.d_output + column] = (sign * slope(i, feature)) as f32;
+                }
             }
-        }
-        let Factors { coefficients, responses, sd } = Factors::of(&regression.covariance);
-        for k in 0..self.components {
-            let spread = |i: usize| f64::from(spread_point(k, i, self.components));
-            let width = if self.components == 1 { 1.0 } else { WIDTH };
+            let Factors { coefficients, sd, .. } = Factors::of(&expert.covariance);
             let outputs = &mut biases[self.first + k * each..][..each];
             outputs.fill(0.0);
+            outputs[0] = (expert.weight * experts.len() as f64).ln() as f32;
             let mut below = 1 + 2 * d;
             for i in 0..d {
-                let apart: f64 = (0..=i).map(|j| responses[(i, j)] * sd[j] * spread(j)).sum();
                 // Without pairs the features are not centered.
                 let shift: f64 = if pairs {
                     0.0
                 } else {
-                    (0..features.mean.len()).map(|j| features.back[(i, j)] * features.mean[j]).sum()
+                    (0..features.mean.len()).map(|at| slope(i, at) * features.mean[at]).sum()
                 };
-                outputs[1 + i] = (regression.mean_y[i] + apart - shift) as f32;
-                outputs[1 + d + i] = -(sd[i] * width).ln() as f32;
+                outputs[1 + i] = (regression.mean_y[i] + expert.change[(i, 0)] - shift) as f32;
+                outputs[1 + d + i] = -sd[i].ln() as f32;
                 for j in 0..i {
                     outputs[below] = coefficients[(i, j)] as f32;
                     below += 1;
