@@ -306,19 +306,6 @@ typedef struct simground_drift {
   uint32_t words[4];
 } simground_drift;
 
-// Gives 32 random bits; `context` is what the caller passed beside it.
-typedef uint32_t (*simground_random)(void *context);
-
-// Equally spaced values of one parameter, both ends included.
-typedef struct simground_axis {
-  // First value.
-  float low;
-  // Last value.
-  float high;
-  // How many, at least 1; a single one is `low`.
-  uint16_t points;
-} simground_axis;
-
 // Labeled windows beside a model's artifact. The caller's memory; static, or zeroed before its first use.
 typedef struct simground_additions {
   // Not for the caller.
@@ -404,6 +391,19 @@ typedef struct simground_grown_summary {
   // The same of the distance to the nearest of both parts: at least `novelty`.
   float novelty_of_both;
 } simground_grown_summary;
+
+// Gives 32 random bits; `context` is what the caller passed beside it.
+typedef uint32_t (*simground_random)(void *context);
+
+// Equally spaced values of one parameter, both ends included.
+typedef struct simground_axis {
+  // First value.
+  float low;
+  // Last value.
+  float high;
+  // How many, at least 1; a single one is `low`.
+  uint16_t points;
+} simground_axis;
 
 #ifdef __cplusplus
 extern "C" {

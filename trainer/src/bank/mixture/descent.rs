@@ -55,7 +55,7 @@ impl Mixture {
             fit.step_rates(self, &gradient, size);
             fit.step_shares(self, &gradient, size);
             moves.step(&mut places.values, &gradient.place, size * reach);
-            if fit.step % NEIGHBORHOOD_STEPS == 0 {
+            if fit.step.is_multiple_of(NEIGHBORHOOD_STEPS) {
                 near = Neighborhoods::new(places.observations, &places.rounded(), places.d);
             }
         }
