@@ -4,7 +4,8 @@ use core::hint::black_box;
 
 use semihosting::{eprintln, println};
 use simground_record::NEAREST;
-use simground_runtime::Model;
+use simground_runtime::artifact::Head;
+use simground_runtime::{Inference, Model};
 
 use crate::linked::{LINKED, Linked, MAX_D_VALUES, Memory};
 
@@ -42,12 +43,7 @@ fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Opti
     let mut inference = model.infer(x, scratch).ok()?;
     let nearest = probe.instructions(|| discard(inference.nearest::<NEAREST>()))?;
     let attribute = probe.instructions(|| discard(inference.attribute::<NEAREST>()))?;
-    let (mut log_ratio, mut maximum) = (0, 0);
-    if let Some(mut ratio) = inference.ratio() {
-        let theta = ratio.maximum().theta;
-        log_ratio = probe.instructions(|| discard(ratio.log_ratio(black_box(&theta))))?;
-        maximum = probe.instructions(|| discard(ratio.maximum()))?;
-    }
+    let (log_ratio, maximum) = likelihood(&mut inference, probe)?;
     let stack_bytes = probe.stack_bytes(|| everything(bytes, x, scratch))?;
     println!(
         "{{\"model\":\"{}\",\"artifact_bytes\":{},\"scratch_bytes\":{scratch_bytes},\"from_bytes\":{from_bytes},\
@@ -57,6 +53,22 @@ fn measure(linked: &Linked, memory: &mut Memory, probe: &mut impl Probe) -> Opti
         bytes.len(),
     );
     Some(())
+}
+
+/// Instructions of a likelihood at one theta and of its maximum; 0 of a model without.
+#[inline(never)]
+fn likelihood(inference: &mut Inference<'_, '_, '_>, probe: &mut impl Probe) -> Option<(u32, u32)> {
+    let Some(mut ratio) = inference.ratio() else { return Some((0, 0)) };
+    let theta = ratio.maximum().theta;
+    let log_ratio = probe.instructions(|| discard(ratio.log_ratio(black_box(&theta))))?;
+    let maximum = probe.instructions(|| discard(ratio.maximum()))?;
+    Some((log_ratio, maximum))
+}
+
+/// In a frame of its own, which a model without a likelihood does not enter.
+#[inline(never)]
+fn maximum(inference: &mut Inference<'_, '_, '_>) {
+    discard(inference.ratio().map(|mut ratio| ratio.maximum()));
 }
 
 #[inline(never)]
@@ -86,7 +98,10 @@ fn everything(bytes: &'static [u8], x: &[f32], scratch: &mut [u32]) {
         black_box(inference.outputs());
         discard(inference.mechanism_posterior());
         discard(inference.quantiles(0));
-        discard(inference.ratio().map(|mut ratio| ratio.maximum()));
+        let likelihood = |head| matches!(head, Head::Ratio { .. });
+        if model.manifest().heads.iter().any(likelihood) {
+            maximum(&mut inference);
+        }
         black_box(&inference.attribute::<NEAREST>());
     };
 }
