@@ -75,7 +75,7 @@ impl Growth {
                 }
                 let label = Label {
                     count: 4 + 6 * (step % 3) as u16,
-                    theta: if step % 5 == 0 { &theta[..thetas] } else { &[] },
+                    theta: if step.is_multiple_of(5) { &theta[..thetas] } else { &[] },
                     tag: step,
                     ..Label::new((step / 2 % (known + 2)) as u8)
                 };
