@@ -76,49 +76,55 @@ fn number(document: &Value, path: &[&str]) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("no {path:?} in {document}"))
 }
 
-/// Differences of `log r` between thetas of one observation, by the artifact and by the exact likelihood: what is left of `log r` when
-/// `p(x)` is taken away.
+/// The artifact beside the exact likelihood, on simulations that it never saw: differences of `log r` between thetas of one observation,
+/// and the cross-entropy of the exact ratio, whose `p(x)` is the mean likelihood over the thetas of the other simulations.
 #[test]
 fn the_integer_surface_is_that_of_the_exact_likelihood() {
     let bytes = std::fs::read(PLACE.path().join("ratio.sgnn")).unwrap();
     let model = Model::from_bytes(&bytes).unwrap();
     let mut scratch = vec![0; model.scratch_words()];
     let simulator = study().simulator().unwrap();
-    let corpus = simulator.simulate(77, 1 << 50..(1 << 50) + 60);
-    let (mut found, mut exact) = (Vec::new(), Vec::new());
-    for row in 0..corpus.len() {
+    let corpus = simulator.simulate(77, 1 << 50..(1 << 50) + 80);
+    let rows = corpus.len();
+    let (mut error, mut constant) = (0.0, 0.0);
+    let (mut found_entropy, mut exact_entropy) = (0.0, 0.0);
+    for row in 0..rows {
         let mut inference = model.infer(corpus.x_row(row), &mut scratch).unwrap();
         let mut ratio = inference.ratio().unwrap();
-        let log_likelihood = |of: usize| {
-            simulator.log_likelihood(0, corpus.theta_row(of), corpus.x_row(row)).unwrap()
-        };
-        let own = log_likelihood(row);
-        let at_own = f64::from(ratio.log_ratio(corpus.theta_row(row)));
-        for other in (1..6).map(|step| (row + 7 * step) % corpus.len()) {
-            let difference = log_likelihood(other) - own;
+        let log_likelihood =
+            |of| simulator.log_likelihood(0, corpus.theta_row(of), corpus.x_row(row)).unwrap();
+        let exact: Vec<f64> = (0..rows).map(log_likelihood).collect();
+        let found: Vec<f64> =
+            (0..rows).map(|of| f64::from(ratio.log_ratio(corpus.theta_row(of)))).collect();
+        let others = || (0..rows).filter(|of| *of != row);
+        for of in others() {
+            let difference = exact[of] - exact[row];
             // Where a theta is all but impossible no classifier can tell by how much.
             if difference > -10.0 {
-                exact.push(difference);
-                found.push(f64::from(ratio.log_ratio(corpus.theta_row(other))) - at_own);
+                error += (found[of] - found[row] - difference).powi(2);
+                constant += difference.powi(2);
             }
         }
+        let highest = others().map(|of| exact[of]).fold(f64::MIN, f64::max);
+        let mean = others().map(|of| (exact[of] - highest).exp()).sum::<f64>() / (rows - 1) as f64;
+        let log_evidence = highest + mean.ln();
+        let entropy = |log_ratio: &dyn Fn(usize) -> f64| {
+            let of = |f: f64| f.max(0.0) + (-f.abs()).exp().ln_1p();
+            let marginal = others().map(|of_row| of(log_ratio(of_row))).sum::<f64>();
+            0.5 * (of(-log_ratio(row)) + marginal / (rows - 1) as f64) / rows as f64
+        };
+        found_entropy += entropy(&|of| found[of]);
+        exact_entropy += entropy(&|of| exact[of] - log_evidence);
     }
-    assert!(exact.len() > 100, "{}", exact.len());
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let (mean_found, mean_exact) = (mean(&found), mean(&exact));
-    let moment = |a: &[f64], b: &[f64], mean_a: f64, mean_b: f64| {
-        a.iter().zip(b).map(|(a, b)| (a - mean_a) * (b - mean_b)).sum::<f64>()
-    };
-    let correlation = moment(&found, &exact, mean_found, mean_exact)
-        / (moment(&found, &found, mean_found, mean_found)
-            * moment(&exact, &exact, mean_exact, mean_exact))
-        .sqrt();
-    assert!(correlation > 0.9, "{correlation}");
-    // A constant ratio says 0 for every difference.
-    let squares = |errors: &mut dyn Iterator<Item = f64>| errors.map(|e| e * e).sum::<f64>();
-    let error = squares(&mut found.iter().zip(&exact).map(|(a, b)| a - b));
-    let constant = squares(&mut exact.iter().copied());
-    assert!(error < 0.3 * constant, "{error} {constant}");
+    // A constant ratio says 0 for every difference, and has the entropy ln 2. Of what the exact ratio is better than that, 1,500 simulations
+    // teach 87 % (seed 1), and they leave a fifth of the squared differences; a half more than these shortfalls is a fault.
+    let gain = (2.0_f64.ln() - found_entropy) / (2.0_f64.ln() - exact_entropy);
+    let left = error / constant;
+    println!(
+        "entropy {found_entropy:.4}, exact {exact_entropy:.4}, gain {gain:.3}, left {left:.3}"
+    );
+    assert!(gain > 0.8, "{found_entropy} {exact_entropy}");
+    assert!(left < 0.3, "{left}");
 }
 
 #[test]
@@ -130,7 +136,8 @@ fn figures_beat_a_constant_ratio_and_integers_lose_little() {
     let (integer, float, prior) = (["integer"], ["float"], ["baselines", "prior"]);
     let constant = of(&prior, "bce", "theta");
     assert!((constant - 2.0_f64.ln()).abs() < 1e-9, "{constant}");
-    assert!(of(&integer, "bce", "theta") < constant - 0.2, "{judged}");
+    // The exact ratio has about 0.30.
+    assert!(of(&integer, "bce", "theta") < 0.4, "{judged}");
     assert!((of(&integer, "bce", "theta") / of(&float, "bce", "theta") - 1.0).abs() < 0.02);
     for name in ["infection_rate", "recovery_rate"] {
         assert!(of(&integer, "rmse_mle", name) < of(&prior, "rmse_mle", name), "{judged}");

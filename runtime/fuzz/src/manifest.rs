@@ -4,9 +4,10 @@
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use serde::Serialize;
 use simground_runtime::artifact::{
-    Bank, Channel, Head, Input, Layer, Layout, MAX_WIDTH, Manifest, Missing, OutputLayer,
-    PRELUDE_BYTES, Parameter, ParameterTransform, Provenance, Records, SECTION_ALIGNMENT, Section,
-    SelfTest, Target, TargetTransform, Theta, Transform, component_outputs,
+    Bank, Channel, Conditional, Head, Input, Layer, Layout, MAX_WIDTH, Manifest, Missing,
+    OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance, Records,
+    SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta, Transform,
+    component_outputs,
 };
 use simground_runtime::{DenseShape, Model};
 
@@ -204,7 +205,7 @@ impl Builder<'_> {
         }]);
         for _ in 0..self.decisions.int_in_range(0..=3)? {
             let parameters = Records::new(self.u16(1)?, &parameters);
-            let head = match self.decisions.int_in_range(0..=3)? {
+            let head = match self.decisions.int_in_range(0..=4)? {
                 0 => Head::Categorical { layer: self.output(width, mechanisms)? },
                 1 => Head::Quantiles {
                     layer: self.output(width, 2)?,
@@ -212,16 +213,55 @@ impl Builder<'_> {
                     targets: Records::new(self.u16(1)?, &targets),
                 },
                 2 => Head::Point { layer: self.output(width, 1)?, parameters },
-                _ => Head::Mixture {
+                3 => Head::Mixture {
                     layer: self.output(width, 2 * component_outputs(1) as u16)?,
                     parameters,
                     components: self.u16(2)? as u8,
                 },
+                _ => {
+                    encoded.extend(self.ratio(width, parameters)?);
+                    count += 1;
+                    continue;
+                }
             };
             encoded.extend(postcard::to_stdvec(&head).expect("a head encodes"));
             count += 1;
         }
         Ok((encoded, count))
+    }
+
+    /// A likelihood ratio of up to two further hidden layers.
+    fn ratio(&mut self, width: u16, parameters: Records<'_, Parameter<'_>>) -> Result<Vec<u8>> {
+        let first = *self.decisions.choose(&[1, 4, 9])?;
+        let stream = self.stream(width, first, 1 << 20)?;
+        let layer = OutputLayer { d_output: self.u16(first)?, stream };
+        // The stack lies as pairs, whatever the trunk does.
+        let layout = std::mem::replace(&mut self.layout, Layout::Pairs);
+        let bend = self.decisions.int_in_range(1..=13_u32)?;
+        let (low, high) = (-(1 << bend), 1 << bend);
+        let (mut d_input, mut layers) = (first, Vec::new());
+        for _ in 0..self.decisions.int_in_range(0..=2)? {
+            let d_output = *self.decisions.choose(&[1, 5, 8])?;
+            layers.push(self.layer(d_input, d_output, low, high)?);
+            d_input = d_output;
+        }
+        let output = self.output(d_input, 1)?;
+        self.layout = layout;
+        let hidden = records(&layers);
+        let weight: u8 = self.decisions.arbitrary()?;
+        let stack = Conditional {
+            theta: self
+                .section(4 * usize::from(first).next_multiple_of(4), |at| [weight, 0][at % 2])?,
+            grid: self.f32(100.0)?,
+            q_max: self.i16(8_191)?,
+            fraction: self.u16(bend as u16 + 8)? as u8,
+            low: self.i16(low)?,
+            high: self.i16(high)?,
+            hidden: Records::new(self.u16(layers.len() as u16)?, &hidden),
+            output,
+        };
+        let head = Head::Ratio { layer, parameters, stack };
+        Ok(postcard::to_stdvec(&head).expect("a head encodes"))
     }
 
     fn bank<'a>(&mut self, width: u16, mechanisms: u16, theta: &'a [u8]) -> Result<Bank<'a>> {
