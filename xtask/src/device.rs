@@ -11,7 +11,7 @@ use simground_tests::{firmware, qemu, size, stress, target_dir};
 
 use crate::stage::Stages;
 
-/// Columns of [`Checked::table`].
+/// Columns of what [`compare`] tabulates.
 const HEADER: &str = "core        model            flash_bytes  ram_bytes  infer_instructions  attribute_instructions  windows_equal_to_host\n";
 
 /// Answers the first window of `input` with the artifact on one board.
