@@ -738,6 +738,16 @@ simground_status simground_mixture_sample(const struct simground_inference *infe
                                           float *theta,
                                           size_t length);
 
+// Draws one theta from the joint posterior of the `flow` head. `random` is called once for each parameter. Of several threads, or of a task
+// and an interrupt, only one may use the inference meanwhile.
+//
+// `inference` is null or points to a `simground_inference`, `theta` to `length` floats; `random` may be called with `context`.
+simground_status simground_flow_sample(struct simground_inference *inference,
+                                       simground_random random,
+                                       void *context,
+                                       float *theta,
+                                       size_t length);
+
 // Logarithm of `p(x | theta) / p(x)` by the `ratio` head; minus infinity outside the support.
 //
 // `inference` is null or points to a `simground_inference`, `theta` to `length` floats, `log_ratio` to a float.

@@ -147,6 +147,37 @@ pub unsafe extern "C" fn simground_mixture_sample(
     })())
 }
 
+/// Draws one theta from the joint posterior of the `flow` head. `random` is called once for each parameter. Of several threads, or of a task
+/// and an interrupt, only one may use the inference meanwhile.
+///
+/// # Safety
+///
+/// `inference` is null or points to a `simground_inference`, `theta` to `length` floats; `random` may be called with `context`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_flow_sample(
+    inference: *mut simground_inference,
+    random: simground_random,
+    context: *mut c_void,
+    theta: *mut f32,
+    length: usize,
+) -> simground_status {
+    status((|| {
+        // SAFETY: the caller's promise.
+        let inference = unsafe { simground_inference::made(inference) }?;
+        // SAFETY: made by `simground_infer`, and nothing else uses it during the call.
+        let inference = unsafe { &mut *inference };
+        // SAFETY: the caller's promise.
+        let theta = unsafe { array_mut(theta, length) }?;
+        let random = random.ok_or(simground_status::SIMGROUND_POINTER)?;
+        let mut flow = inference.flow().ok_or(SIMGROUND_ABSENT)?;
+        if flow.parameters().len() != theta.len() {
+            return Err(SIMGROUND_LENGTH);
+        }
+        flow.sample(&mut Callback { random, context }, theta);
+        Ok(())
+    })())
+}
+
 /// Logarithm of `p(x | theta) / p(x)` by the `ratio` head; minus infinity outside the support.
 ///
 /// # Safety
@@ -296,7 +327,7 @@ impl TryRng for Callback {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        // SAFETY: the promise of the caller of `simground_mixture_sample`.
+        // SAFETY: the promise of the caller of `simground_mixture_sample` or `simground_flow_sample`.
         Ok(unsafe { (self.random)(self.context) })
     }
 

@@ -13,6 +13,7 @@ use simground_runtime::{Axis, Inference, Model};
 struct Aligned<T: ?Sized>(T);
 static JOINT: &Aligned<[u8]> = &Aligned(*include_bytes!("../../tests/golden/joint.sgnn"));
 static RATIO: &Aligned<[u8]> = &Aligned(*include_bytes!("../../tests/golden/ratio.sgnn"));
+static FLOW: &Aligned<[u8]> = &Aligned(*include_bytes!("../../tests/golden/flow.sgnn"));
 
 const WINDOW: [f32; 6] = [30.0, 80.0, 260.0, 76.0, 225.0, 298.0];
 
@@ -170,5 +171,29 @@ fn the_likelihood_equals_the_runtime() {
             let short = simground_maximum(inference, cells, d - 1, &raw mut found, out);
             assert_eq!(short, SIMGROUND_LENGTH);
         }
+    });
+}
+
+#[test]
+fn samples_of_a_flow_are_the_runtimes() {
+    both(&FLOW.0, |inference, own| {
+        let mut flow = own.flow().expect("a flow");
+        let d = flow.parameters().len();
+        let mut own_theta = vec![0.0; d];
+        flow.sample(&mut Generator(4), &mut own_theta);
+        let mut state = Generator(4);
+        let context = (&raw mut state).cast::<c_void>();
+        let mut theta = vec![0.0; d];
+        // SAFETY: the pointers are to live objects of their types.
+        let mut sample = |random, length| unsafe {
+            simground_flow_sample(inference, random, context, theta.as_mut_ptr(), length)
+        };
+        assert_eq!(sample(None, d), SIMGROUND_POINTER);
+        assert_eq!(sample(Some(random), d - 1), SIMGROUND_LENGTH);
+        assert_eq!(sample(Some(random), d), SIMGROUND_OK);
+        assert_eq!(theta, own_theta);
+        // SAFETY: as above.
+        let absent = unsafe { simground_point(inference, 0, theta.as_mut_ptr()) };
+        assert_eq!(absent, SIMGROUND_ABSENT);
     });
 }

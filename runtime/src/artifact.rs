@@ -52,6 +52,12 @@ pub const MAX_COMPONENTS: usize = 16;
 pub const MAX_CONDITIONAL_LAYERS: usize = 3;
 /// Most parameters of theta.
 pub const MAX_THETA: usize = 32;
+/// Functions of the time that a flow's velocity reads beside theta.
+pub const FLOW_TIMES: usize = 4;
+/// Most parameters of a flow.
+pub const MAX_FLOW_THETA: usize = MAX_THETA - FLOW_TIMES;
+/// Most steps of a flow.
+pub const MAX_FLOW_STEPS: usize = 64;
 /// Widest layer, window or embedding.
 pub const MAX_WIDTH: u16 = 4096;
 /// Most prototypes.
@@ -289,6 +295,37 @@ pub struct Target<'a> {
     pub upper: f32,
 }
 
+/// A coordinate in which a flow is modelled, beside the [`Parameter`] that it stands for.
+///
+/// `w = (center + spread y)` is the parameter's `z`; where its support has two ends in that space, `z = low + (high - low) Phi(w)`, `Phi`
+/// being the normal distribution function. So no value of `y` leaves the support.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Coordinate {
+    /// Center.
+    pub center: f32,
+    /// Spread; positive.
+    pub spread: f32,
+}
+
+/// One step of a flow from noise to theta.
+///
+/// With the velocity `F` at `y` and at this time, and `F'` that which the step before expects there,
+/// `y, F' <- keep y + gain (F + correction (F - F')), keep F - gain y`. The stack reads `y` and what the data adds to its first layer both
+/// times the sharpness, so that its units look as closely as there is noise left.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FlowStep {
+    /// What the velocity reads of the time, on the stack's grid; magnitudes up to its `q_max`.
+    pub time: [i16; FLOW_TIMES],
+    /// Sharpness in `2^-20`; positive.
+    pub sharpness: i32,
+    /// Share of `y` that stays.
+    pub keep: f32,
+    /// Share of the velocity.
+    pub gain: f32,
+    /// How much counts what the step before did not expect; without meaning in the first.
+    pub correction: f32,
+}
+
 /// A small stack on `[h, theta]`, `h` being what the trunk made of an observation; its first layer is split.
 ///
 /// The head's own layer is the data's part of the first layer: in its stream a row's multiplier `m` carries the accumulator to
@@ -358,6 +395,32 @@ pub enum Head<'a> {
         /// From there to one output.
         stack: Conditional<'a>,
     },
+    /// Joint posterior of any shape, by a flow from noise to theta; the stack reads theta's coordinates, then [`FLOW_TIMES`] functions of
+    /// the time, and has an output a parameter, the velocity.
+    Flow {
+        /// The data's part of the stack's first layer.
+        layer: OutputLayer,
+        /// Parameters, at most [`MAX_FLOW_THETA`].
+        parameters: Records<'a, Parameter<'a>>,
+        /// One for each parameter.
+        coordinates: Records<'a, Coordinate>,
+        /// Standard deviation of the noise that a flow starts from; up to 16.
+        noise: f32,
+        /// Steps, 1 to [`MAX_FLOW_STEPS`].
+        steps: Records<'a, FlowStep>,
+        /// From there to the velocity.
+        stack: Conditional<'a>,
+    },
+}
+
+impl<'a> Head<'a> {
+    /// The stack on `[h, theta]`, if it has one.
+    pub fn stack(&self) -> Option<&Conditional<'a>> {
+        match self {
+            Head::Ratio { stack, .. } | Head::Flow { stack, .. } => Some(stack),
+            _ => None,
+        }
+    }
 }
 
 impl Head<'_> {
@@ -368,7 +431,8 @@ impl Head<'_> {
             | Head::Quantiles { layer, .. }
             | Head::Point { layer, .. }
             | Head::Mixture { layer, .. }
-            | Head::Ratio { layer, .. } => layer,
+            | Head::Ratio { layer, .. }
+            | Head::Flow { layer, .. } => layer,
         }
     }
 }
@@ -803,17 +867,26 @@ impl<'a> Proof<'a> {
         }
         let shape = DenseShape { d_input: read.d, d_output: layer.d_output };
         let dense = self.dense(layer.stream, shape, part, read, (0, 0))?;
+        // The multipliers of a layer before a stack are integers, and every one has a meaning.
         match head {
-            // Its multipliers are integers, and every one has a meaning.
             Head::Ratio { parameters, stack, .. } => {
-                self.conditional(stack, part, parameters.len(), layer.d_output)?;
+                let output = self.conditional(stack, part, parameters.len(), layer.d_output, 1)?;
+                // Accumulators are compared in the place of ratios.
+                if output.scale(0) <= 0.0 {
+                    return Err(ArtifactError::Value(part));
+                }
+            }
+            Head::Flow { parameters, stack, .. } => {
+                let d = parameters.len();
+                let d_read = d.saturating_add(FLOW_TIMES);
+                self.conditional(stack, part, d_read, layer.d_output, d)?;
             }
             _ => finite_scales(&dense, part)?,
         }
         Ok(dense)
     }
 
-    /// A stack with one output behind a split layer of `d_first` rows.
+    /// A stack behind a split layer of `d_first` rows that reads `d` values and has `d_output` outputs; its last layer.
     #[inline(never)]
     fn conditional(
         &self,
@@ -821,11 +894,14 @@ impl<'a> Proof<'a> {
         part: Part,
         d: usize,
         d_first: u16,
-    ) -> Result<(), ArtifactError> {
+        d_output: usize,
+    ) -> Result<Dense<'a>, ArtifactError> {
         if !stack.hidden.is_valid() {
             return Err(ArtifactError::Undecodable(part));
         }
-        if stack.hidden.len() > MAX_CONDITIONAL_LAYERS || stack.output.d_output != 1 {
+        if stack.hidden.len() > MAX_CONDITIONAL_LAYERS
+            || usize::from(stack.output.d_output) != d_output
+        {
             return Err(ArtifactError::Shape(part));
         }
         let grid = stack.grid > 0.0 && stack.grid <= FLOAT_LIMIT;
@@ -849,8 +925,7 @@ impl<'a> Proof<'a> {
         let shape = DenseShape { d_input: read.d, d_output: stack.output.d_output };
         let dense = proof.dense(stack.output.stream, shape, part, read, (0, 0))?;
         finite_scales(&dense, part)?;
-        // Accumulators are compared in the place of ratios.
-        if dense.scale(0) > 0.0 { Ok(()) } else { Err(ArtifactError::Value(part)) }
+        Ok(dense)
     }
 
     #[inline(never)]

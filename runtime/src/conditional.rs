@@ -13,6 +13,7 @@ use crate::artifact::{Conditional, Layer, Layout, MAX_CONDITIONAL_LAYERS, MAX_TH
 use crate::dense::DenseShape;
 use crate::kernel::{self, Dense, Ending, MAX_BEND, PART_LIMIT, Weights, halves_mut};
 use crate::math;
+use crate::network::Inference;
 
 /// How the weights of a stack's layers lie, whatever the layout of the trunk's: their values have more than eight bits.
 pub(crate) const LAYOUT: Layout = Layout::Pairs;
@@ -79,7 +80,7 @@ impl<'a> Stack<'a> {
 
     /// Accumulators of the outputs at one theta. `theta` is rounded up to a multiple of two with zeros.
     pub(crate) fn run<'w>(&self, work: &'w mut Work<'_>, theta: &[i16]) -> &'w [i32] {
-        let Work { data, a, b, out } = work;
+        let Work { data, a, b, out, .. } = work;
         kernel::conditional(data, self.theta, theta, self.ending, halves_mut(a));
         let (mut from, mut to) = (&mut **a, &mut **b);
         for (layer, bend) in &self.hidden {
@@ -93,38 +94,79 @@ impl<'a> Stack<'a> {
     }
 }
 
+impl<'a> Inference<'_, '_, 'a> {
+    /// The stack of the head at a position, and its memory with what the observation adds to the first layer's sums.
+    pub(crate) fn stack(
+        &mut self,
+        position: usize,
+        d_first: u16,
+        record: &Conditional<'a>,
+        sharpened: bool,
+    ) -> Option<(Stack<'a>, Work<'_>)> {
+        let stack = Stack::new(self.model, record, d_first)?;
+        let work = Work::new(self.work, record, d_first, sharpened)?;
+        let (dense, outputs) = Inference::outputs_of(self.model, self.outputs, position)?;
+        // The rows that fill the last block have no weights, so no reader.
+        work.data.fill(0);
+        for ((data, acc), row) in work.data.iter_mut().zip(outputs).zip(0..) {
+            *data = kernel::data_part(*acc, dense.multiplier(row));
+        }
+        work.plain.iter_mut().zip(&*work.data).for_each(|(plain, data)| *plain = *data);
+        Some((stack, work))
+    }
+}
+
+/// What the data adds to a row's sum, real.
+pub(crate) fn data_value(layer: &Dense<'_>, stack: &Conditional<'_>, row: usize, acc: i32) -> f32 {
+    let data = kernel::data_part(acc, layer.multiplier(row));
+    math::float(data) / math::float_u64(1_u64.wrapping_shl(stack.fraction.into()))
+}
+
 /// The memory of a stack: what the data adds to each sum, two layers' values, and the outputs.
 #[derive(Debug)]
 pub(crate) struct Work<'s> {
     pub data: &'s mut [i32],
+    /// The data as it is where a flow's steps look at it more closely; else empty.
+    plain: &'s mut [i32],
     a: &'s mut [u32],
     b: &'s mut [u32],
     out: &'s mut [i32],
 }
 
 impl<'s> Work<'s> {
-    /// Splits scratch of [`words`]; `None` where it is shorter.
+    /// Splits scratch of [`words`]; `None` where it is shorter. `sharpened`: whether [`Work::sharpen`] will be asked for.
     pub(crate) fn new(
         scratch: &'s mut [u32],
         record: &Conditional<'_>,
         d_first: u16,
+        sharpened: bool,
     ) -> Option<Self> {
         let (first, widest, outputs) = widths(record, d_first);
         let (data, rest) = scratch.split_at_mut_checked(first)?;
+        let (plain, rest) = rest.split_at_mut_checked(if sharpened { first } else { 0 })?;
         let (a, rest) = rest.split_at_mut_checked(widest.wrapping_shr(1))?;
         let (b, rest) = rest.split_at_mut_checked(widest.wrapping_shr(1))?;
         let (out, _) = rest.split_at_mut_checked(outputs)?;
         let data = bytemuck::try_cast_slice_mut(data).ok()?;
+        let plain = bytemuck::try_cast_slice_mut(plain).ok()?;
         let out = bytemuck::try_cast_slice_mut(out).ok()?;
         // The first layer writes as many values as it has rows; what lies behind is never read.
-        Some(Work { data, a, b, out })
+        Some(Work { data, plain, a, b, out })
+    }
+
+    /// What the data adds from now on: its plain part times `sharpness / 2^20`.
+    pub(crate) fn sharpen(&mut self, sharpness: i32) {
+        for (data, plain) in self.data.iter_mut().zip(&*self.plain) {
+            *data = kernel::data_part(*plain, sharpness);
+        }
     }
 }
 
-/// Words of scratch that a stack works in.
-pub(crate) fn words(record: &Conditional<'_>, d_first: u16) -> usize {
+/// Words of scratch that a stack works in; `sharpened` as for [`Work::new`].
+pub(crate) fn words(record: &Conditional<'_>, d_first: u16, sharpened: bool) -> usize {
     let (first, widest, outputs) = widths(record, d_first);
-    first.saturating_add(widest).saturating_add(outputs)
+    let plain = if sharpened { first } else { 0 };
+    first.saturating_add(plain).saturating_add(widest).saturating_add(outputs)
 }
 
 /// Places of the first layer, of the widest one, and of the outputs; multiples of four.

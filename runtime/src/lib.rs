@@ -1,7 +1,7 @@
 //! Integer inference and back-to-simulation attribution for simulation-grounded neural networks.
 //!
 //! ```text
-//! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles, point, mixture, ratio
+//! bytes --Model::from_bytes--> Model --infer--> Inference --+--> mechanism_posterior, quantiles, point, mixture, flow, ratio
 //!          proves every bound          integers             +--> attribute: nearest simulations, novelty --Drift--> alarm
 //! ```
 //!
@@ -93,12 +93,14 @@ pub use dense::{DenseShape, row_bound};
 pub use drift::Drift;
 pub use error::{ArtifactError, InputError, Part, SelfTestError};
 pub use head::cut::{Cut, MEAN_REACH};
+pub use head::flow::{Flow, integrate};
 pub use head::gaussians::{Ends, Gaussian, Gaussians, LOG_PRECISION_RANGE, Outputs};
 pub use head::mixture::MixturePosterior;
 pub use head::quantiles::rearrange;
 pub use head::ratio::{Axis, ConfidenceSet, Maximum, Ratio};
 pub use input::InputReport;
 pub use kernel::Ranked;
+pub use math::normal_of_bits;
 pub use network::Inference;
 pub use reach::{Reach, kernel_weight};
 pub use requantize::requantize;

@@ -116,7 +116,7 @@ pub(crate) fn chi_squared_quantile(level: f32, d: usize) -> f32 {
 }
 
 /// The standard normal quantile at `(bits + 1/2) / 2^32`: a normal variate from 32 uniform bits, at most 6.4 in magnitude.
-pub(crate) fn normal_of_bits(bits: u32) -> f32 {
+pub fn normal_of_bits(bits: u32) -> f32 {
     const STEP: f32 = 1.0 / 4_294_967_296.0;
     // Both are formed from integers, so that the tails keep their digits.
     let q = (float(bits.wrapping_sub(1 << 31).cast_signed()) + 0.5) * STEP;

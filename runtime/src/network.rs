@@ -40,9 +40,10 @@ impl ScratchPlan {
         let padded_input = padded(d_input(manifest));
         let widest = layers.trunk.iter().map(Dense::places).fold(padded_input, usize::max);
         let activations = halfword_words(widest);
-        let stacks = manifest.heads.iter().map(|head| match head {
-            Head::Ratio { layer, stack, .. } => conditional::words(&stack, layer.d_output),
-            _ => 0,
+        let stacks = manifest.heads.iter().map(|head| {
+            let sharpened = matches!(head, Head::Flow { .. });
+            let words = |stack| conditional::words(stack, head.layer().d_output, sharpened);
+            head.stack().map_or(0, words)
         });
         let work = stacks.fold(activations.saturating_mul(2), usize::max);
         let words =

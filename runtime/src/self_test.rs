@@ -96,6 +96,7 @@ impl Inference<'_, '_, '_> {
         }
         self.add_heads(&mut answers);
         self.add_ratio(&mut integers, &mut answers);
+        self.add_flow(&mut answers);
         self.add_attribution(&mut integers, &mut answers);
         Checksums { integers: integers.finish(), answers: answers.finish() }
     }
@@ -125,6 +126,16 @@ impl Inference<'_, '_, '_> {
         }
         maximum.theta.iter().for_each(|theta| answers.update(&bits(*theta)));
         answers.update(&bits(maximum.log_ratio));
+    }
+
+    /// A sample.
+    #[inline(never)]
+    fn add_flow(&mut self, answers: &mut Checksum) {
+        let Some(mut flow) = self.flow() else { return };
+        let mut theta: Vec<f32, MAX_THETA> =
+            crate::first_items(flow.parameters().iter().map(|_| 0.0));
+        flow.sample(&mut Counter(0), &mut theta);
+        theta.iter().for_each(|theta| answers.update(&bits(*theta)));
     }
 
     #[inline(never)]

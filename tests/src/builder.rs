@@ -4,10 +4,10 @@
 
 use serde::Serialize;
 use simground_runtime::artifact::{
-    Bank, CRC_OFFSET, Channel, Conditional, EMBEDDING_LIMIT, Head, Input, Layer, Layout, MAGIC,
-    Manifest, Missing, OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance,
-    Records, SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta, Transform,
-    VERSION, checksum, component_outputs,
+    Bank, CRC_OFFSET, Channel, Conditional, Coordinate, EMBEDDING_LIMIT, FLOW_TIMES, FlowStep,
+    Head, Input, Layer, Layout, MAGIC, Manifest, Missing, OutputLayer, PRELUDE_BYTES, Parameter,
+    ParameterTransform, Provenance, Records, SECTION_ALIGNMENT, Section, SelfTest, Target,
+    TargetTransform, Theta, Transform, VERSION, checksum, component_outputs,
 };
 use simground_runtime::kernel::DATA_FRACTION;
 use simground_runtime::{DenseShape, Model, kernel};
@@ -74,6 +74,8 @@ pub struct Shape {
     pub components: u8,
     /// Rows of the first and of the second layer of a likelihood ratio over [`ratio_parameters`]; `None` for no such head.
     pub ratio: Option<(u16, u16)>,
+    /// The same for a flow over the same parameters.
+    pub flow: Option<(u16, u16)>,
     /// Values of the window that [`window_csv`] asks about lie below.
     pub window_limit: u32,
     /// Prototypes and width of their embedding.
@@ -93,6 +95,7 @@ pub const A: Shape = Shape {
     targets: 0,
     components: 0,
     ratio: None,
+    flow: None,
     window_limit: 300,
     bank: None,
 };
@@ -129,6 +132,7 @@ pub const SMALL: Shape = Shape {
     targets: 3,
     components: 0,
     ratio: None,
+    flow: None,
     window_limit: 300,
     bank: Some((30, 6)),
 };
@@ -145,6 +149,7 @@ pub const JOINT: Shape = Shape {
     targets: 0,
     components: 2,
     ratio: None,
+    flow: None,
     window_limit: 300,
     bank: None,
 };
@@ -159,11 +164,13 @@ pub const RATIO: Shape = Shape { name: "ratio", components: 0, ratio: Some((10, 
 /// A likelihood ratio behind a trunk of plain bytes.
 pub const RATIO_BYTES: Shape =
     Shape { name: "ratio-bytes", layout: Layout::Bytes, d_values: 21, ..RATIO };
+/// A flow, in few bytes.
+pub const FLOW: Shape = Shape { name: "flow", components: 0, flow: Some((9, 6)), ..JOINT };
 /// Dense 64-64-32 and a likelihood ratio of two further layers of 32.
 pub const SURFACE: Shape =
     Shape { name: "surface", d_values: 64, trunk: &[64, 32], ratio: Some((32, 32)), ..RATIO };
 /// Every golden artifact that is built here.
-pub const GOLDEN: [Shape; 6] = [SMALL, JOINT, WIDE, BYTES, RATIO, RATIO_BYTES];
+pub const GOLDEN: [Shape; 7] = [SMALL, JOINT, WIDE, BYTES, RATIO, RATIO_BYTES, FLOW];
 
 /// The artifact of a shape; always the same bytes.
 pub fn build(shape: &Shape) -> Vec<u8> {
@@ -310,11 +317,29 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     let hidden;
     if let Some((first, second)) = shape.ratio {
         let data = (shape.layout, DenseShape { d_input, d_output: first }, x_max);
-        let (layer, stack, layers) = ratio(&mut random, &mut tensors, data, second);
+        let reads = (ratio_parameters().len(), 1);
+        let (layer, stack, layers) = stack(&mut random, &mut tensors, data, second, reads);
         hidden = layers;
         let parameters = Records::new(ratio_parameters().len() as u16, &of_ratio);
         let stack = Conditional { hidden: Records::new(1, &hidden), ..stack };
         heads.push(Head::Ratio { layer, parameters, stack });
+    }
+    let hidden_of_flow;
+    let (coordinates, steps) = (records(&coordinates()), records(&flow_steps()));
+    if let Some((first, second)) = shape.flow {
+        let data = (shape.layout, DenseShape { d_input, d_output: first }, x_max);
+        let d = ratio_parameters().len();
+        let reads = (d + FLOW_TIMES, d as u16);
+        let (layer, stack, layers) = stack(&mut random, &mut tensors, data, second, reads);
+        hidden_of_flow = layers;
+        heads.push(Head::Flow {
+            layer,
+            parameters: Records::new(d as u16, &of_ratio),
+            coordinates: Records::new(d as u16, &coordinates),
+            noise: 0.9,
+            steps: Records::new(flow_steps().len() as u16, &steps),
+            stack: Conditional { hidden: Records::new(1, &hidden_of_flow), ..stack },
+        });
     }
     let (layers, head_count) = (records(&trunk), heads.len() as u16);
     let heads = records(&heads);
@@ -354,12 +379,14 @@ fn write(shape: &Shape, self_test: &[u8], vectors: u16) -> Vec<u8> {
     assemble(&postcard::to_stdvec(&manifest).expect("a manifest encodes"), &tensors.0)
 }
 
-/// The data's part of a likelihood ratio's first layer, and the stack behind it with the records of its hidden layers.
-fn ratio(
+/// The data's part of the first layer of a stack that reads so many values and has so many outputs, and the stack behind it with the
+/// records of its hidden layers.
+fn stack(
     random: &mut Random,
     tensors: &mut Tensors,
     data: (Layout, DenseShape, i16),
     second: u16,
+    (d_read, d_output): (usize, u16),
 ) -> (OutputLayer, Conditional<'static>, Vec<u8>) {
     let (layout, shape, x_max) = data;
     let first = shape.d_output;
@@ -370,7 +397,7 @@ fn ratio(
     let doubled = f32::from_bits(doubled);
     let stream = tensors.stream(random, layout, shape, (x_max, x_max), Some(doubled));
     let layer = OutputLayer { d_output: first, stream };
-    let weights = shape.padded_output() * ratio_parameters().len().next_multiple_of(2);
+    let weights = shape.padded_output() * d_read.next_multiple_of(2);
     let theta: Vec<u8> =
         (0..weights).flat_map(|_| (random.within(1_500) as i16).to_le_bytes()).collect();
     let theta = tensors.section(theta);
@@ -380,7 +407,7 @@ fn ratio(
     };
     let stream = stack_layer(first, second, None);
     let hidden = Layer { d_input: first, d_output: second, low, high: Q_MAX, stream };
-    let output = OutputLayer { d_output: 1, stream: stack_layer(second, 1, Some(2e-6)) };
+    let output = OutputLayer { d_output, stream: stack_layer(second, d_output, Some(2e-6)) };
     let (hidden, none) = (records(&[hidden]), Records::new(0, &[]));
     let (grid, q_max) = (2_000.0, 8_191);
     let stack =
@@ -454,6 +481,27 @@ fn target(name: &str) -> Target<'_> {
 pub fn ratio_parameters() -> [Parameter<'static>; 3] {
     let [shift, rate, _, count, _] = parameters();
     [shift, rate, count]
+}
+
+/// The coordinates of a flow over [`ratio_parameters`].
+fn coordinates() -> [Coordinate; 3] {
+    [(0.25, 1.0), (-0.5, 0.75), (0.0, 1.0)].map(|(center, spread)| Coordinate { center, spread })
+}
+
+/// Steps of different lengths.
+fn flow_steps() -> [FlowStep; 3] {
+    let step = |time: i16, sharpness, keep, gain, correction| FlowStep {
+        time: [time, -time, 2_000, 300],
+        sharpness,
+        keep,
+        gain,
+        correction,
+    };
+    [
+        step(-4_000, 1 << 20, 0.75, 0.66, 0.0),
+        step(500, 3 << 19, 0.8, 0.6, 0.4),
+        step(4_000, 9 << 20, 0.5, 0.87, 0.75),
+    ]
 }
 
 /// One parameter of each kind of support.

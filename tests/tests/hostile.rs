@@ -2,8 +2,8 @@
 
 use simground_record::{Generator, record};
 use simground_runtime::artifact::{
-    CRC_OFFSET, Conditional, Head, Layer, Layout, Manifest, OutputLayer, PRELUDE_BYTES, Parameter,
-    ParameterTransform, Records, Section, Target, Theta,
+    CRC_OFFSET, Conditional, Coordinate, FlowStep, Head, Layer, Layout, Manifest, OutputLayer,
+    PRELUDE_BYTES, Parameter, ParameterTransform, Records, Section, Target, Theta,
 };
 use simground_runtime::{ArtifactError, Model, Part};
 use simground_tests::builder::{self, Random, assemble, records, repair};
@@ -33,6 +33,11 @@ fn few_bytes() -> Vec<u8> {
 fn ratios() -> [Vec<u8>; 2] {
     let read = |name| std::fs::read(golden::folder().join(name)).expect("a golden artifact");
     [read("ratio.sgnn"), read("ratio-bytes.sgnn")]
+}
+
+/// The golden artifact with a flow.
+fn flow() -> Vec<u8> {
+    std::fs::read(golden::folder().join("flow.sgnn")).expect("flow.sgnn")
 }
 
 /// Runs everything that a model offers, over exactly the scratch that it asks for.
@@ -74,6 +79,16 @@ fn exercise(model: &Model<'_>) {
             }
             assert_eq!(ratio.interval(&maximum, maximum.theta.len(), 0.95), None);
             ratio.log_ratio(&vec![value; maximum.theta.len()]);
+        }
+        if let Some(mut flow) = inference.flow() {
+            let mut theta = vec![f32::NAN; flow.parameters().len()];
+            for seed in 0..3 {
+                flow.sample(&mut Generator(seed), &mut theta);
+                for (parameter, value) in flow.parameters().iter().zip(&theta) {
+                    assert!(parameter.low <= *value && *value <= parameter.high, "{parameter:?}");
+                }
+            }
+            flow.sample(&mut Generator(7), &mut []);
         }
         if let Some(attribution) = inference.attribute::<3>() {
             assert!(attribution.novelty > 0.0 && attribution.novelty <= 1.0);
@@ -188,6 +203,11 @@ fn every_bit_of_a_ratio_stays_in_bounds() {
     }
 }
 
+#[test]
+fn every_bit_of_a_flow_stays_in_bounds() {
+    every_bit(flow());
+}
+
 fn every_bit(mut bytes: Vec<u8>) {
     let (mut accepted, mut refused) = (0, 0);
     for at in (0..bytes.len()).filter(|at| !(CRC_OFFSET..CRC_OFFSET + 4).contains(at)) {
@@ -208,7 +228,7 @@ fn every_bit(mut bytes: Vec<u8>) {
 #[test]
 fn every_value_of_every_manifest_byte_stays_in_bounds() {
     let [ratio, _] = ratios();
-    for original in [golden(), joint(), few_bytes(), ratio] {
+    for original in [golden(), joint(), few_bytes(), ratio, flow()] {
         let manifest_len = u32::from_le_bytes(original[12..16].try_into().expect("four bytes"));
         let mut bytes = original.clone();
         for at in 8..PRELUDE_BYTES + manifest_len as usize {
@@ -332,7 +352,8 @@ fn head_layer<'h>(head: &'h mut Head<'static>) -> &'h mut OutputLayer {
         | Head::Quantiles { layer, .. }
         | Head::Point { layer, .. }
         | Head::Mixture { layer, .. }
-        | Head::Ratio { layer, .. } => layer,
+        | Head::Ratio { layer, .. }
+        | Head::Flow { layer, .. } => layer,
     }
 }
 
@@ -382,6 +403,26 @@ fn stack(
     for bytes in ratios() {
         check_in(bytes, change, expected);
     }
+}
+
+/// A change of the flow's own parts or of its stack.
+fn flow_head(change: impl Fn(&mut Head<'static>), expected: Result<(), ArtifactError>) {
+    let change = |m: &mut Manifest<'static>, _: &mut Vec<u8>| {
+        m.heads = with(&m.heads, 0, |head| change(head));
+    };
+    check_in(flow(), change, expected);
+}
+
+/// A change of one step of the flow.
+fn flow_step(at: usize, change: impl Fn(&mut FlowStep), expected: Result<(), ArtifactError>) {
+    flow_head(
+        |head| {
+            if let Head::Flow { steps, .. } = head {
+                *steps = with(steps, at, &change);
+            }
+        },
+        expected,
+    );
 }
 
 const fn value(part: Part) -> Result<(), ArtifactError> {
@@ -823,6 +864,70 @@ fn a_stack_on_theta_is_proved() {
     // Twelve rows of four values, ten and three rounded up.
     stack(|_, s, _| s.theta.length = 94, section(head, 96, 94));
     stack(|_, s, _| s.theta.offset += 2, Err(ArtifactError::SectionAlignment(head)));
+}
+
+#[test]
+fn flows_that_are_none() {
+    let head = Part::Head(0);
+    for noise in [0.0, -0.5, 16.5, f32::NAN, f32::INFINITY] {
+        let change = |head: &mut Head<'static>| {
+            if let Head::Flow { noise: own, .. } = head {
+                *own = noise;
+            }
+        };
+        flow_head(change, value(head));
+    }
+    flow_step(1, |step| step.sharpness = 0, value(head));
+    flow_step(1, |step| step.sharpness = -1, value(head));
+    flow_step(1, |step| step.sharpness = i32::MAX, Ok(()));
+    flow_step(2, |step| step.time[3] = 8_191, Ok(()));
+    flow_step(2, |step| step.time[3] = 8_192, value(head));
+    flow_step(2, |step| step.time[3] = i16::MIN, value(head));
+    flow_step(0, |step| step.keep = f32::NAN, value(head));
+    flow_step(0, |step| step.gain = -16.0, Ok(()));
+    flow_step(0, |step| step.gain = -16.1, value(head));
+    flow_step(2, |step| step.correction = f32::INFINITY, value(head));
+    let counted = |count: u16| {
+        move |head: &mut Head<'static>| {
+            if let Head::Flow { steps, .. } = head {
+                let step = steps.at(0).expect("a step");
+                *steps = list(&vec![step; count.into()]);
+            }
+        }
+    };
+    flow_head(counted(0), shape(head));
+    flow_head(counted(1), Ok(()));
+    flow_head(counted(64), Ok(()));
+    flow_head(counted(65), shape(head));
+    let placed = |spread: f32, count: usize| {
+        move |head: &mut Head<'static>| {
+            if let Head::Flow { coordinates, .. } = head {
+                *coordinates = list(&vec![Coordinate { center: 0.0, spread }; count]);
+            }
+        }
+    };
+    flow_head(placed(1.0, 3), Ok(()));
+    flow_head(placed(1.0, 2), shape(head));
+    flow_head(placed(0.0, 3), value(head));
+    flow_head(placed(f32::NAN, 3), value(head));
+    // Three coordinates and four functions of the time are read, three velocities given.
+    let d_output = |d: u16| {
+        move |head: &mut Head<'static>| {
+            if let Head::Flow { stack, .. } = head {
+                stack.output.d_output = d;
+            }
+        }
+    };
+    flow_head(d_output(2), shape(head));
+    flow_head(d_output(1), shape(head));
+    let many = |head: &mut Head<'static>| {
+        if let Head::Flow { parameters, coordinates, .. } = head {
+            let (one, place) = (parameters.at(0).expect("one"), coordinates.at(0).expect("one"));
+            *parameters = list(&vec![one; 29]);
+            *coordinates = list(&vec![place; 29]);
+        }
+    };
+    flow_head(many, shape(head));
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod embedding;
 pub mod evaluation;
 pub mod explanation;
 pub mod float_model;
+pub mod flow_path;
 pub mod growth;
 pub mod head;
 pub mod input_table;

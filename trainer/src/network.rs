@@ -35,7 +35,7 @@ pub struct FloatNetwork {
 }
 
 /// A stack on `[h, theta]` behind a head whose outputs are what `h` adds to its first layer. A smooth rectifier follows each layer but the
-/// last, whose single output is the answer.
+/// last, whose outputs are the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tail {
     /// Position of the head.
@@ -50,7 +50,7 @@ pub struct Tail {
 
 impl Tail {
     /// Outputs of each hidden layer for rows of data, `[rows, outputs of the head]`, and of standardized thetas, `[rows, d_theta]`; last
-    /// the answers, `[rows]`.
+    /// the answers, `[rows, outputs]`.
     pub fn forward(&self, data: &[f32], theta: &[f32]) -> (Vec<Vec<f32>>, Vec<f32>) {
         let first = self.layers[0].d_input;
         let rows = data.len() / first;
@@ -83,11 +83,7 @@ impl Tail {
             layer.check(below)?;
             below = layer.d_output;
         }
-        if below == 1 && !self.layers.is_empty() {
-            Ok(())
-        } else {
-            Err("has no single output".into())
-        }
+        if self.layers.is_empty() { Err("has no output".into()) } else { Ok(()) }
     }
 }
 

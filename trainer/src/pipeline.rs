@@ -19,7 +19,9 @@ use self::plan::{Compressed, Plan};
 use crate::artifact::{self, Parts, Provenance, WriteError};
 use crate::bank::agreement::{self, Agreement};
 use crate::corpus::Corpus;
-use crate::evaluation::{self, Calibration, EvaluationError, Judge, JudgedRatio, Metrics};
+use crate::evaluation::{
+    self, Calibration, EvaluationError, Judge, JudgedFlow, JudgedRatio, Metrics,
+};
 use crate::float_model::{FloatModel, hash};
 use crate::quantization::{self, QuantizationError};
 use crate::simulator::Split;
@@ -293,7 +295,14 @@ pub fn evaluate(
         ratio.add_baseline(baselines.entry("prior".into()).or_default());
     }
     let ratio = ratio.map(|ratio| ratio.calibration(model));
-    let calibration = judge.calibration(&integer_answers, ratio);
+    let flow = JudgedFlow::of(float_model, corpus)?.map(|flow| {
+        let found = flow.integer(model);
+        flow.add(&found, &mut integer);
+        flow.add(&flow.float(&float_answers), &mut float);
+        flow.add(&flow.baseline(), baselines.entry("prior".into()).or_default());
+        flow.calibration(&found)
+    });
+    let calibration = judge.calibration(&integer_answers, ratio, flow);
     Ok(Evaluation {
         largest_change: evaluation::largest_change(&integer, &float),
         gate_failures: calibration.gate.messages(),

@@ -23,7 +23,7 @@ pub fn temperature(logits: &[f32], mechanism: &[u16], k: usize) -> f32 {
 
 /// The minimum of a unimodal function on `low..high`, after this many steps of golden-section search.
 pub fn golden_section(
-    function: impl Fn(f64) -> f64,
+    mut function: impl FnMut(f64) -> f64,
     mut low: f64,
     mut high: f64,
     steps: usize,

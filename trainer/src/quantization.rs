@@ -335,38 +335,42 @@ fn hidden_grid(layout: Layout) -> (i32, i16) {
     }
 }
 
+/// What a stack on `[h, theta]` reads over held-out simulations, all of them several times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StackInputs {
+    /// `[times n, d_theta]`.
+    pub points: Vec<f32>,
+    /// Largest magnitude that it is to read, where that is known; else 0.
+    pub reach: f32,
+    /// What the data is multiplied by, each time.
+    pub data_scales: Vec<f32>,
+}
+
 /// What each layer reads over rows `[n, d_input]` of held-out simulations.
 ///
-/// `thetas` are the standardized thetas of the same simulations that each stack reads, `[n, d_theta]`, and the largest magnitude that
-/// its support allows, where that is known.
-pub fn range_estimation(
-    network: &FloatNetwork,
-    inputs: &[f32],
-    thetas: &[(Vec<f32>, f32)],
-) -> Ranges {
+/// `beside` is what each stack reads beside the data of the same simulations.
+pub fn range_estimation(network: &FloatNetwork, inputs: &[f32], beside: &[StackInputs]) -> Ranges {
     let computed = network.forward_batch(inputs, true);
     let widths = network.trunk.iter().map(|layer| layer.d_output);
     let hidden = computed.hidden.iter().zip(widths).map(|(rows, d)| Activations::of(rows, d));
-    let tails = network.tails.iter().zip(thetas);
-    let tails = tails.map(|(tail, thetas)| tail_ranges(tail, &computed.heads[tail.head], thetas));
+    let tails = network.tails.iter().zip(beside);
+    let tails = tails.map(|(tail, beside)| tail_ranges(tail, &computed.heads[tail.head], beside));
     Ranges {
         tails: tails.collect(),
         layers: [Activations::of(inputs, network.d_input())].into_iter().chain(hidden).collect(),
     }
 }
 
-/// Over each simulation with its own theta and with those of two others.
-fn tail_ranges(tail: &Tail, data: &[f32], (thetas, support): &(Vec<f32>, f32)) -> TailRanges {
+fn tail_ranges(tail: &Tail, data: &[f32], beside: &StackInputs) -> TailRanges {
+    let StackInputs { points, reach, data_scales } = beside;
     let largest = |values: &[f32]| values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
-    let d = tail.d_theta;
-    let rotated = |by: usize| [&thetas[by * d..], &thetas[..by * d]].concat();
-    let n = thetas.len() / d;
-    let shifts = [0, n / 3, n / 2].map(rotated);
-    let hidden = tail.forward(&data.repeat(shifts.len()), &shifts.concat()).0;
+    let scaled = |scale: &f32| data.iter().map(|value| value * scale).collect::<Vec<f32>>();
+    let data = data_scales.iter().flat_map(scaled).collect::<Vec<f32>>();
+    let hidden = tail.forward(&data, points).0;
     let widths = tail.layers.iter().map(|layer| layer.d_input);
     TailRanges {
-        theta: largest(thetas).max(*support).max(1e-6),
-        data: largest(data),
+        theta: largest(points).max(*reach).max(1e-6),
+        data: largest(&data),
         hidden: hidden.iter().zip(widths).map(|(rows, d)| Activations::of(rows, d)).collect(),
     }
 }

@@ -109,6 +109,7 @@ pub fn experiments() -> &'static [Experiment] {
             score::STUDENT_T,
             galton::EXPERIMENT,
             posteriors::EXPERIMENT,
+            posteriors::FLOW,
         ]
     }
 }

@@ -87,6 +87,9 @@ pub fn theta(memory: &mut Memory) {
             continue;
         };
         likelihood(&mut inference);
+        if let Some(mut flow) = inference.flow() {
+            flow.sample(&mut Generator(1), black_box(&mut [0.0; MAX_THETA]));
+        }
         black_box(inference.point(black_box(0)));
         let Some(mixture) = inference.mixture() else { continue };
         let mut theta = [0.0; MAX_THETA];

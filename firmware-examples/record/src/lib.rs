@@ -53,6 +53,7 @@ fn record_inference(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut
     }
     record_theta(inference, sink);
     record_ratio(inference, sink);
+    record_flow(inference, sink);
     record_attribution(inference, sink);
 }
 
@@ -106,6 +107,18 @@ fn record_ratio(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut(u32
     for parameter in (0..d).filter(|_| some) {
         let Some((low, high)) = ratio.interval(&maximum, parameter, 0.95) else { break };
         record_floats(Some(&[low, high]), sink);
+    }
+}
+
+/// Samples; without such a head not a word.
+fn record_flow(inference: &mut Inference<'_, '_, '_>, sink: &mut impl FnMut(u32)) {
+    let Some(mut flow) = inference.flow() else { return };
+    let mut theta = [0.0; MAX_THETA];
+    let theta = &mut theta[..flow.parameters().len().min(MAX_THETA)];
+    let mut generator = Generator(1);
+    for _ in 0..SAMPLES {
+        flow.sample(&mut generator, theta);
+        record_floats(Some(theta), sink);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use simground_fuzz::with_model;
-use simground_record::record;
+use simground_record::{Generator, record};
 
 fuzz_target!(|data: &[u8]| with_model(data, |model, window, scratch| {
     let mut first = Vec::new();
@@ -19,6 +19,13 @@ fuzz_target!(|data: &[u8]| with_model(data, |model, window, scratch| {
     }
     for quantiles in (0..).map_while(|target| inference.quantiles(target)) {
         assert!(quantiles.is_sorted());
+    }
+    if let Some(mut flow) = inference.flow() {
+        let mut theta = vec![0.0; flow.parameters().len()];
+        flow.sample(&mut Generator(3), &mut theta);
+        for (parameter, theta) in flow.parameters().iter().zip(&theta) {
+            assert!(parameter.low <= *theta && *theta <= parameter.high);
+        }
     }
     if let Some(mut ratio) = inference.ratio() {
         let maximum = ratio.maximum();

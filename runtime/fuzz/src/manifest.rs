@@ -4,7 +4,7 @@
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use serde::Serialize;
 use simground_runtime::artifact::{
-    Bank, Channel, Conditional, Head, Input, Layer, Layout, MAX_WIDTH, Manifest, Missing,
+    Bank, Channel, Conditional, Coordinate, FLOW_TIMES, FlowStep, Head, Input, Layer, Layout, MAX_WIDTH, Manifest, Missing,
     OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance, Records,
     SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta, Transform,
     component_outputs,
@@ -205,7 +205,7 @@ impl Builder<'_> {
         }]);
         for _ in 0..self.decisions.int_in_range(0..=3)? {
             let parameters = Records::new(self.u16(1)?, &parameters);
-            let head = match self.decisions.int_in_range(0..=4)? {
+            let head = match self.decisions.int_in_range(0..=5)? {
                 0 => Head::Categorical { layer: self.output(width, mechanisms)? },
                 1 => Head::Quantiles {
                     layer: self.output(width, 2)?,
@@ -218,8 +218,8 @@ impl Builder<'_> {
                     parameters,
                     components: self.u16(2)? as u8,
                 },
-                _ => {
-                    encoded.extend(self.ratio(width, parameters)?);
+                kind => {
+                    encoded.extend(self.with_stack(width, parameters, kind == 4)?);
                     count += 1;
                     continue;
                 }
@@ -230,8 +230,13 @@ impl Builder<'_> {
         Ok((encoded, count))
     }
 
-    /// A likelihood ratio of up to two further hidden layers.
-    fn ratio(&mut self, width: u16, parameters: Records<'_, Parameter<'_>>) -> Result<Vec<u8>> {
+    /// A likelihood ratio or a flow of one parameter, with up to two further hidden layers.
+    fn with_stack(
+        &mut self,
+        width: u16,
+        parameters: Records<'_, Parameter<'_>>,
+        ratio: bool,
+    ) -> Result<Vec<u8>> {
         let first = *self.decisions.choose(&[1, 4, 9])?;
         let stream = self.stream(width, first, 1 << 20)?;
         let layer = OutputLayer { d_output: self.u16(first)?, stream };
@@ -250,8 +255,11 @@ impl Builder<'_> {
         let hidden = records(&layers);
         let weight: u8 = self.decisions.arbitrary()?;
         let stack = Conditional {
-            theta: self
-                .section(4 * usize::from(first).next_multiple_of(4), |at| [weight, 0][at % 2])?,
+            theta: {
+                let d_read = if ratio { 2 } else { (1 + FLOW_TIMES).next_multiple_of(2) };
+                let bytes = 2 * d_read * usize::from(first).next_multiple_of(4);
+                self.section(bytes, |at| [weight, 0][at % 2])?
+            },
             grid: self.f32(100.0)?,
             q_max: self.i16(8_191)?,
             fraction: self.u16(bend as u16 + 8)? as u8,
@@ -260,7 +268,31 @@ impl Builder<'_> {
             hidden: Records::new(self.u16(layers.len() as u16)?, &hidden),
             output,
         };
-        let head = Head::Ratio { layer, parameters, stack };
+        let coordinates =
+            records(&[Coordinate { center: self.f32(0.5)?, spread: self.f32(1.0)? }]);
+        let mut steps = Vec::new();
+        for _ in 0..self.decisions.int_in_range(1..=3)? {
+            steps.push(FlowStep {
+                time: [self.i16(100)?, -7, 0, 900],
+                sharpness: self.u32(1 << 20)?.cast_signed(),
+                keep: self.f32(0.7)?,
+                gain: self.f32(0.7)?,
+                correction: self.f32(0.5)?,
+            });
+        }
+        let encoded = records(&steps);
+        let head = if ratio {
+            Head::Ratio { layer, parameters, stack }
+        } else {
+            Head::Flow {
+                layer,
+                parameters,
+                coordinates: Records::new(self.u16(1)?, &coordinates),
+                noise: self.f32(1.0)?,
+                steps: Records::new(self.u16(steps.len() as u16)?, &encoded),
+                stack,
+            }
+        };
         Ok(postcard::to_stdvec(&head).expect("a head encodes"))
     }
 

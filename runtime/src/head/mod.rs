@@ -2,6 +2,7 @@
 
 pub mod categorical;
 pub mod cut;
+pub mod flow;
 pub mod gaussians;
 pub mod mixture;
 pub mod parameter;
@@ -11,14 +12,15 @@ pub mod ratio;
 
 use self::gaussians::Outputs;
 use crate::artifact::Head;
+use crate::conditional;
 use crate::error::{ArtifactError, Part};
 use crate::kernel::Dense;
 use crate::math;
 use crate::network::Inference;
 
 impl Inference<'_, '_, '_> {
-    /// Real values of all heads' outputs, one head behind the other: logits and standardized quantiles, unsorted; of a `ratio` head
-    /// what the data adds to the sums of its first layer.
+    /// Real values of all heads' outputs, one head behind the other: logits and standardized quantiles, unsorted; of a head with a stack on
+    /// `[h, theta]` what the data adds to the sums of its first layer.
     ///
     /// What the trainer fits its posterior calibration to.
     pub fn output_values(&self) -> impl Iterator<Item = f32> + '_ {
@@ -27,9 +29,9 @@ impl Inference<'_, '_, '_> {
             .flat_map(|(position, head)| {
                 let (layer, outputs) = self.head(position)?;
                 let rows = outputs.iter().enumerate();
-                Some(rows.map(move |(row, acc)| match &head {
-                    Head::Ratio { stack, .. } => ratio::data_value(layer, stack, row, *acc),
-                    _ => math::float(*acc) * layer.scale(row),
+                Some(rows.map(move |(row, acc)| match head.stack() {
+                    Some(stack) => conditional::data_value(layer, stack, row, *acc),
+                    None => math::float(*acc) * layer.scale(row),
                 }))
             })
             .flatten()
@@ -73,12 +75,18 @@ pub(crate) fn outputs(
         }
         Head::Ratio { layer, parameters, .. } => {
             parameter::prove(parameters, part)?;
-            match layer.d_output {
-                0 => Err(ArtifactError::Shape(part)),
-                rows => Ok(rows.into()),
-            }
+            split_rows(layer.d_output, part)
+        }
+        Head::Flow { layer, parameters, coordinates, noise, steps, stack } => {
+            flow::prove(parameters, coordinates, *noise, steps, stack.q_max, part)?;
+            split_rows(layer.d_output, part)
         }
     }
+}
+
+/// A split layer has the rows that it has, but not none.
+fn split_rows(rows: u16, part: Part) -> Result<usize, ArtifactError> {
+    if rows == 0 { Err(ArtifactError::Shape(part)) } else { Ok(rows.into()) }
 }
 
 /// The real values of a head's outputs from row `first` on: each accumulator times the row's scale.

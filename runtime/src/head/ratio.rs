@@ -5,10 +5,9 @@
 
 use heapless::Vec;
 
-use crate::artifact::{Conditional, Head, MAX_THETA, Parameter, Records};
+use crate::artifact::{Head, MAX_THETA, Parameter, Records};
 use crate::conditional::{self, Point, Stack, Work};
 use crate::error::InputError;
-use crate::kernel::{self, Dense};
 use crate::math;
 use crate::network::Inference;
 
@@ -84,20 +83,12 @@ impl Axis {
 impl<'a> Inference<'_, '_, 'a> {
     /// The likelihood surface; `None` without a `ratio` head.
     pub fn ratio(&mut self) -> Option<Ratio<'_, 'a>> {
-        let model = self.model;
-        let mut heads = model.manifest.heads.iter().enumerate();
+        let mut heads = self.model.manifest.heads.iter().enumerate();
         let (position, layer, parameters, record) = heads.find_map(|(position, head)| {
             let Head::Ratio { layer, parameters, stack } = head else { return None };
             Some((position, layer, parameters, stack))
         })?;
-        let stack = Stack::new(model, &record, layer.d_output)?;
-        let work = Work::new(self.work, &record, layer.d_output)?;
-        let (dense, outputs) = Inference::outputs_of(model, self.outputs, position)?;
-        // The rows that fill the last block have no weights, so no reader.
-        work.data.fill(0);
-        for ((data, acc), row) in work.data.iter_mut().zip(outputs).zip(0..) {
-            *data = kernel::data_part(*acc, dense.multiplier(row));
-        }
+        let (stack, work) = self.stack(position, layer.d_output, &record, false)?;
         let scale = stack.scale(0);
         Some(Ratio { parameters, stack, work, scale })
     }
@@ -322,12 +313,6 @@ impl<'a> Ratio<'_, 'a> {
         }
         accumulator
     }
-}
-
-/// What the data adds to a row's sum, real.
-pub(super) fn data_value(layer: &Dense<'_>, stack: &Conditional<'_>, row: usize, acc: i32) -> f32 {
-    let data = kernel::data_part(acc, layer.multiplier(row));
-    math::float(data) / math::float_u64(1_u64.wrapping_shl(stack.fraction.into()))
 }
 
 /// The box that a search stays in, on the grid.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use simground_runtime::artifact::{Head, Missing, Transform};
+use simground_runtime::artifact::{FLOW_TIMES, Head, Missing, Transform};
 use simground_runtime::{DenseShape, Model};
 use simground_trainer::head::{Description, describe};
 use simground_trainer::named::Named;
@@ -173,12 +173,17 @@ fn layers(model: &Model<'_>) -> Vec<LayerInfo> {
         let layer = head.layer();
         let shape = DenseShape { d_input: width, d_output: layer.d_output };
         layers.push(info(format!("head {at}"), shape, None, layer.stream.length));
-        let Head::Ratio { parameters, stack, .. } = head else { continue };
+        let Some(stack) = head.stack() else { continue };
+        let d_read = match &head {
+            Head::Ratio { parameters, .. } => parameters.len(),
+            Head::Flow { parameters, .. } => parameters.len() + FLOW_TIMES,
+            _ => continue,
+        };
         let mut push = |role: &str, shape, q_max, bytes| {
             let layer = info(format!("head {at}, {role}"), shape, q_max, bytes);
             layers.push(LayerInfo { per_theta: true, ..layer });
         };
-        let shape = DenseShape { d_input: parameters.len() as u16, d_output: layer.d_output };
+        let shape = DenseShape { d_input: d_read as u16, d_output: layer.d_output };
         push("theta", shape, Some(stack.high), stack.theta.length);
         let mut d_input = layer.d_output;
         for layer in stack.hidden.iter() {

@@ -7,7 +7,7 @@ use anyhow::bail;
 use rand_chacha::ChaCha8Rng;
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use simground_runtime::artifact::{Head, Manifest};
-use simground_runtime::{Additions, Inference, MixturePosterior, Model};
+use simground_runtime::{Additions, Flow, Inference, MixturePosterior, Model};
 use simground_trainer::disk;
 use simground_trainer::explanation::{self, novelty_words};
 use simground_trainer::growth::{self, Grown};
@@ -22,6 +22,8 @@ use super::{Output, Verdict, files, label};
 
 /// Levels at which the marginals of a joint posterior are told.
 const MARGINAL_LEVELS: [f32; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
+/// Samples of a flow that they and the mean are estimated from.
+const MARGINAL_SAMPLES: usize = 2_000;
 
 /// How many of both parts of the bank are named beside an answer.
 const GROWN_NEAREST: usize = 1;
@@ -36,7 +38,8 @@ pub struct Arguments {
     #[arg(long, value_name = "DATA")]
     input: PathBuf,
     /// Draw this many samples of theta for each window from the joint posterior; with `--json` into the document, with `--out`
-    /// into a file. Where the only head that has one is `ratio`, draws of the prior are weighted by the likelihood and drawn again.
+    /// into a file. Of several heads that have one `flow` is asked, then `mixture`; for a `ratio` alone draws of the prior are weighted by
+    /// the likelihood and drawn again.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     samples: Option<u64>,
     /// Seed of the samples: the same seed draws the same samples, on every machine.
@@ -109,7 +112,7 @@ pub fn warn_of_clamped(place: &str, clamped: &[String]) {
 fn check_samples(arguments: &Arguments, model: &Model<'_>, output: Output) -> anyhow::Result<()> {
     if sampled(model.manifest()).is_none() {
         bail!(
-            "{}: has no joint posterior to draw samples from\nhint: add a [[head]] of kind `mixture` to its study",
+            "{}: has no joint posterior to draw samples from\nhint: add a [[head]] of kind `mixture` or `flow` to its study",
             arguments.artifact.display()
         );
     }
@@ -124,12 +127,21 @@ fn check_samples(arguments: &Arguments, model: &Model<'_>, output: Output) -> an
     }
 }
 
-/// Names of the joint posterior's parameters.
+/// Names of the parameters of the joint posterior that samples are drawn from.
 fn joint(manifest: &Manifest<'_>) -> Option<Vec<String>> {
-    manifest.heads.iter().find_map(|head| {
-        let Head::Mixture { parameters, .. } = head else { return None };
-        Some(parameters.iter().map(|parameter| parameter.name.to_owned()).collect())
-    })
+    let heads = || manifest.heads.iter();
+    let flow = heads().find_map(|head| match head {
+        Head::Flow { parameters, .. } => Some(parameters),
+        _ => None,
+    });
+    let mixture = || {
+        heads().find_map(|head| match head {
+            Head::Mixture { parameters, .. } => Some(parameters),
+            _ => None,
+        })
+    };
+    let parameters = flow.or_else(mixture)?;
+    Some(parameters.iter().map(|parameter| parameter.name.to_owned()).collect())
 }
 
 /// Names of the parameters of samples.
@@ -174,6 +186,10 @@ fn write(
         let (_, rng, resampling) = current.insert(under_way.unwrap_or_else(|| {
             (row, generator(seed, row), weighed(&mut inference, prior, &input.place(row)))
         }));
+        if let Some(mut flow) = inference.flow() {
+            samples.chunks_exact_mut(names.len()).for_each(|theta| flow.sample(rng, theta));
+            return;
+        }
         let mixture = inference.mixture();
         for theta in samples.chunks_exact_mut(names.len()) {
             match (&mixture, &*resampling) {
@@ -212,14 +228,25 @@ impl Document<'_> {
     fn each<E>(&self, mut take: impl FnMut(&Prediction<'_, '_>) -> Result<(), E>) -> Result<(), E> {
         let targets = targets(self.model.manifest());
         let mut scratch = vec![0; self.model.scratch_words()];
+        let mut scratch_of_flow = scratch.clone();
         for (row, window) in self.input.windows().enumerate() {
             let mut inference =
                 self.model.infer(window, &mut scratch).expect("the table has the model's width");
+            // Samples are drawn while the other answers are written.
+            let mut of_flow =
+                self.model.infer(window, &mut scratch_of_flow).expect("the same width");
             let novelty = inference.attribute::<1>().map(|attribution| attribution.novelty);
             let likelihood = Likelihood::of(&mut inference);
             let prior = self.prior.filter(|_| self.samples > 0);
             let resampling = weighed(&mut inference, prior, &self.input.place(row));
             let mut prediction = Prediction::new(row, &inference, &targets, self);
+            if let Some(mut flow) = of_flow.flow() {
+                prediction.add_flow(&mut flow);
+                if self.samples > 0 {
+                    let draws = Draws::Flow(Box::new(RefCell::new(flow)));
+                    prediction.samples = Some(self.samples_of(row, draws));
+                }
+            }
             (prediction.novelty, prediction.likelihood) = (novelty, likelihood);
             if let Some(resampling) = resampling {
                 prediction.samples = Some(self.samples_of(row, Draws::Resampled(resampling)));
@@ -345,6 +372,34 @@ impl<'i, 'a> Prediction<'i, 'a> {
     }
 }
 
+impl Prediction<'_, '_> {
+    /// Quantiles and means of a flow's samples, where no other head has said them.
+    fn add_flow(&mut self, flow: &mut Flow<'_, '_>) {
+        let names: Vec<String> = flow.parameters().iter().map(|p| p.name.to_owned()).collect();
+        let mut rng = generator(0, 0);
+        let mut columns = vec![Vec::with_capacity(MARGINAL_SAMPLES); names.len()];
+        let mut theta = vec![0.0; names.len()];
+        for _ in 0..MARGINAL_SAMPLES {
+            flow.sample(&mut rng, &mut theta);
+            columns.iter_mut().zip(&theta).for_each(|(values, theta)| values.push(*theta));
+        }
+        for (name, mut values) in names.into_iter().zip(columns) {
+            values.sort_by(f32::total_cmp);
+            let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
+            let quantile = |level: f32| {
+                let at = (level * values.len() as f32) as usize;
+                (level.to_string(), values[at.min(values.len() - 1)])
+            };
+            if self.mean.value(&name).is_none() {
+                self.mean.0.push((name.clone(), mean as f32));
+            }
+            if self.marginals.value(&name).is_none() {
+                self.marginals.0.push((name, MARGINAL_LEVELS.map(quantile).into_iter().collect()));
+            }
+        }
+    }
+}
+
 /// Posterior means: of the `point` head where there is one, which learned nothing else, then of the joint posterior.
 fn means(
     inference: &Inference<'_, '_, '_>,
@@ -371,6 +426,7 @@ fn means(
 
 /// Where samples come from.
 enum Draws<'i, 'a> {
+    Flow(Box<RefCell<Flow<'i, 'a>>>),
     Mixture(Box<MixturePosterior<'i, 'a>>),
     Resampled(Resampling<'i>),
 }
@@ -391,6 +447,7 @@ impl Serialize for Samples<'_, '_> {
         for _ in 0..self.count {
             let rng = &mut *self.generator.borrow_mut();
             match &self.draws {
+                Draws::Flow(flow) => flow.borrow_mut().sample(rng, &mut theta),
                 Draws::Mixture(mixture) => mixture.sample(rng, &mut theta),
                 Draws::Resampled(resampling) => resampling.draw(rng, &mut theta),
             }

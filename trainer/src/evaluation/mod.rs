@@ -1,6 +1,7 @@
 //! What an artifact is worth: the integer runtime's answers on simulations it never saw, beside the float model and trivial baselines.
 
 mod calibration;
+mod flow;
 mod gate;
 mod ratio;
 mod tail;
@@ -14,8 +15,10 @@ use rayon::prelude::*;
 use simground_runtime::Model;
 
 pub use self::calibration::{BAND, Calibration, LevelCoverage, Marginal, ReliabilityBin, ece};
+pub use self::flow::JudgedFlow;
 pub use self::gate::{Failure, Gate, LEVEL, TOLERANCE};
 pub use self::ratio::{JudgedRatio, RatioCalibration};
+pub use self::theta::{JointCalibration, energy_score};
 
 use self::calibration::{class_claims, classes, reliability};
 use self::gate::Claim;
@@ -36,6 +39,8 @@ pub struct Answer {
     pub mixture: Vec<f32>,
     /// What the observation adds to the first layer of a float model's `ratio` head.
     pub ratio_data: Vec<f32>,
+    /// The same for its `flow` head.
+    pub flow_data: Vec<f32>,
     /// Novelty p-value, where there is a bank.
     pub novelty: Option<f32>,
 }
@@ -58,6 +63,7 @@ pub fn integer_answers(model: &Model<'_>, x: &[f32]) -> Vec<Answer> {
             point: (0..).map_while(|at| inference.point(at)).collect(),
             mixture: inference.mixture().map_or(Vec::new(), |m| m.outputs().collect()),
             ratio_data: Vec::new(),
+            flow_data: Vec::new(),
             novelty: inference.attribute::<1>().map(|a| a.novelty),
         }
     };
@@ -173,7 +179,7 @@ impl<'c> Judge<'c> {
         let (mut point, mut mixture) = (None, None);
         for head in heads {
             let head = match head {
-                Head::Categorical(_) | Head::Ratio(_) => continue,
+                Head::Categorical(_) | Head::Ratio(_) | Head::Flow(_) => continue,
                 Head::Quantiles(head) => head,
                 Head::Point(head) => {
                     point = Some(JudgedPoint::new(head, corpus)?);
@@ -339,8 +345,13 @@ impl<'c> Judge<'c> {
         baselines
     }
 
-    /// Whether stated probabilities are true, and what the gate says to that; `ratio` is what was found of a head of that kind.
-    pub fn calibration(&self, answers: &[Answer], ratio: Option<RatioCalibration>) -> Calibration {
+    /// Whether stated probabilities are true, and what the gate says to that; `ratio` and `flow` are what was found of heads of these kinds.
+    pub fn calibration(
+        &self,
+        answers: &[Answer],
+        ratio: Option<RatioCalibration>,
+        flow: Option<JointCalibration>,
+    ) -> Calibration {
         let mut quantiles: BTreeMap<String, Vec<LevelCoverage>> = BTreeMap::new();
         for series in self.series() {
             let members: Vec<(usize, &Judged)> =
@@ -393,6 +404,14 @@ impl<'c> Judge<'c> {
         if let Some(mixture) = &self.mixture {
             let judged = mixture.calibration(answers, self.corpus);
             (theta, tarp) = (judged.regions, judged.tarp);
+            sbc.extend(judged.marginals);
+            claims.extend(judged.claims);
+        }
+        if let Some(judged) = flow {
+            // A mixture's, where there is one, are those that are drawn.
+            if tarp.is_empty() {
+                tarp = judged.tarp;
+            }
             sbc.extend(judged.marginals);
             claims.extend(judged.claims);
         }

@@ -12,7 +12,7 @@ use crate::corpus::Corpus;
 use crate::head::{Mixture, ParameterScaling, Point};
 
 /// Draws from each posterior: with a calibrated one, the truth's rank among them is uniform on `0..=99`.
-const SAMPLES: usize = 99;
+pub(super) const SAMPLES: usize = 99;
 /// Levels at which the coverage of highest-density regions is shown.
 pub(super) const LEVELS: [f32; 6] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95];
 /// Levels of a parameter's marginal that the gate tests.
@@ -95,10 +95,18 @@ pub(super) struct JudgedMixture {
 struct Scores {
     /// Log density of the truth, in physical units.
     log_score: f64,
-    /// Of each parameter.
-    crps: Vec<f64>,
     /// Samples at which the density is higher than at the truth.
     rank: usize,
+    /// Of its samples.
+    samples: SampleScores,
+}
+
+/// What samples of one joint posterior are worth.
+pub(super) struct SampleScores {
+    /// Of each parameter.
+    pub crps: Vec<f64>,
+    /// In standardized units.
+    pub energy: f64,
     /// Samples nearer to a random point than the truth is.
     tarp_rank: usize,
     /// Of each parameter: samples below the truth.
@@ -115,7 +123,8 @@ struct Moments {
 }
 
 /// Whether a joint posterior's probabilities are true.
-pub(super) struct JointCalibration {
+#[derive(Debug, Clone)]
+pub struct JointCalibration {
     /// Coverage of highest-density regions.
     pub regions: Vec<LevelCoverage>,
     /// Expected coverage by TARP.
@@ -155,8 +164,9 @@ impl JudgedMixture {
             ("log_score", "theta", mean(scores.iter().map(|s| s.log_score))),
             ("coverage90", "theta", mean(scores.iter().map(covered))),
         ];
+        metrics.push(("energy_score", "theta", mean(scores.iter().map(|s| s.samples.energy))));
         metrics.extend(self.head.parameters.iter().enumerate().map(|(at, parameter)| {
-            ("crps", parameter.name.as_str(), mean(scores.iter().map(|s| s.crps[at])))
+            ("crps", parameter.name.as_str(), mean(scores.iter().map(|s| s.samples.crps[at])))
         }));
         metrics
     }
@@ -164,86 +174,14 @@ impl JudgedMixture {
     /// Ranks of the truth: along each parameter, in density, and in the distance to a random point.
     pub fn calibration(&self, answers: &[Answer], corpus: &Corpus) -> JointCalibration {
         let scores = self.scores(answers, corpus);
-        let ranks =
-            |rank: &dyn Fn(&Scores) -> usize| -> Vec<usize> { scores.iter().map(rank).collect() };
-        let coverage = |ranks: &[usize]| {
-            let share = |level: f32| {
-                let covered = ranks.iter().filter(|&&rank| covers(rank, level)).count();
-                LevelCoverage { level, observed: covered as f64 / ranks.len() as f64 }
-            };
-            LEVELS.map(share).to_vec()
-        };
-        let (densities, distances) = (ranks(&|s| s.rank), ranks(&|s| s.tarp_rank));
-        let levels = LEVELS.map(super::percent).map(|percent| percent / 100.0);
-        let claims_of = |group: &str, ranks: &[usize], levels: &[f64], what: &str| {
-            rank_claims(group, ranks, SAMPLES + 1, levels, |level| {
-                format!("the {:.0} % {what} covers", 100.0 * level)
-            })
-        };
+        let densities: Vec<usize> = scores.iter().map(|s| s.rank).collect();
         let mut claims =
-            claims_of("regions", &densities, &levels, "highest-density region of theta");
-        claims.extend(claims_of(
-            "tarp",
-            &distances,
-            &levels,
-            "region of theta around a random point (TARP)",
-        ));
-        let mut marginals = Vec::new();
-        for (at, parameter) in self.head.parameters.iter().enumerate() {
-            let name = &parameter.name;
-            let own = ranks(&|s| s.ranks[at]);
-            claims.extend(rank_claims(
-                &format!("quantiles of {name}"),
-                &own,
-                SAMPLES + 1,
-                &MARGINAL_LEVELS,
-                |level| {
-                    format!("the {:.0} % quantile of {name} is above the truth in", 100.0 * level)
-                },
-            ));
-            // The rank of an interval: how far from the middle.
-            let central: Vec<usize> = own.iter().map(|&rank| central(rank)).collect();
-            claims.extend(claims_of(
-                &format!("intervals of {name}"),
-                &central,
-                &[0.5, 0.9],
-                &format!("interval of {name}"),
-            ));
-            marginals.push(self.marginal(at, &own, &scores, corpus));
-        }
-        JointCalibration {
-            regions: coverage(&densities),
-            tarp: coverage(&distances),
-            marginals,
-            claims,
-        }
-    }
-
-    fn marginal(&self, at: usize, ranks: &[usize], scores: &[Scores], corpus: &Corpus) -> Marginal {
-        let mut counts = vec![0; CELLS];
-        ranks.iter().for_each(|rank| counts[rank * CELLS / (SAMPLES + 1)] += 1);
-        let edges = (0..=CELLS).map(|edge| edge as f64 / CELLS as f64).collect();
-        let mut marginal = Marginal::new("mixture", &self.head.parameters[at].name, edges, counts);
-        let truth = |row: usize| f64::from(corpus.theta_row(row)[self.positions[at]]);
-        let mut truths: Vec<f64> = (0..scores.len()).map(truth).collect();
-        let prior_mean = mean(truths.iter().copied());
-        let prior_variance = mean(truths.iter().map(|y| (y - prior_mean).powi(2)));
-        let own = || scores.iter().map(|s| &s.moments[at]);
-        let z = || {
-            own()
-                .enumerate()
-                .filter(|(_, m)| m.variance > 0.0)
-                .map(|(row, m)| (m.mean - truth(row)) / m.variance.sqrt())
-        };
-        if prior_variance > 0.0 && z().next().is_some() {
-            let z_mean = mean(z());
-            marginal.contraction = Some(1.0 - mean(own().map(|m| m.variance)) / prior_variance);
-            marginal.z_mean = Some(z_mean);
-            marginal.z_sd = Some(mean(z().map(|z| (z - z_mean).powi(2))).sqrt());
-        }
-        marginal.width90 = Some(mean(own().map(|m| m.width90)));
-        marginal.prior_width90 = Some(width90(&mut truths));
-        marginal
+            claims_of("regions", &densities, &claimed_levels(), "highest-density region of theta");
+        let samples: Vec<SampleScores> = scores.into_iter().map(|s| s.samples).collect();
+        let judged =
+            joint_calibration("mixture", &self.head.parameters, &self.positions, &samples, corpus);
+        claims.extend(judged.claims);
+        JointCalibration { regions: coverage(&densities), claims, ..judged }
     }
 
     fn scores(&self, answers: &[Answer], corpus: &Corpus) -> Vec<Scores> {
@@ -265,7 +203,6 @@ impl JudgedMixture {
         ties.set_stream(1);
         // The prior is standardized in this space: a point from about it, which knows nothing of the observation.
         let point: Vec<f32> = records.iter().map(|_| normal(&mut ties)).collect();
-        let truth_distance = squared_distance(&z, &point);
         // A whole number stands for its whole cell, as it did in training: in the middle the density is above the cell's mean.
         let anywhere = records.iter().zip(&theta).map(|(record, theta)| {
             let offset = if record.integer { within_cell(&mut ties) } else { 0.0 };
@@ -273,32 +210,146 @@ impl JudgedMixture {
         });
         let density_of_truth =
             gaussians.log_density(&weights, &ends, &anywhere.collect::<Vec<f32>>());
-        let mut samples = vec![Vec::with_capacity(SAMPLES); records.len()];
-        let (mut rank, mut nearer, mut as_near) = (0, 0, 0);
-        let mut sample = vec![0.0; records.len()];
-        for _ in 0..SAMPLES {
-            gaussians.sample(&weights, &ends, &mut rng, &mut sample);
-            rank += usize::from(gaussians.log_density(&weights, &ends, &sample) > density_of_truth);
-            for ((values, record), z) in samples.iter_mut().zip(&records).zip(&mut sample) {
-                values.push(record.from_z(*z));
-                *z = on_grid(record, *z);
-            }
-            let distance = squared_distance(&sample, &point);
-            nearer += usize::from(distance < truth_distance);
-            as_near += usize::from(distance == truth_distance);
-        }
-        let ranks = samples.iter().zip(&theta).map(|(values, truth)| {
-            let below = values.iter().filter(|value| *value < truth).count();
-            let equal = values.iter().filter(|value| *value == truth).count();
-            below + among(&mut ties, equal)
+        let mut rank = 0;
+        let samples = judge_samples(&records, &theta, &point, &mut ties, |sample| {
+            gaussians.sample(&weights, &ends, &mut rng, sample);
+            rank += usize::from(gaussians.log_density(&weights, &ends, sample) > density_of_truth);
         });
-        let ranks = ranks.collect();
-        let tarp_rank = nearer + among(&mut ties, as_near);
-        let crps = samples.iter_mut().zip(&theta).map(|(values, truth)| crps(values, *truth));
-        let crps = crps.collect();
-        let moments = samples.iter().map(|values| Moments::of(values)).collect();
-        Scores { log_score: f64::from(density + slope), crps, rank, tarp_rank, ranks, moments }
+        Scores { log_score: f64::from(density + slope), rank, samples }
     }
+}
+
+/// Judges [`SAMPLES`] standardized samples that `draw` writes by the truth, in physical units, and a random point.
+pub(super) fn judge_samples(
+    records: &[Parameter<'_>],
+    theta: &[f32],
+    point: &[f32],
+    ties: &mut ChaCha8Rng,
+    mut draw: impl FnMut(&mut [f32]),
+) -> SampleScores {
+    let z: Vec<f32> = records.iter().zip(theta).map(|(r, theta)| r.to_z(*theta)).collect();
+    let truth_distance = squared_distance(&z, point);
+    let mut samples = vec![Vec::with_capacity(SAMPLES); records.len()];
+    let (mut nearer, mut as_near) = (0, 0);
+    let mut drawn = vec![vec![0.0; records.len()]; SAMPLES];
+    for sample in &mut drawn {
+        draw(sample);
+        for ((values, record), z) in samples.iter_mut().zip(records).zip(&mut *sample) {
+            values.push(record.from_z(*z));
+            *z = on_grid(record, *z);
+        }
+        let distance = squared_distance(sample, point);
+        nearer += usize::from(distance < truth_distance);
+        as_near += usize::from(distance == truth_distance);
+    }
+    let ranks = samples.iter().zip(theta).map(|(values, truth)| {
+        let below = values.iter().filter(|value| *value < truth).count();
+        let equal = values.iter().filter(|value| *value == truth).count();
+        below + among(ties, equal)
+    });
+    let ranks = ranks.collect();
+    let tarp_rank = nearer + among(ties, as_near);
+    let crps = samples.iter_mut().zip(theta).map(|(values, truth)| crps(values, *truth));
+    let crps = crps.collect();
+    let moments = samples.iter().map(|values| Moments::of(values)).collect();
+    SampleScores { crps, energy: energy_score(&drawn, &z), tarp_rank, ranks, moments }
+}
+
+/// Energy score of samples, the fair estimator: `mean ||x_i - y|| - mean over pairs ||x_i - x_j|| / 2`; the continuous ranked probability
+/// score of a vector (Gneiting and Raftery 2007, <https://doi.org/10.1198/016214506000001437>, eq. (22)).
+pub fn energy_score(samples: &[Vec<f32>], truth: &[f32]) -> f64 {
+    let distance = |a: &[f32], b: &[f32]| f64::from(squared_distance(a, b)).sqrt();
+    let error = mean(samples.iter().map(|x| distance(x, truth)));
+    let pairs = samples
+        .iter()
+        .enumerate()
+        .flat_map(|(i, x)| samples[..i].iter().map(move |other| distance(x, other)));
+    error - 0.5 * mean(pairs)
+}
+
+/// Coverage of regions by the ranks of truths.
+fn coverage(ranks: &[usize]) -> Vec<LevelCoverage> {
+    let share = |level: f32| {
+        let covered = ranks.iter().filter(|&&rank| covers(rank, level)).count();
+        LevelCoverage { level, observed: covered as f64 / ranks.len() as f64 }
+    };
+    LEVELS.map(share).to_vec()
+}
+
+fn claimed_levels() -> [f64; 6] {
+    LEVELS.map(super::percent).map(|percent| percent / 100.0)
+}
+
+fn claims_of(group: &str, ranks: &[usize], levels: &[f64], what: &str) -> Vec<Claim> {
+    rank_claims(group, ranks, SAMPLES + 1, levels, |level| {
+        format!("the {:.0} % {what} covers", 100.0 * level)
+    })
+}
+
+/// What samples say of a joint posterior: ranks of the truth along each parameter, and in the distance to a random point. Regions of
+/// highest density are left to those who know densities.
+pub(super) fn joint_calibration(
+    head: &'static str,
+    parameters: &[ParameterScaling],
+    positions: &[usize],
+    scores: &[SampleScores],
+    corpus: &Corpus,
+) -> JointCalibration {
+    let distances: Vec<usize> = scores.iter().map(|s| s.tarp_rank).collect();
+    let what = "region of theta around a random point (TARP)";
+    let mut claims = claims_of("tarp", &distances, &claimed_levels(), what);
+    let mut marginals = Vec::new();
+    for (at, parameter) in parameters.iter().enumerate() {
+        let name = &parameter.name;
+        let own: Vec<usize> = scores.iter().map(|s| s.ranks[at]).collect();
+        claims.extend(rank_claims(
+            &format!("quantiles of {name}"),
+            &own,
+            SAMPLES + 1,
+            &MARGINAL_LEVELS,
+            |level| format!("the {:.0} % quantile of {name} is above the truth in", 100.0 * level),
+        ));
+        // The rank of an interval: how far from the middle.
+        let central: Vec<usize> = own.iter().map(|&rank| central(rank)).collect();
+        let (group, what) = (format!("intervals of {name}"), format!("interval of {name}"));
+        claims.extend(claims_of(&group, &central, &[0.5, 0.9], &what));
+        let truth = |row: usize| f64::from(corpus.theta_row(row)[positions[at]]);
+        let truths: Vec<f64> = (0..scores.len()).map(truth).collect();
+        let moments: Vec<&Moments> = scores.iter().map(|s| &s.moments[at]).collect();
+        marginals.push(marginal(head, name, &own, &moments, truths));
+    }
+    JointCalibration { regions: Vec::new(), tarp: coverage(&distances), marginals, claims }
+}
+
+fn marginal(
+    head: &'static str,
+    name: &str,
+    ranks: &[usize],
+    moments: &[&Moments],
+    mut truths: Vec<f64>,
+) -> Marginal {
+    let mut counts = vec![0; CELLS];
+    ranks.iter().for_each(|rank| counts[rank * CELLS / (SAMPLES + 1)] += 1);
+    let edges = (0..=CELLS).map(|edge| edge as f64 / CELLS as f64).collect();
+    let mut marginal = Marginal::new(head, name, edges, counts);
+    let prior_mean = mean(truths.iter().copied());
+    let prior_variance = mean(truths.iter().map(|y| (y - prior_mean).powi(2)));
+    let z: Vec<f64> = moments
+        .iter()
+        .zip(&truths)
+        .filter(|(m, _)| m.variance > 0.0)
+        .map(|(m, truth)| (m.mean - truth) / m.variance.sqrt())
+        .collect();
+    if prior_variance > 0.0 && !z.is_empty() {
+        let z_mean = mean(z.iter().copied());
+        let contraction = 1.0 - mean(moments.iter().map(|m| m.variance)) / prior_variance;
+        marginal.contraction = Some(contraction);
+        marginal.z_mean = Some(z_mean);
+        marginal.z_sd = Some(mean(z.iter().map(|z| (z - z_mean).powi(2))).sqrt());
+    }
+    marginal.width90 = Some(mean(moments.iter().map(|m| m.width90)));
+    marginal.prior_width90 = Some(width90(&mut truths));
+    marginal
 }
 
 impl Moments {

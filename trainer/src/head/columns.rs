@@ -1,5 +1,7 @@
 //! What the heads learn: a table of standardized numbers, each column wanted by at least one head.
 
+use simground_runtime::artifact::Coordinate;
+
 use super::HeadError;
 use super::parameters::ParameterScaling;
 use crate::corpus::Corpus;
@@ -26,6 +28,15 @@ pub enum Column {
         at: usize,
         /// Its standardization.
         scaling: ParameterScaling,
+    },
+    /// An entry of theta as the coordinate of a flow.
+    Coordinate {
+        /// Its position in the schema.
+        at: usize,
+        /// Its standardization.
+        scaling: ParameterScaling,
+        /// Center and spread of the coordinate.
+        coordinate: (f32, f32),
     },
     /// The exact score by an entry of theta, standardized; `f32::MAX` where it is no number.
     Score {
@@ -89,6 +100,13 @@ impl Column {
                 let theta = theta + scaling.spread_of_count(corpus.index[row], *at);
                 scaling.record().to_z(theta).clamp(-Z_MAX, Z_MAX)
             }
+            Column::Coordinate { at, scaling, coordinate: (center, spread) } => {
+                let theta = corpus.theta_row(row)[*at];
+                let theta = theta + scaling.spread_of_count(corpus.index[row], *at);
+                let record = scaling.record();
+                let coordinate = Coordinate { center: *center, spread: *spread };
+                coordinate.y(record.ends(), record.to_z(theta)).clamp(-Z_MAX, Z_MAX)
+            }
             Column::Score { at, scaling } => {
                 let Some(scores) = &corpus.score else { return f32::MAX };
                 let score = scores[row * corpus.schema.d_theta() + at];
@@ -106,7 +124,7 @@ impl Column {
                 let values = sample.target.iter().skip(*at).step_by(sample.schema.d_target());
                 ("target", &scaling.name, ("targets", &scaling.series), values.copied().collect())
             }
-            Column::Theta { at, scaling } => {
+            Column::Theta { at, scaling } | Column::Coordinate { at, scaling, .. } => {
                 let values = sample.theta.iter().skip(*at).step_by(sample.schema.d_theta());
                 let list = ("parameters", &scaling.name);
                 ("parameter", &scaling.name, list, values.copied().collect())

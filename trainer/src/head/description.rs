@@ -1,7 +1,7 @@
 //! Heads as an artifact states them, for people and documents.
 
 use serde::Serialize;
-use simground_runtime::artifact::{Head, Parameter, Records};
+use simground_runtime::artifact::{Conditional, Head, Parameter, Records};
 
 /// What a head answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,6 +22,9 @@ pub struct Description {
     /// Components of a mixture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub components: Option<u8>,
+    /// Steps of a flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
     /// Widths of the hidden layers of a stack on `[h, theta]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hidden: Vec<u16>,
@@ -49,6 +52,7 @@ pub fn describe(head: &Head<'_>) -> Description {
         targets: Vec::new(),
         parameters: Vec::new(),
         components: None,
+        steps: None,
         hidden: Vec::new(),
     };
     match head {
@@ -68,14 +72,23 @@ pub fn describe(head: &Head<'_>) -> Description {
         },
         Head::Ratio { layer, parameters, stack } => Description {
             parameters: described(parameters),
-            hidden: [layer.d_output]
-                .into_iter()
-                .chain(stack.hidden.iter().map(|layer| layer.d_output))
-                .collect(),
+            hidden: widths(layer.d_output, stack),
             d_output: stack.output.d_output,
             ..plain("ratio")
         },
+        Head::Flow { layer, parameters, steps, stack, .. } => Description {
+            parameters: described(parameters),
+            hidden: widths(layer.d_output, stack),
+            steps: Some(steps.len()),
+            d_output: stack.output.d_output,
+            ..plain("flow")
+        },
     }
+}
+
+/// Of the hidden layers of a stack, the split one first.
+fn widths(first: u16, stack: &Conditional<'_>) -> Vec<u16> {
+    [first].into_iter().chain(stack.hidden.iter().map(|layer| layer.d_output)).collect()
 }
 
 fn described(parameters: &Records<'_, Parameter<'_>>) -> Vec<Described> {

@@ -3,6 +3,7 @@
 mod categorical;
 mod columns;
 mod description;
+pub mod flow;
 mod mixture;
 mod parameters;
 mod point;
@@ -15,6 +16,7 @@ use simground_runtime::artifact::{Conditional, OutputLayer};
 pub use categorical::{Categorical, softmax};
 pub use columns::{Column, Columns, LARGEST};
 pub use description::{Description, describe};
+pub use flow::Flow;
 pub use mixture::Mixture;
 pub use parameters::ParameterScaling;
 pub use point::Point;
@@ -41,6 +43,8 @@ pub enum Head {
     Mixture(Mixture),
     /// Likelihood-to-evidence ratio.
     Ratio(Ratio),
+    /// Joint posterior of theta: a flow from noise.
+    Flow(Flow),
 }
 
 /// What a head is between the study and the artifact.
@@ -104,6 +108,9 @@ impl Head {
             study::Head::Ratio { parameters, hidden } => {
                 Head::Ratio(Ratio::new(parameters.as_deref(), hidden, context)?)
             }
+            study::Head::Flow { parameters, hidden } => {
+                Head::Flow(Flow::new(parameters.as_deref(), hidden, context)?)
+            }
         };
         Ok(head)
     }
@@ -119,6 +126,7 @@ impl std::ops::Deref for Head {
             Head::Point(head) => head,
             Head::Mixture(head) => head,
             Head::Ratio(head) => head,
+            Head::Flow(head) => head,
         }
     }
 }

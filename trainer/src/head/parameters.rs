@@ -156,6 +156,13 @@ pub fn values(sample: &Corpus, at: usize) -> Vec<f32> {
     sample.theta.iter().skip(at).step_by(sample.schema.d_theta()).copied().collect()
 }
 
+/// Physical theta of these parameters in one row of a corpus.
+pub fn of_row(scalings: &[ParameterScaling], corpus: &Corpus, row: usize) -> Vec<f32> {
+    let theta = &corpus.schema.theta;
+    let position = |p: &ParameterScaling| theta.iter().position(|theta| theta.name == p.name);
+    scalings.iter().filter_map(position).map(|at| corpus.theta_row(row)[at]).collect()
+}
+
 /// The columns of the heads' table in which these parameters stand.
 pub fn columns(
     scalings: &[ParameterScaling],

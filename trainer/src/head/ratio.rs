@@ -12,6 +12,7 @@ use crate::corpus::Corpus;
 use crate::evaluation::Answer;
 use crate::network::{Dense, Tail};
 use crate::posterior_calibration::golden_section;
+use crate::quantization::StackInputs;
 use crate::records::{Encoded, encode};
 use crate::training::HeadSpec;
 
@@ -96,8 +97,17 @@ impl Ratio {
         columns.standardize(corpus)
     }
 
+    /// What the stack reads beside each simulation of a corpus: its own theta, then those of two others.
+    pub fn points(&self, corpus: &Corpus) -> StackInputs {
+        let thetas = self.standardize(corpus);
+        let (n, d) = (corpus.len(), self.parameters.len());
+        let rotated = |by: usize| [&thetas[by * d..], &thetas[..by * d]].concat();
+        let points = [0, n / 3, n / 2].map(rotated).concat();
+        StackInputs { points, reach: self.reach(), data_scales: vec![1.0; 3] }
+    }
+
     /// Largest magnitude of a standardized value inside the supports, as far as they are finite.
-    pub fn reach(&self) -> f32 {
+    fn reach(&self) -> f32 {
         let ends = self.parameters.iter().flat_map(|p| {
             let record = p.record();
             let finite = [p.low, p.high].into_iter().filter(|end| end.is_finite());
@@ -123,11 +133,7 @@ impl Ratio {
 
     /// Physical thetas of the head's parameters in one row of a corpus.
     pub fn theta(&self, corpus: &Corpus, row: usize) -> Vec<f32> {
-        let position = |p: &ParameterScaling| {
-            corpus.schema.theta.iter().position(|theta| theta.name == p.name)
-        };
-        let positions = self.parameters.iter().filter_map(position);
-        positions.map(|at| corpus.theta_row(row)[at]).collect()
+        parameters::of_row(&self.parameters, corpus, row)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
 use crate::study::{self, BankSize, Study};
+use crate::training::ratio::TailShape;
 use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer};
 
 /// Training simulations from which scalings are estimated.
@@ -152,16 +153,16 @@ impl<'s> Plan<'s> {
             weight: vec![0.01; d_input * d_output],
             bias: vec![0.0; d_output],
         };
-        let tail = |(head, ratio): (usize, &Ratio)| {
-            let widths = [&ratio.hidden[..], &[1]].concat();
-            let d_theta = ratio.parameters.len();
+        let tail = |(head, spec): (usize, &HeadSpec)| {
+            let TailShape { d_theta, hidden, d_output, .. } = spec.tail()?;
+            let widths = [&hidden[..], &[d_output]].concat();
             let layers = widths.windows(2).map(|w| blank(w[0], w[1])).collect();
-            Tail { head, d_theta, theta: vec![0.01; widths[0] * d_theta], layers }
+            Some(Tail { head, d_theta, theta: vec![0.01; widths[0] * d_theta], layers })
         };
         let network = FloatNetwork {
             trunk: widths.windows(2).map(|w| blank(w[0], w[1])).collect(),
             heads: self.specs.iter().map(|spec| blank(d_hidden, spec.d_output())).collect(),
-            tails: self.ratios().map(tail).collect(),
+            tails: self.specs.iter().enumerate().filter_map(tail).collect(),
         };
         let layout = self.layout(d_hidden);
         let (d_embed, wanted, novelty_entries) = match self.study.bank.size {
@@ -237,7 +238,7 @@ impl<'s> Plan<'s> {
     ) -> Result<Vec<Fitted>, PipelineError> {
         let held_out = self.source.simulations(Split::Validation, 0..self.validation);
         let validation = examples(&held_out, &self.input, &self.columns);
-        let joint = self.heads.iter().any(|head| mixture(head).is_some());
+        let joint = self.specs.iter().any(is_joint);
         if !joint || self.simulations + self.validation > FEW {
             if let [_, _, ..] = &self.components[..] {
                 let judge = |components| {
@@ -304,7 +305,8 @@ impl<'s> Plan<'s> {
                 *components = count;
             }
         }
-        let judged_by = heads.iter().position(|head| matches!(head, HeadSpec::Mixture { .. }));
+        let mixture = heads.iter().position(|head| matches!(head, HeadSpec::Mixture { .. }));
+        let judged_by = mixture.or_else(|| heads.iter().position(is_joint));
         let joint = judged_by.is_some();
         let batch = training.batch.min(self.simulations as usize);
         let pool_start = (32 * batch as u64).min(self.simulations);
@@ -322,7 +324,7 @@ impl<'s> Plan<'s> {
             warmup: training.warmup,
             clip_norm: training.gradient_clip,
             averaging: if joint { (training.steps / AVERAGED_SHARE).max(1) } else { 0 },
-            linear_start: joint,
+            linear_start: mixture.is_some(),
             ends_at: None,
             judged_by,
             validation_every: training.validate_every,
@@ -339,7 +341,7 @@ impl<'s> Plan<'s> {
         }
     }
 
-    /// The heads that read theta, each with its position.
+    /// The `ratio` heads, each with its position.
     fn ratios(&self) -> impl Iterator<Item = (usize, &Ratio)> {
         self.heads.iter().enumerate().filter_map(|(at, head)| match head {
             Head::Ratio(ratio) => Some((at, ratio)),
@@ -350,11 +352,13 @@ impl<'s> Plan<'s> {
     /// What each layer of the network reads on the validation simulations.
     pub(super) fn ranges(&self, network: &FloatNetwork, validation: &Corpus) -> Ranges {
         let inputs = self.input.apply_rows(&validation.x);
-        let thetas: Vec<_> = self
-            .ratios()
-            .map(|(_, ratio)| (ratio.standardize(validation), ratio.reach()))
-            .collect();
-        quantization::range_estimation(network, &inputs, &thetas)
+        let points = |head: &Head| match head {
+            Head::Ratio(ratio) => Some(ratio.points(validation)),
+            Head::Flow(flow) => Some(flow.points(validation)),
+            _ => None,
+        };
+        let beside: Vec<_> = self.heads.iter().filter_map(points).collect();
+        quantization::range_estimation(network, &inputs, &beside)
     }
 
     pub(super) fn fit_embedding(&self, network: &FloatNetwork) -> Dense {
@@ -367,7 +371,7 @@ impl<'s> Plan<'s> {
 
     /// Fits temperature and offsets to the answers of the uncalibrated integer model and folds them into the float heads.
     pub(super) fn calibrate(
-        &self,
+        &mut self,
         network: &mut FloatNetwork,
         ranges: &Ranges,
         embedding: &Dense,
@@ -386,8 +390,20 @@ impl<'s> Plan<'s> {
             head.calibrate(layer, &rows, held_out);
             first = own.end;
         }
-        for ((_, ratio), tail) in self.ratios().zip(&mut network.tails) {
-            ratio.temper(&model, tail, held_out);
+        for (at, ratio) in self.ratios() {
+            if let Some(tail) = network.tails.iter_mut().find(|tail| tail.head == at) {
+                ratio.temper(&model, tail, held_out);
+            }
+        }
+        for at in 0..self.heads.len() {
+            let Head::Flow(flow) = &self.heads[at] else { continue };
+            let mut flow = flow.clone();
+            flow.calibrate_steps(held_out, |flow| {
+                let mut heads = self.heads.clone();
+                heads[at] = Head::Flow(flow.clone());
+                artifact::write(&Parts { heads: &heads, ..self.parts_of(&integers, &provenance) })
+            })?;
+            self.heads[at] = Head::Flow(flow);
         }
         Ok(())
     }
@@ -505,6 +521,11 @@ impl<'s> Plan<'s> {
             provenance,
         }
     }
+}
+
+/// Whether a head learns a joint density.
+fn is_joint(head: &HeadSpec) -> bool {
+    matches!(head, HeadSpec::Mixture { .. } | HeadSpec::Flow { .. })
 }
 
 fn mixture(head: &Head) -> Option<&Mixture> {

@@ -84,6 +84,10 @@ pub fn answers(subject: &Subject<'_>) -> Markup {
                             "the joint posterior of " (head::describe(&head).parameter_names())
                             " as a mixture of " (components) " Gaussians: density, moments, quantiles, samples"
                         },
+                        Head::Flow { steps, .. } => li {
+                            "samples of the joint posterior of " (head::describe(&head).parameter_names())
+                            ", whatever its shape, each in " (steps.len()) " steps"
+                        },
                         Head::Ratio { .. } => li {
                             "the likelihood of any " (head::describe(&head).parameter_names())
                             ", up to a factor: its surface, its maximum, confidence sets"

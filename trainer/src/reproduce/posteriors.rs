@@ -26,8 +26,23 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     about: "samples of artifacts from proposed studies against exact posteriors: two moons, Gaussian linear",
     takes: "1 hour",
     seeds: &[1, 2, 3],
-    run,
+    run: |settings, talk| run(settings, talk, Kind::Mixture),
 };
+
+pub(super) const FLOW: Experiment = Experiment {
+    name: "posteriors-flow",
+    about: "the same with a `flow` in the place of the proposed `mixture`",
+    takes: "1 hour",
+    seeds: &[1, 2, 3],
+    run: |settings, talk| run(settings, talk, Kind::Flow),
+};
+
+/// The head that answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Mixture,
+    Flow,
+}
 
 /// Seed of everything that judges.
 const JUDGE: u64 = 8_800;
@@ -74,7 +89,7 @@ fn failed(error: impl std::fmt::Display) -> ExperimentError {
     ExperimentError(error.to_string())
 }
 
-fn run(settings: &Settings, talk: &mut dyn Talk) -> Result<Findings, ExperimentError> {
+fn run(settings: &Settings, talk: &mut dyn Talk, kind: Kind) -> Result<Findings, ExperimentError> {
     let (sizes, samples, judged): (&[u64], usize, u64) =
         if settings.quick { (&[250], 250, 250) } else { (&[1_000, 10_000], 10_000, 4_000) };
     let sizes: Vec<u64> = sizes.iter().copied().filter(|size| *size <= settings.at_most).collect();
@@ -92,7 +107,7 @@ fn run(settings: &Settings, talk: &mut dyn Talk) -> Result<Findings, ExperimentE
             for &seed in &settings.seeds {
                 talk.stage(&format!("{}: {size} simulations, seed {seed}", task.name));
                 let corpus = simulator.simulate(seed, Split::Train.first(size));
-                let trained = train(task.name, &corpus, seed, &judge.simulations, talk)?;
+                let trained = train((task.name, kind), &corpus, seed, &judge.simulations, talk)?;
                 runs.push(judge.judge(trained)?);
             }
             add(&mut findings, task.name, size, &judge, &runs);
@@ -160,21 +175,27 @@ fn add(findings: &mut Findings, task: &str, size: u64, judge: &Judge, runs: &[Ru
     }
     let integer = spread(&|run| mean(&run.c2st[0]));
     let trained = |of: fn(&Trained) -> f64| spread(&|run| of(&run.trained));
-    let components = trained(|trained| trained.components as f64);
+    let components = trained(|trained| trained.components);
     let all = [
         ("c2st_integer", integer.mean),
         ("c2st_integer_sd", integer.sd),
         ("c2st_float", spread(&|run| mean(&run.c2st[1])).mean),
         ("c2st_prior", mean(&judge.prior)),
+        ("energy_score_integer", trained(|trained| trained.energy_score[0]).mean),
+        ("energy_score_float", trained(|trained| trained.energy_score[1]).mean),
+        ("energy_score_prior", trained(|trained| trained.energy_score[2]).mean),
         ("log_score_integer", trained(|trained| trained.log_score[0]).mean),
         ("log_score_float", trained(|trained| trained.log_score[1]).mean),
         ("log_score_prior", trained(|trained| trained.log_score[2]).mean),
         ("coverage90", trained(|trained| trained.coverage).mean),
         ("components_least", components.min),
         ("components_most", components.max),
+        ("steps_most", trained(|trained| trained.steps).max),
         ("flash_bytes", trained(|trained| trained.artifact.len() as f64).max),
         ("train_seconds", trained(|trained| trained.seconds).mean),
     ];
     let named = |(name, value): (&str, f64)| (format!("{task}_{size}_{name}"), value.into());
-    findings.summary.0.extend(all.map(named));
+    // A flow has no density and no components, a mixture no steps.
+    let known = all.into_iter().filter(|(_, value)| value.is_finite());
+    findings.summary.0.extend(known.map(named));
 }

@@ -214,6 +214,13 @@ pub enum Head {
         /// Widths of the hidden layers on what the trunk made of an observation, and theta.
         hidden: Vec<usize>,
     },
+    /// Joint posterior of theta of any shape.
+    Flow {
+        /// Entries of theta; by default all that every mechanism has.
+        parameters: Option<Vec<String>>,
+        /// Widths of the hidden layers on what the trunk made of an observation, theta and the time.
+        hidden: Vec<usize>,
+    },
 }
 
 impl Head {
@@ -225,6 +232,7 @@ impl Head {
             Head::Point { .. } => "point",
             Head::Mixture { .. } => "mixture",
             Head::Ratio { .. } => "ratio",
+            Head::Flow { .. } => "flow",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::company::{self, Seat};
 use super::examples::Examples;
 use super::graph::Graph;
-use super::loss::ratio::{Block, RatioHead};
+use super::loss::conditional::{Block, ConditionalHead};
 use super::loss::{Loss, LossSums};
 use super::stack::Stack;
 use super::{Backend, HeadSpec, TrainingError, random};
@@ -27,8 +27,8 @@ pub(super) struct Model {
     stack: Stack,
     /// Computes gradients in the place of `graph`, together with those of other networks.
     seat: Option<Seat>,
-    /// The heads that read theta.
-    ratios: Vec<RatioHead>,
+    /// The heads with a stack of their own.
+    stacks: Vec<ConditionalHead>,
 }
 
 /// Largest difference between the gradients of burn and of [`Stack`], in units of the norm. Other orders of summation give about `1e-6`; an input of a ReLU that
@@ -42,7 +42,7 @@ impl Model {
         heads: &[HeadSpec],
         backend: Backend,
     ) -> Result<Model, TrainingError> {
-        let ratios = RatioHead::all(heads);
+        let stacks = ConditionalHead::all(heads);
         let heads: Vec<usize> = heads.iter().map(HeadSpec::d_output).collect();
         let widths: Vec<usize> = [d_input]
             .into_iter()
@@ -53,7 +53,7 @@ impl Model {
             widths.windows(2).map(|pair| (pair[0], pair[1])).collect();
         let stack = Stack::new(&layers);
         let graph = Graph { layers: layers.clone(), device: backend.device()? };
-        Ok(Model { layers, heads, backend, graph, stack, seat: None, ratios })
+        Ok(Model { layers, heads, backend, graph, stack, seat: None, stacks })
     }
 
     /// Seats for `count` networks of this shape, whose gradients are computed together from then on.
@@ -69,7 +69,7 @@ impl Model {
     /// Lengths of `(weights, biases)` of each layer, as they lie in the flat vector.
     pub fn parts(&self) -> Vec<(usize, usize)> {
         let dense = self.layers.iter().map(|&(d_input, d_output)| (d_input * d_output, d_output));
-        let tails = self.ratios.iter().flat_map(|ratio| ratio.tail().shape().parts());
+        let tails = self.stacks.iter().flat_map(|head| head.tail().shape().parts());
         dense.chain(tails).collect()
     }
 
@@ -78,19 +78,19 @@ impl Model {
         self.layers.iter().map(|&(d_input, d_output)| (d_input + 1) * d_output).sum()
     }
 
-    /// Running averages of the heads that read theta, for a checkpoint.
+    /// Running averages of the heads with a stack, for a checkpoint.
     pub fn averages(&self) -> Vec<[f64; 2]> {
-        self.ratios.iter().map(RatioHead::averages).collect()
+        self.stacks.iter().map(ConditionalHead::averages).collect()
     }
 
     /// Goes on from [`Model::averages`].
     pub fn restore(&mut self, averages: &[[f64; 2]]) {
-        self.ratios.iter_mut().zip(averages).for_each(|(ratio, averages)| ratio.restore(*averages));
+        self.stacks.iter_mut().zip(averages).for_each(|(head, averages)| head.restore(*averages));
     }
 
     /// Takes the gradients of the last step into the running averages.
     pub fn learn(&mut self) {
-        self.ratios.iter_mut().for_each(RatioHead::learn);
+        self.stacks.iter_mut().for_each(ConditionalHead::learn);
     }
 
     /// `(d_input, d_output)` of each layer; the last holds all heads.
@@ -107,7 +107,7 @@ impl Model {
     ///
     /// Hidden weights are uniform with variance `2 / d_input` (He et al. 2015, eq. (10), <https://arxiv.org/abs/1502.01852>). The heads
     /// start near the prior: small weights, and as bias of a quantile that of a standard normal, which a standardized target resembles. A
-    /// head that reads theta starts as a network does.
+    /// head with a stack starts as a network does.
     pub fn initial(&self, seed: u64, heads: &[HeadSpec]) -> Vec<f32> {
         let mut flat = Vec::with_capacity(self.len());
         let last = self.layers.len() - 1;
@@ -132,10 +132,10 @@ impl Model {
             }
         }
         let (d_hidden, _) = self.layers[last];
-        for (layer, ratio) in (16..).step_by(16).zip(&self.ratios) {
+        for (layer, head) in (16..).step_by(16).zip(&self.stacks) {
             let start = flat.len();
-            flat.resize(start + ratio.len(), 0.0);
-            let shape = ratio.tail().shape();
+            flat.resize(start + head.len(), 0.0);
+            let shape = head.tail().shape();
             shape.initialize(&mut flat[start..], d_hidden + shape.d_theta, seed, layer);
         }
         flat
@@ -174,7 +174,7 @@ impl Model {
     ) -> Result<LossSums, TrainingError> {
         let (dense, _) = parameters.split_at(self.dense_len());
         let (by_dense, by_tails) = gradient.split_at_mut(dense.len());
-        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.ratios);
+        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.stacks);
         if let Some(seat) = &self.seat {
             seat.gradient(dense, &batch.inputs, by_dense, |outputs, by_output| {
                 pass.block(0..batch.len(), outputs, by_output);
@@ -193,7 +193,7 @@ impl Model {
     ) -> LossSums {
         let (dense, _) = parameters.split_at(self.dense_len());
         let (by_dense, by_tails) = gradient.split_at_mut(dense.len());
-        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.ratios);
+        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.stacks);
         self.stack.gradient(dense, &batch.inputs, by_dense, |rows, outputs, by_output| {
             pass.block(rows, outputs, by_output);
         });
@@ -210,7 +210,7 @@ impl Model {
     ) -> Result<LossSums, TrainingError> {
         let (dense, _) = parameters.split_at(self.dense_len());
         let (by_dense, by_tails) = gradient.split_at_mut(dense.len());
-        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.ratios);
+        let mut pass = Pass::new(parameters, batch, loss, step, &mut self.stacks);
         let graph = &self.graph;
         self.backend.guard(|| {
             graph.gradient(dense, &batch.inputs, by_dense, |rows, outputs, by_output| {
@@ -267,16 +267,16 @@ impl Model {
     ) -> Result<LossSums, TrainingError> {
         let (dense, tails) = parameters.split_at(self.dense_len());
         let mut sums = LossSums::default();
-        let ratios = &mut self.ratios;
+        let stacks = &mut self.stacks;
         let of_rows = |rows: Range<usize>, outputs: &[f32]| {
             loss.add(outputs, examples, rows.clone(), &mut sums);
             let mut tails = tails;
-            for ratio in ratios.iter_mut() {
-                let (own, others) = tails.split_at(ratio.len());
+            for head in stacks.iter_mut() {
+                let (own, others) = tails.split_at(head.len());
                 tails = others;
                 let d_output = loss.d_output;
                 let block = Block { examples, rows: &rows, outputs, d_output };
-                sums.heads[ratio.head()] += ratio.evaluate(own, block);
+                sums.heads[head.head()] += head.evaluate(own, block);
             }
         };
         if self.backend == Backend::Flex {
@@ -315,18 +315,18 @@ impl Model {
                 first += width;
             }
         }
-        let tails = self.ratios.iter().map(|ratio| {
-            let (own, others) = rest.split_at(ratio.len());
+        let tails = self.stacks.iter().map(|head| {
+            let (own, others) = rest.split_at(head.len());
             rest = others;
-            tail(ratio, own)
+            tail(head, own)
         });
         FloatNetwork { tails: tails.collect(), trunk, heads }
     }
 }
 
 /// The stack of a head as plain layers.
-fn tail(ratio: &RatioHead, parameters: &[f32]) -> network::Tail {
-    let shape = ratio.tail().shape();
+fn tail(head: &ConditionalHead, parameters: &[f32]) -> network::Tail {
+    let shape = head.tail().shape();
     let layout = shape.layout();
     let first = shape.hidden[0];
     let theta = &parameters[layout.theta];
@@ -336,7 +336,7 @@ fn tail(ratio: &RatioHead, parameters: &[f32]) -> network::Tail {
         Dense { d_input: *d_input, d_output: bias.len(), weight, bias }
     });
     network::Tail {
-        head: ratio.head(),
+        head: head.head(),
         d_theta: shape.d_theta,
         theta: (0..first).flat_map(row).collect(),
         layers: layers.collect(),
@@ -349,8 +349,8 @@ struct Pass<'p> {
     loss: &'p Loss,
     weight: f32,
     sums: LossSums,
-    ratios: &'p mut [RatioHead],
-    /// Of each of `ratios`.
+    stacks: &'p mut [ConditionalHead],
+    /// Of each of `stacks`.
     parameters: Vec<&'p [f32]>,
 }
 
@@ -360,35 +360,35 @@ impl<'p> Pass<'p> {
         batch: &'p Examples,
         loss: &'p Loss,
         step: u64,
-        ratios: &'p mut [RatioHead],
+        stacks: &'p mut [ConditionalHead],
     ) -> Pass<'p> {
-        let mut end = parameters.len() - ratios.iter().map(RatioHead::len).sum::<usize>();
-        let own = ratios.iter_mut().map(|ratio| {
-            ratio.begin(step);
-            end += ratio.len();
-            &parameters[end - ratio.len()..end]
+        let mut end = parameters.len() - stacks.iter().map(ConditionalHead::len).sum::<usize>();
+        let own = stacks.iter_mut().map(|head| {
+            head.begin(step);
+            end += head.len();
+            &parameters[end - head.len()..end]
         });
         let parameters = own.collect();
         let weight = batch.total_weight();
-        Pass { batch, loss, weight, sums: LossSums::default(), parameters, ratios }
+        Pass { batch, loss, weight, sums: LossSums::default(), parameters, stacks }
     }
 
     fn block(&mut self, rows: Range<usize>, outputs: &[f32], by_output: &mut [f32]) {
         let Pass { batch, loss, weight, sums, .. } = self;
         loss.add_with_gradient(outputs, batch, rows.clone(), *weight, by_output, sums);
-        for (ratio, parameters) in self.ratios.iter_mut().zip(&self.parameters) {
+        for (head, parameters) in self.stacks.iter_mut().zip(&self.parameters) {
             let d_output = loss.d_output;
             let block = Block { examples: batch, rows: &rows, outputs, d_output };
-            let sum = &mut sums.heads[ratio.head()];
-            ratio.add(parameters, block, *weight, by_output, sum);
+            let sum = &mut sums.heads[head.head()];
+            head.add(parameters, block, *weight, by_output, sum);
         }
     }
 
     /// Writes the gradient by the heads' own parameters.
     fn end(self, mut gradient: &mut [f32]) -> LossSums {
-        for ratio in self.ratios {
-            let (own, others) = gradient.split_at_mut(ratio.len());
-            ratio.end(own);
+        for head in self.stacks {
+            let (own, others) = gradient.split_at_mut(head.len());
+            head.end(own);
             gradient = others;
         }
         self.sums

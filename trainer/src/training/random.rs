@@ -16,6 +16,8 @@ pub(super) enum Purpose {
     HeldOut = 4,
     /// Directions along which a score is compared; the counter is the step.
     Direction = 5,
+    /// Noise that flows start from, and times; the counter is the step, or a held-out example.
+    Noise = 6,
 }
 
 /// Random numbers of one `(seed, purpose, counter)`.
@@ -36,6 +38,12 @@ impl Stream {
     /// Uniform in `0.0..1.0`.
     pub fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Standard normal (Box and Muller 1958).
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * libm::log(1.0 - self.unit())).sqrt();
+        radius * libm::cos(std::f64::consts::TAU * self.unit())
     }
 
     /// Uniform in `0..count`; the bias is below `count / 2^64`.

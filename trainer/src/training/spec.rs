@@ -1,7 +1,7 @@
 //! What each head learns, as training sees it: numbers in columns, and outputs.
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::artifact::component_outputs;
+use simground_runtime::artifact::{FLOW_TIMES, component_outputs};
 
 use super::loss::mixture;
 use super::ratio::{Activation, TailShape};
@@ -59,6 +59,16 @@ pub enum HeadSpec {
         /// Weight of this head's loss (a mean over pairs) in the total.
         loss_share: f32,
     },
+    /// Joint density of any shape as a flow from noise, by the squared error of its velocity. Its outputs are the data's part of the first
+    /// layer of a stack on `[h, theta, time]`.
+    Flow {
+        /// Columns of [`Examples::targets`](super::Examples::targets): the flow's coordinates.
+        targets: Vec<usize>,
+        /// Widths of the hidden layers of the stack.
+        hidden: Vec<usize>,
+        /// Weight of this head's loss (a mean over coordinates) in the total.
+        loss_share: f32,
+    },
 }
 
 impl HeadSpec {
@@ -71,22 +81,30 @@ impl HeadSpec {
             HeadSpec::Mixture { targets, components, .. } => {
                 components * component_outputs(targets.len())
             }
-            HeadSpec::Ratio { hidden, .. } => hidden.first().copied().unwrap_or(0),
+            HeadSpec::Ratio { hidden, .. } | HeadSpec::Flow { hidden, .. } => {
+                hidden.first().copied().unwrap_or(0)
+            }
         }
     }
 
     /// The stack on `[h, theta]` behind its outputs, if it has one.
-    pub(super) fn tail(&self) -> Option<TailShape> {
-        let HeadSpec::Ratio { targets, hidden, .. } = self else { return None };
+    pub fn tail(&self) -> Option<TailShape> {
+        let (hidden, d_theta, d_output) = match self {
+            HeadSpec::Ratio { targets, hidden, .. } => (hidden, targets.len(), 1),
+            HeadSpec::Flow { targets, hidden, .. } => {
+                (hidden, targets.len() + FLOW_TIMES, targets.len())
+            }
+            _ => return None,
+        };
         let activation = Activation::SmoothRelu;
-        Some(TailShape { d_theta: targets.len(), hidden: hidden.clone(), activation })
+        Some(TailShape { d_theta, hidden: hidden.clone(), d_output, activation })
     }
 
     /// Standard deviation of the outputs at the start where that of the last hidden layer is 1.
     pub(super) fn initial_gain(&self) -> f64 {
         match self {
             // A hidden layer like any other.
-            HeadSpec::Ratio { .. } => std::f64::consts::SQRT_2,
+            HeadSpec::Ratio { .. } | HeadSpec::Flow { .. } => std::f64::consts::SQRT_2,
             _ => 0.1,
         }
     }
@@ -98,7 +116,8 @@ impl HeadSpec {
             | HeadSpec::Quantiles { loss_share, .. }
             | HeadSpec::Point { loss_share, .. }
             | HeadSpec::Mixture { loss_share, .. }
-            | HeadSpec::Ratio { loss_share, .. } => *loss_share,
+            | HeadSpec::Ratio { loss_share, .. }
+            | HeadSpec::Flow { loss_share, .. } => *loss_share,
         }
     }
 
@@ -109,7 +128,8 @@ impl HeadSpec {
             HeadSpec::Quantiles { targets, .. }
             | HeadSpec::Point { targets, .. }
             | HeadSpec::Mixture { targets, .. }
-            | HeadSpec::Ratio { targets, .. } => targets,
+            | HeadSpec::Ratio { targets, .. }
+            | HeadSpec::Flow { targets, .. } => targets,
         }
     }
 
@@ -133,7 +153,7 @@ impl HeadSpec {
             HeadSpec::Mixture { targets, components, .. } => {
                 mixture::initial_bias(targets.len(), *components)
             }
-            HeadSpec::Ratio { .. } => vec![0.0; self.d_output()],
+            HeadSpec::Ratio { .. } | HeadSpec::Flow { .. } => vec![0.0; self.d_output()],
         }
     }
 }
@@ -172,6 +192,9 @@ impl HeadSpec {
             if !(scores.is_empty() || known) || score_scales.len() != scores.len() {
                 return Some(format!("score columns {scores:?} for target columns {targets:?}"));
             }
+            return hidden.contains(&0).then(|| "a hidden layer of width 0".into());
+        }
+        if let HeadSpec::Flow { hidden, .. } = self {
             return hidden.contains(&0).then(|| "a hidden layer of width 0".into());
         }
         let HeadSpec::Quantiles { levels, target_weights: weights, .. } = self else { return None };

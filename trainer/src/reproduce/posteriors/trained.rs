@@ -6,17 +6,18 @@ use std::time::Instant;
 
 use simground_runtime::Model;
 
-use super::failed;
+use super::{Kind, failed};
 use crate::corpus::{Corpus, Parameter, Schema, Target};
 use crate::evaluation::Metrics;
 use crate::float_model::FloatModel;
-use crate::head::{Head, Mixture, ParameterScaling};
+use crate::head::{Flow, Head, Mixture, ParameterScaling, flow};
+use crate::network::Tail;
 use crate::pipeline::{self, Options, Talk};
 use crate::proposal::propose;
 use crate::reproduce::ExperimentError;
 use crate::samples::generator;
 use crate::source::Source;
-use crate::study::Study;
+use crate::study::{self, Study};
 use crate::training::Silent;
 
 /// What a training made, and what it is worth on simulations that nothing else saw.
@@ -24,17 +25,20 @@ pub(super) struct Trained {
     pub artifact: Vec<u8>,
     float_model: FloatModel,
     /// Of the integers, the floats and the prior.
+    pub energy_score: [f64; 3],
+    /// The same; NaN where there is no density, as in the three below.
     pub log_score: [f64; 3],
     /// Of the integers' joint 90 % region of highest density.
     pub coverage: f64,
-    pub components: usize,
+    pub components: f64,
+    pub steps: f64,
     /// From the first look at the corpus to the artifact.
     pub seconds: f64,
 }
 
 /// Trains on rows of x and theta with the study that is proposed for them.
 pub(super) fn train(
-    name: &str,
+    (name, kind): (&str, Kind),
     rows: &Corpus,
     seed: u64,
     judged: &Corpus,
@@ -45,6 +49,14 @@ pub(super) fn train(
     let proposal = propose(name, corpus.clone(), false).map_err(failed)?;
     let mut study = Study::parse(&proposal.text, "study.toml").map_err(failed)?;
     study.seed = seed;
+    if kind == Kind::Flow {
+        for head in &mut study.heads {
+            if let study::Head::Mixture { parameters, .. } = head {
+                let (parameters, hidden) = (parameters.take(), flow::HIDDEN.to_vec());
+                *head = study::Head::Flow { parameters, hidden };
+            }
+        }
+    }
     Arc::make_mut(&mut corpus.schema).declare(&study.parameters, false).map_err(failed)?;
     let source = Source::stored(corpus, seed, None);
     let outcome = pipeline::run(&study, &source, &Options::default(), &mut Silent, talk);
@@ -57,15 +69,22 @@ pub(super) fn train(
         let model = Model::from_bytes(&artifact).map_err(failed)?;
         pipeline::evaluate(&model, &float_model, &bare(judged)).map_err(failed)?
     };
-    let log_score = |metrics: &Metrics| metrics["log_score"]["theta"];
+    let figure = |metrics: &Metrics, name: &str| {
+        metrics.get(name).and_then(|of| of.get("theta")).copied().unwrap_or(f64::NAN)
+    };
+    let figures = |name: &str| {
+        [&judged.integer, &judged.float, &judged.baselines["prior"]].map(|of| figure(of, name))
+    };
+    let (components, steps) = match joint(&float_model) {
+        Joint::Mixture(head) => (head.components as f64, f64::NAN),
+        Joint::Flow(head, _) => (f64::NAN, head.schedule.steps as f64),
+    };
     Ok(Trained {
-        log_score: [
-            log_score(&judged.integer),
-            log_score(&judged.float),
-            log_score(&judged.baselines["prior"]),
-        ],
-        coverage: judged.integer["coverage90"]["theta"],
-        components: mixture(&float_model).components,
+        energy_score: figures("energy_score"),
+        log_score: figures("log_score"),
+        coverage: figure(&judged.integer, "coverage90"),
+        components,
+        steps,
         artifact,
         float_model,
         seconds,
@@ -105,12 +124,20 @@ fn bare(rows: &Corpus) -> Corpus {
     }
 }
 
-fn mixture(model: &FloatModel) -> &Mixture {
-    let mixture = model.heads.iter().find_map(|head| match head {
-        Head::Mixture(mixture) => Some(mixture),
+/// The head that answers the joint posterior.
+enum Joint<'m> {
+    Mixture(&'m Mixture),
+    Flow(&'m Flow, &'m Tail),
+}
+
+fn joint(model: &FloatModel) -> Joint<'_> {
+    let mut heads = model.heads.iter().enumerate();
+    let joint = heads.find_map(|(at, head)| match head {
+        Head::Mixture(mixture) => Some(Joint::Mixture(mixture)),
+        Head::Flow(flow) => Some(Joint::Flow(flow, model.network.tail(at)?)),
         _ => None,
     });
-    mixture.expect("a proposal for parameters that vary has a joint posterior")
+    joint.expect("a proposal for parameters that vary has a joint posterior")
 }
 
 impl Trained {
@@ -124,13 +151,23 @@ impl Trained {
     ) -> Result<(Vec<f32>, Vec<f32>), ExperimentError> {
         let model = Model::from_bytes(&self.artifact).map_err(failed)?;
         let mut scratch = vec![0; model.scratch_words()];
+        let head = match joint(&self.float_model) {
+            Joint::Mixture(head) => head,
+            Joint::Flow(flow, tail) => {
+                let (mut rng, mut same) = (generator(seed, row), generator(seed, row));
+                let answer = self.float_model.answer(x).swap_remove(0);
+                return Ok((
+                    flow.integer_samples(&model, &mut scratch, x, &mut rng, count),
+                    flow.float_samples(tail, &answer.flow_data, &mut same, count),
+                ));
+            }
+        };
         let inference = model.infer(x, &mut scratch).map_err(failed)?;
         let posterior = inference.mixture().expect("the artifact has the float model's heads");
         let d = posterior.parameters().len();
         let (mut rng, mut integer) = (generator(seed, row), vec![0.0; count * d]);
         integer.chunks_exact_mut(d).for_each(|theta| posterior.sample(&mut rng, theta));
 
-        let head = mixture(&self.float_model);
         let records: Vec<_> = head.parameters.iter().map(ParameterScaling::record).collect();
         let answer = self.float_model.answer(x).swap_remove(0);
         let gaussians = head.gaussians(&answer.mixture);

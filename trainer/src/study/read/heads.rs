@@ -3,7 +3,7 @@
 use simground_runtime::artifact::{MAX_COMPONENTS, MAX_CONDITIONAL_LAYERS, MAX_LEVELS, MAX_THETA};
 
 use super::{Entry, Result, Section};
-use crate::head::{LARGEST, ratio};
+use crate::head::{LARGEST, flow, ratio};
 use crate::simulator::{
     CASES, HEAD_START, MISSING_FRACTION, OVERDISPERSION, R0, REPORTING_DELAY_MEAN,
     REPORTING_FRACTION, WEEKEND_FACTOR,
@@ -18,7 +18,8 @@ pub(super) fn heads(root: &mut Section, simulation: Option<&Simulation>) -> Resu
         let mut section = item.section("[[head]]")?;
         section.span = item.value.span();
         let kind = section.require("kind", "\"quantiles\"")?;
-        let word = kind.choice(&["categorical", "quantiles", "point", "mixture", "ratio"])?;
+        let word =
+            kind.choice(&["categorical", "quantiles", "point", "mixture", "flow", "ratio"])?;
         section.name = format!("[[head]] {word}");
         let head = match word {
             "categorical" => {
@@ -35,7 +36,11 @@ pub(super) fn heads(root: &mut Section, simulation: Option<&Simulation>) -> Resu
             "point" => Head::Point { parameters: names(&mut section, simulation)? },
             "ratio" => Head::Ratio {
                 parameters: names(&mut section, simulation)?,
-                hidden: hidden(&mut section)?,
+                hidden: hidden(&mut section, &ratio::HIDDEN)?,
+            },
+            "flow" => Head::Flow {
+                parameters: names(&mut section, simulation)?,
+                hidden: hidden(&mut section, &flow::HIDDEN)?,
             },
             _ => Head::Mixture {
                 parameters: names(&mut section, simulation)?,
@@ -166,8 +171,8 @@ fn names(section: &mut Section, simulation: Option<&Simulation>) -> Result<Optio
 }
 
 /// `hidden` of a head with layers of its own.
-fn hidden(section: &mut Section) -> Result<Vec<usize>> {
-    let Some(entry) = section.take("hidden") else { return Ok(ratio::HIDDEN.to_vec()) };
+fn hidden(section: &mut Section, default: &[usize]) -> Result<Vec<usize>> {
+    let Some(entry) = section.take("hidden") else { return Ok(default.to_vec()) };
     let items = entry.items()?;
     let most = 1 + MAX_CONDITIONAL_LAYERS;
     if items.is_empty() || items.len() > most {

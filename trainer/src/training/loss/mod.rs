@@ -4,10 +4,12 @@
 //! matrix products of a compact network.
 
 mod categorical;
+pub(super) mod conditional;
+mod flow;
 pub(super) mod mixture;
 mod point;
 mod quantiles;
-pub(super) mod ratio;
+mod ratio;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -160,11 +162,11 @@ fn rows(spec: &HeadSpec) -> Box<dyn RowLoss> {
             let (targets, components) = (targets.clone(), *components);
             Box::new(mixture::LogLikelihood { targets, ends, components })
         }
-        HeadSpec::Ratio { .. } => Box::new(Elsewhere),
+        HeadSpec::Ratio { .. } | HeadSpec::Flow { .. } => Box::new(Elsewhere),
     }
 }
 
-/// The loss of pairs of examples is not one of rows: [`ratio`] adds it.
+/// The loss of a head that goes on with a stack of its own: [`conditional`] adds it.
 #[derive(Debug)]
 struct Elsewhere;
 

@@ -6,20 +6,18 @@
 use std::ops::Range;
 
 use super::super::HeadSpec;
-use super::super::examples::Examples;
 use super::super::random::{Purpose, Stream};
 use super::super::ratio::{Balance, ScoredRows, Tail, Weighting, cross_entropy};
+use super::conditional::{Block, add};
 
 /// One of so many joint pairs of a batch is scored: each costs three products over two rows in every layer of the stack.
 const SCORED_SHARE: usize = 8;
 /// Marginal pairs of each held-out example.
 const HELD_OUT_PARTNERS: usize = 4;
 
-/// A head that reads theta, in training.
+/// A `ratio` head in training.
 #[derive(Debug)]
-pub(in super::super) struct RatioHead {
-    /// Position among the heads.
-    head: usize,
+pub(super) struct RatioHead {
     /// Columns of the joint output.
     columns: Range<usize>,
     targets: Vec<usize>,
@@ -45,56 +43,29 @@ struct Pairs {
     scored: ScoredRows,
 }
 
-/// Some rows of a batch, and the outputs of all heads for them.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Block<'b> {
-    pub examples: &'b Examples,
-    pub rows: &'b Range<usize>,
-    pub outputs: &'b [f32],
-    pub d_output: usize,
-}
-
 impl RatioHead {
-    /// Those of `specs` that read theta, in order.
-    pub fn all(specs: &[HeadSpec]) -> Vec<RatioHead> {
-        let mut first = 0;
-        let mut heads = Vec::new();
-        for (head, spec) in specs.iter().enumerate() {
-            let columns = first..first + spec.d_output();
-            first = columns.end;
-            let HeadSpec::Ratio { targets, scores, score_scales, loss_share, .. } = spec else {
-                continue;
-            };
-            let shape = spec.tail().expect("a ratio head has a stack");
-            let len = shape.parameters();
-            heads.push(RatioHead {
-                head,
-                columns,
-                targets: targets.clone(),
-                scores: scores.clone(),
-                score_scales: score_scales.clone(),
-                share: *loss_share,
-                tail: Tail::new(shape),
-                balance: Balance::new(Weighting::Balanced),
-                factor: None,
-                directions: Stream::new(0, Purpose::Direction, 0),
-                pairs: Pairs::default(),
-                by_cross_entropy: vec![0.0; len],
-                by_score: vec![0.0; len],
-                of_block: vec![0.0; len],
-            });
-        }
-        heads
-    }
-
-    /// Position among the heads.
-    pub fn head(&self) -> usize {
-        self.head
-    }
-
-    /// Number of parameters of the stack.
-    pub fn len(&self) -> usize {
-        self.by_score.len()
+    /// `None` for another kind of head; `columns` are its own among the outputs of all heads.
+    pub fn new(spec: &HeadSpec, columns: Range<usize>) -> Option<RatioHead> {
+        let HeadSpec::Ratio { targets, scores, score_scales, loss_share, .. } = spec else {
+            return None;
+        };
+        let shape = spec.tail()?;
+        let len = shape.parameters();
+        Some(RatioHead {
+            columns,
+            targets: targets.clone(),
+            scores: scores.clone(),
+            score_scales: score_scales.clone(),
+            share: *loss_share,
+            tail: Tail::new(shape),
+            balance: Balance::new(Weighting::Balanced),
+            factor: None,
+            directions: Stream::new(0, Purpose::Direction, 0),
+            pairs: Pairs::default(),
+            by_cross_entropy: vec![0.0; len],
+            by_score: vec![0.0; len],
+            of_block: vec![0.0; len],
+        })
     }
 
     /// The stack.
@@ -224,8 +195,4 @@ impl RatioHead {
             data.copy_from_slice(&outputs[at % n * d_output..][self.columns.clone()]);
         }
     }
-}
-
-fn add(sum: &mut [f32], values: &[f32], scale: f32) {
-    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += scale * value);
 }

@@ -51,6 +51,7 @@ impl Shape {
         TailShape {
             d_theta: self.d_theta,
             hidden: self.hidden.clone(),
+            d_output: 1,
             activation: self.activation,
         }
     }

@@ -30,6 +30,8 @@ pub struct TailShape {
     pub d_theta: usize,
     /// Widths of the hidden layers; the first is the split one.
     pub hidden: Vec<usize>,
+    /// Outputs of the last layer.
+    pub d_output: usize,
     /// What follows each hidden layer.
     pub activation: Activation,
 }
@@ -51,7 +53,7 @@ impl TailShape {
 
     /// `(weights, biases)` lengths in the order of the vector.
     pub fn parts(&self) -> Vec<(usize, usize)> {
-        let outputs = self.hidden[1..].iter().chain([&1]);
+        let outputs = self.hidden[1..].iter().chain([&self.d_output]);
         let later = self.hidden.iter().zip(outputs);
         let later = later.map(|(d_input, d_output)| (d_input * d_output, *d_output));
         [(self.d_theta * self.hidden[0], 0)].into_iter().chain(later).collect()
@@ -97,6 +99,7 @@ pub struct Tail {
     layout: TailLayout,
     hidden: Vec<Hidden>,
     logits: Vec<f32>,
+    by_logits: Vec<f32>,
     slopes: Vec<f32>,
 }
 
@@ -123,6 +126,7 @@ impl Tail {
             layout: shape.layout(),
             hidden: hidden.collect(),
             logits: Vec::new(),
+            by_logits: Vec::new(),
             slopes: Vec::new(),
             shape,
         }
@@ -140,7 +144,7 @@ impl Tail {
         &mut first.z
     }
 
-    /// `f` of the last forward pass.
+    /// `f` of the last forward pass, `[pairs, d_output]`.
     pub fn logits(&self) -> &[f32] {
         &self.logits
     }
@@ -169,13 +173,15 @@ impl Tail {
                 next.z.chunks_exact_mut(bias.len()).for_each(|z| add_scaled(z, 1.0, bias));
             } else {
                 self.logits.clear();
-                let each = layer.a.chunks_exact(layer.width).map(|a| dot(a, weights) + bias[0]);
+                let neurons = || weights.chunks_exact(layer.width).zip(bias);
+                let pairs = layer.a.chunks_exact(layer.width);
+                let each = pairs.flat_map(|a| neurons().map(move |(w, bias)| dot(a, w) + bias));
                 self.logits.extend(each);
             }
         }
     }
 
-    /// `v . grad_theta f` at the first pairs of the last forward pass, one direction for each.
+    /// `v . grad_theta f` of a single output at the first pairs of the last forward pass, one direction for each.
     ///
     /// # Shapes
     /// `directions`: `[s, d_theta]`; out: `[s]`.
@@ -213,8 +219,8 @@ impl Tail {
         &self.slopes
     }
 
-    /// Sum over the pairs of the last forward pass of `weight` times the cross-entropy of `target`; its derivative by each parameter is
-    /// written to `gradient`.
+    /// Sum over the pairs of the last forward pass of `weight` times the cross-entropy of `target`, for a single output; its derivative by
+    /// each parameter is written to `gradient`.
     ///
     /// # Shapes
     /// `theta`: `[pairs, d_theta]`; `target`, `weight`: `[pairs]`.
@@ -226,26 +232,67 @@ impl Tail {
         weight: &[f32],
         gradient: &mut [f32],
     ) -> f64 {
-        let TailShape { d_theta, activation, .. } = self.shape;
-        let layers = &self.layout.layers;
-        let last = self.hidden.len() - 1;
-        let out = &mut self.hidden[last];
-        out.back.resize(out.a.len(), 0.0);
-        let weights = &parameters[layers[last].0.clone()];
-        let (mut loss, mut bias) = (0.0, 0.0);
-        gradient[layers[last].0.clone()].fill(0.0);
-        let each = out.a.chunks_exact(out.width).zip(out.back.chunks_exact_mut(out.width));
-        let pairs = self.logits.iter().zip(target.iter().zip(weight));
-        for ((a, back), (&f, (&target, &weight))) in each.zip(pairs) {
+        let mut loss = 0.0;
+        self.by_logits.clear();
+        for (&f, (&target, &weight)) in self.logits.iter().zip(target.iter().zip(weight)) {
             let decay = libm::expf(-f.abs());
             loss += f64::from(weight) * f64::from(f.max(0.0) - target * f + libm::log1pf(decay));
             let probability = if f > 0.0 { 1.0 / (1.0 + decay) } else { decay / (1.0 + decay) };
-            let by_f = (probability - target) * weight;
-            bias += by_f;
-            add_scaled(&mut gradient[layers[last].0.clone()], by_f, a);
-            back.iter_mut().zip(weights).for_each(|(back, weight)| *back = by_f * weight);
+            self.by_logits.push((probability - target) * weight);
         }
-        gradient[layers[last].1.clone()][0] = bias;
+        self.backward(parameters, theta, gradient);
+        loss
+    }
+
+    /// Sum over the pairs of the last forward pass of `weight` times the mean squared error of the outputs, whose derivative by each
+    /// parameter is written to `gradient`.
+    ///
+    /// # Shapes
+    /// `theta`: `[pairs, d_theta]`; `target`: `[pairs, d_output]`; `weight`: `[pairs]`.
+    pub fn squared_error(
+        &mut self,
+        parameters: &[f32],
+        theta: &[f32],
+        target: &[f32],
+        weight: &[f32],
+        gradient: &mut [f32],
+    ) -> f64 {
+        let d = self.shape.d_output;
+        let mut loss = 0.0;
+        self.by_logits.clear();
+        let rows = self.logits.chunks_exact(d).zip(target.chunks_exact(d));
+        for ((found, target), weight) in rows.zip(weight) {
+            for (found, target) in found.iter().zip(target) {
+                let (error, share) = (found - target, weight / d as f32);
+                loss += f64::from(share * error * error);
+                self.by_logits.push(2.0 * share * error);
+            }
+        }
+        self.backward(parameters, theta, gradient);
+        loss
+    }
+
+    /// Writes to `gradient` the derivative by each parameter of what has the derivative `by_logits` by the outputs.
+    fn backward(&mut self, parameters: &[f32], theta: &[f32], gradient: &mut [f32]) {
+        let TailShape { d_theta, activation, d_output, .. } = self.shape;
+        let layers = &self.layout.layers;
+        let last = self.hidden.len() - 1;
+        let out = &mut self.hidden[last];
+        out.back.clear();
+        out.back.resize(out.a.len(), 0.0);
+        let (of_weights, of_bias) = layers[last].clone();
+        gradient[of_weights.clone()].fill(0.0);
+        gradient[of_bias.clone()].fill(0.0);
+        let each = out.a.chunks_exact(out.width).zip(out.back.chunks_exact_mut(out.width));
+        for ((a, back), by_outputs) in each.zip(self.by_logits.chunks_exact(d_output)) {
+            let neurons = parameters[of_weights.clone()].chunks_exact(out.width);
+            let by_neurons = gradient[of_weights.clone()].chunks_exact_mut(out.width);
+            for ((by_f, weights), by_weights) in by_outputs.iter().zip(neurons).zip(by_neurons) {
+                add_scaled(by_weights, *by_f, a);
+                add_scaled(back, *by_f, weights);
+            }
+        }
+        add_rows(&mut gradient[of_bias], &self.by_logits);
         for at in (0..=last).rev() {
             let (before, layer) = self.hidden.split_at_mut(at);
             let layer = &mut layer[0];
@@ -266,10 +313,9 @@ impl Tail {
         let by_theta = &mut gradient[self.layout.theta.clone()];
         by_theta.fill(0.0);
         add_outer(by_theta, theta, d_theta, &self.hidden[0].back, self.hidden[0].width);
-        loss
     }
 
-    /// The derivative of the last [`Tail::cross_entropy`] by the data, `[pairs, hidden[0]]`.
+    /// The derivative of the last [`Tail::cross_entropy`] or [`Tail::squared_error`] by the data, `[pairs, hidden[0]]`.
     pub fn by_data(&self) -> &[f32] {
         &self.hidden[0].back
     }

@@ -200,7 +200,12 @@ fn a_soft_label_has_the_ratio_as_its_optimum() {
 #[test]
 fn the_gradients_of_a_tail_are_burns() {
     use burn::tensor::{Device, Tensor, TensorData, activation::relu};
-    let shape = TailShape { d_theta: 2, hidden: vec![6, 5], activation: Activation::SmoothRelu };
+    let shape = TailShape {
+        d_theta: 2,
+        hidden: vec![6, 5],
+        d_output: 1,
+        activation: Activation::SmoothRelu,
+    };
     let mut parameters = numbers(shape.parameters(), 60);
     let layout = shape.layout();
     let (pairs, scored) = (8, 3);
@@ -323,4 +328,43 @@ fn labels_and_symmetries_reach_the_batch() {
     let batch = draw(contrastive.with_hard_labels());
     assert_eq!(batch.theta, [4.0, 0.0, 1.0, 4.0]);
     assert_eq!(batch.target, [1.0, 0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn the_gradient_of_a_squared_error_is_that_of_differences() {
+    let shape = TailShape {
+        d_theta: 3,
+        hidden: vec![5, 4],
+        d_output: 2,
+        activation: Activation::SmoothRelu,
+    };
+    let parameters: Vec<f32> = numbers(shape.parameters(), 70).iter().map(|p| 1.5 * p).collect();
+    let pairs = 6;
+    let (data, theta) = (numbers(pairs * 5, 71), numbers(pairs * 3, 72));
+    let target = numbers(pairs * 2, 73);
+    let weight: Vec<f32> = numbers(pairs, 74).iter().map(|w| 1.0 + 0.5 * w).collect();
+    let mut tail = Tail::new(shape);
+    let mut loss = |parameters: &[f32], data: &[f32], gradient: &mut [f32]| {
+        tail.data(pairs).copy_from_slice(data);
+        tail.forward(parameters, &theta);
+        let loss = tail.squared_error(parameters, &theta, &target, &weight, gradient);
+        (loss, tail.by_data().to_vec())
+    };
+    let mut gradient = vec![0.0; parameters.len()];
+    let (found, by_data) = loss(&parameters, &data, &mut gradient);
+    assert!(found > 0.0);
+    let (step, mut unused) = (1e-2_f32, gradient.clone());
+    let mut compare = |which: usize, found: &[f32]| {
+        for (at, found) in found.iter().enumerate() {
+            let mut moved = |by: f32| {
+                let mut changed = [parameters.clone(), data.clone()];
+                changed[which][at] += by;
+                loss(&changed[0], &changed[1], &mut unused).0
+            };
+            let secant = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
+            assert!((secant - f64::from(*found)).abs() < 2e-3, "{which} {at}: {secant} {found}");
+        }
+    };
+    compare(0, &gradient);
+    compare(1, &by_data);
 }
