@@ -28,8 +28,7 @@ pub fn time(angle: f64) -> [f32; FLOW_TIMES] {
 /// How closely a velocity looks at an angle: one over the noise that is left there, up to [`SHARPEST`].
 ///
 /// What a stack reads of theta and of the data is multiplied by it, so that a layer's units are as narrow as what there is to tell apart.
-/// Without it a small network blurs: on two moons (10,000 simulations, 12,000 steps, two layers of 64, seed 11) a classifier tells its
-/// samples from exact ones in 80 % of cases, with it in 70 %.
+/// Without it a small network blurs: it would have to learn, at each noise level anew, how steep its answers are.
 pub fn sharpness(angle: f64) -> f64 {
     1.0 / libm::hypot(libm::cos(angle), 1.0 / SHARPEST)
 }
