@@ -58,7 +58,7 @@ enum BackendName {
     NdArray,
     /// A GPU through Vulkan, Metal or Direct3D 12; needs a build with `--features wgpu`.
     Wgpu,
-    /// An NVIDIA GPU; needs a build with `--features cuda`.
+    /// An NVIDIA GPU; needs a build with `--features cuda`, which downloads LLVM and was never made or run by this project.
     Cuda,
 }
 
@@ -251,6 +251,7 @@ fn write(
         float_model: &float_model,
         evaluation: &outcome.report,
         corpus: &source.simulations(Split::Test, 0..count),
+        corpus_simulations: None,
         study,
         seed: study.seed,
     });
