@@ -94,6 +94,7 @@ fn write_file(path: &Path, rows: usize, noise: &mut Noise) {
 }
 
 /// Runs the command; what it says on stderr, and its largest resident memory in MiB.
+#[expect(clippy::zombie_processes, reason = "wait4 waits, and knows the memory")]
 fn run(place: &Path, arguments: &str) -> (String, f64) {
     let mut said = tempfile::tempfile().unwrap();
     let started = Instant::now();
