@@ -12,6 +12,7 @@ mod lock;
 mod making;
 mod output;
 mod predict;
+mod probe;
 mod replay;
 mod report;
 mod reproduce;
@@ -76,6 +77,9 @@ enum Command {
     /// Run a published experiment again, with its baselines.
     #[command(after_help = EXIT_CODES)]
     Reproduce(reproduce::Arguments),
+    /// Compute a little on a GPU: what `run` and `train` start first, so that a driver that crashes takes nothing with it.
+    #[command(hide = true)]
+    Probe(probe::Arguments),
 }
 
 /// What a command that did its work says with its exit code.
@@ -105,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(arguments, output),
         Command::Report(arguments) => report::run(arguments, output),
         Command::Reproduce(arguments) => reproduce::run(arguments, output),
+        Command::Probe(arguments) => probe::run(arguments),
     };
     match verdict {
         Ok(Verdict::Passed) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ mod description;
 mod error;
 mod reader;
 mod record;
+mod sample;
 mod scratch;
 mod shard;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use description::names as entry_names;
 pub use error::CorpusError;
 pub use reader::{Reader, simulation_seed};
+pub use sample::Sample;
 pub use scratch::{Scratch, ScratchError};
 pub use shard::{ShardError, ShardOutcome, shard_range, write_shard};
 
@@ -218,6 +220,27 @@ impl Corpus {
     pub fn target_row(&self, row: usize) -> &[f32] {
         let d = self.schema.d_target();
         &self.target[row * d..][..d]
+    }
+
+    /// Some of the simulations, in this order.
+    ///
+    /// # Panics
+    /// Past the last row.
+    pub fn select(&self, rows: &[usize]) -> Corpus {
+        let mut selected = Corpus::empty(Arc::clone(&self.schema));
+        for &row in rows {
+            selected.x.extend(self.x_row(row));
+            selected.theta.extend(self.theta_row(row));
+            selected.target.extend(self.target_row(row));
+            selected.mechanism.push(self.mechanism[row]);
+            selected.index.push(self.index[row]);
+        }
+        let d_theta = self.schema.d_theta();
+        selected.score = (self.score.as_ref()).map(|score| {
+            rows.iter().flat_map(|&row| &score[row * d_theta..][..d_theta]).copied().collect()
+        });
+        selected.weight = self.weight.as_ref().map(|w| rows.iter().map(|&row| w[row]).collect());
+        selected
     }
 
     /// Appends simulations of the same schema.

@@ -12,15 +12,16 @@ mod plan;
 mod selection;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use simground_runtime::{Model, artifact as format};
 
 use self::plan::{Compressed, Plan};
 use crate::artifact::{self, Parts, Provenance, WriteError};
 use crate::bank::agreement::{self, Agreement};
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Reader, Schema, Scratch};
 use crate::evaluation::{
-    self, Calibration, EvaluationError, Judge, JudgedFlow, JudgedRatio, Metrics,
+    self, Answer, Calibration, EvaluationError, Judge, JudgedFlow, JudgedRatio, Metrics,
 };
 use crate::float_model::{FloatModel, hash};
 use crate::quantization::{self, QuantizationError};
@@ -33,6 +34,8 @@ use crate::training::{Backend, Fitted, Observer, Stop, TrainingError};
 pub const TEST_SIMULATIONS: u64 = 4_000;
 /// Test simulations on which the bank is compared with an exact search.
 const COMPARED_SIMULATIONS: u64 = 1_000;
+/// Memory for stored simulations on which a model is judged, and for what is computed of them.
+const JUDGED_BYTES: u64 = 512 << 20;
 /// Largest relative change of a metric from float to integer that passes without a warning.
 pub const QUANTIZATION_TOLERANCE: f64 = 0.01;
 
@@ -279,7 +282,7 @@ pub fn evaluate(
     let judge = Judge::new(corpus, &float_model.heads, mechanisms, model.d_values())?;
     let missing = corpus.x.iter().position(|x| x.is_nan());
     if let (format::Missing::Refuse, Some(at)) = (float_model.input.missing, missing) {
-        let (row, column) = (at / model.d_values(), at % model.d_values());
+        let (row, column) = ((at / model.d_values()) as u64, at % model.d_values());
         let name = corpus.schema.x_names[column].clone();
         return Err(EvaluationError::MissingValue { row, name });
     }
@@ -312,6 +315,33 @@ pub fn evaluate(
         integer,
         float,
     })
+}
+
+/// Proves that a corpus has what a model answers and takes, before any row of it is read.
+///
+/// # Errors
+///
+/// [`EvaluationError`] when it has not.
+pub fn check_schema(
+    model: &Model<'_>,
+    float_model: &FloatModel,
+    schema: &Arc<Schema>,
+) -> Result<(), EvaluationError> {
+    let blank = Corpus::empty(Arc::clone(schema));
+    Judge::new(&blank, &float_model.heads, &float_model.schema.mechanisms, model.d_values())?;
+    JudgedRatio::of(float_model, &blank)?;
+    JudgedFlow::of(float_model, &blank)?;
+    Ok(())
+}
+
+/// Stored simulations that [`JUDGED_BYTES`] hold while a model is judged on them: each lies there as it is and as the network takes it,
+/// with the answers of the integers, the floats and two baselines.
+pub fn simulations_judged_at_once(float_model: &FloatModel, reader: &Reader) -> u64 {
+    let widths = float_model.network.heads.iter().map(|head| head.d_output);
+    let vectors = widths.len() + reader.schema().d_target();
+    let answer = size_of::<Answer>() + vectors * size_of::<Vec<f32>>() + 4 * widths.sum::<usize>();
+    let input = 4 * float_model.network.d_input();
+    JUDGED_BYTES / (Scratch::row_bytes_of(reader) + (input + 4 * answer) as u64)
 }
 
 /// Metrics as an artifact carries them.

@@ -30,9 +30,11 @@ pub struct Subject<'s> {
     pub evaluation: &'s Evaluation,
     /// The simulations that it was judged on.
     pub corpus: &'s Corpus,
+    /// Simulations of the stored corpus that `corpus` was drawn from; `None` where training is known to have seen none of `corpus`.
+    pub corpus_simulations: Option<u64>,
     /// The study.
     pub study: &'s Study,
-    /// Seed of `corpus`.
+    /// Seed of `corpus`, or of the draw.
     pub seed: u64,
 }
 

@@ -147,7 +147,7 @@ impl Source {
             Source::Stored { corpus, order, .. } => {
                 let first = places(split, order.len() as u64).start;
                 let (from, to) = (first + range.start, first + range.end);
-                select(corpus, &order[from as usize..to as usize])
+                corpus.select(&order[from as usize..to as usize])
             }
             Source::Scratch { rows, .. } => {
                 let first = places(split, rows.len()).start;
@@ -206,23 +206,6 @@ fn places(split: Split, rows: u64) -> Range<u64> {
 fn length(split: Split, rows: u64) -> u64 {
     let places = places(split, rows);
     places.end - places.start
-}
-
-/// Rows of a corpus, in this order.
-pub fn select(corpus: &Corpus, rows: &[usize]) -> Corpus {
-    let mut selected = Corpus::empty(Arc::clone(&corpus.schema));
-    for &row in rows {
-        selected.x.extend(corpus.x_row(row));
-        selected.theta.extend(corpus.theta_row(row));
-        selected.target.extend(corpus.target_row(row));
-        selected.mechanism.push(corpus.mechanism[row]);
-        selected.index.push(corpus.index[row]);
-    }
-    let d_theta = corpus.schema.d_theta();
-    selected.score = (corpus.score.as_ref())
-        .map(|s| rows.iter().flat_map(|&row| &s[row * d_theta..][..d_theta]).copied().collect());
-    selected.weight = corpus.weight.as_ref().map(|w| rows.iter().map(|&row| w[row]).collect());
-    selected
 }
 
 #[cfg(test)]

@@ -309,7 +309,16 @@ fn evaluate_judges_fresh_and_stored_simulations() {
 
     place.text("simulate tiny.toml --out corpus --count 400 --seed 8 --shard 0/2");
     place.text("simulate tiny.toml --out corpus --count 400 --seed 8 --shard 1/2");
-    assert_eq!(place.json("evaluate tiny.sgnn --corpus corpus")["num_simulations"], 400);
+    let all = place.json("evaluate tiny.sgnn --corpus corpus");
+    assert_eq!((&all["num_simulations"], &all["corpus_simulations"]), (&400.into(), &400.into()));
+    let some = place.run("evaluate tiny.sgnn --corpus corpus --count 100 --json");
+    assert!(
+        stderr(&some).contains("note: corpus: judged on 100 of 400 simulations, drawn at random")
+    );
+    let again = place.json("evaluate tiny.sgnn --corpus corpus --count 100");
+    let some: serde_json::Value = serde_json::from_slice(&some.stdout).unwrap();
+    assert_eq!((&some["num_simulations"], &some["corpus_simulations"]), (&100.into(), &400.into()));
+    assert!(some == again && some["integer"] != all["integer"]);
 
     // The corpus that it was trained on flatters it; the same indices under another seed do not.
     let judged = place.run("evaluate tiny.sgnn --corpus corpus");
@@ -701,6 +710,11 @@ fn bad_studies_and_places_are_found_before_training() {
     place.fails("run tiny.toml --out a.float", &["a.sgnn"]);
     place.fails("train tiny.toml --corpus nowhere --out a.sgnn", &["nowhere"]);
     place.fails("run tiny.toml --backend abacus", &["abacus"]);
+    if !cfg!(feature = "cuda") {
+        let missing =
+            ["no backend `cuda`", "hint: build with `--features cuda`", "`--backend flex`"];
+        place.fails("run tiny.toml --backend cuda", &missing);
+    }
     place.fails("frobnicate", &["frobnicate"]);
     assert_eq!(place.names(), ["bad.toml", "tiny.toml"]);
 }

@@ -1,11 +1,12 @@
-//! A corpus larger than the memory it is trained in.
+//! A corpus larger than the memory in which it is looked at, trained on and judged.
 //!
 //! `SIMGROUND_ROWS=10000000 cargo test --release -p simground-trainer --test large_corpus -- --ignored --nocapture` is the one of
-//! 10 million rows; it needs 9 GB of disk.
+//! 10 million rows; it needs 9 GB of disk in the folder for temporary files (`TMPDIR`).
 
 #![cfg(unix)]
 
 use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
 const D_X: usize = 100;
+const FILES: usize = 4;
 const ROW_GROUP: usize = 100_000;
 
 const STUDY: &str = r#"
@@ -60,7 +62,7 @@ impl Noise {
 }
 
 /// Two parameters, seen through a hundred noisy values.
-fn write_corpus(path: &Path, rows: usize) {
+fn write_file(path: &Path, rows: usize, noise: &mut Noise) {
     let list = |width: usize| {
         let item = Arc::new(Field::new("item", DataType::Float32, false));
         (Arc::clone(&item), DataType::FixedSizeList(item, width as i32))
@@ -73,7 +75,6 @@ fn write_corpus(path: &Path, rows: usize) {
     let properties = WriterProperties::builder().set_dictionary_enabled(false).build();
     let file = File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).unwrap();
-    let mut noise = Noise(1);
     for first in (0..rows).step_by(ROW_GROUP) {
         let (mut x, mut theta) = (Vec::new(), Vec::new());
         for _ in first..rows.min(first + ROW_GROUP) {
@@ -92,40 +93,59 @@ fn write_corpus(path: &Path, rows: usize) {
     writer.close().unwrap();
 }
 
+/// Runs the command; what it says on stderr, and its largest resident memory in MiB.
+#[expect(clippy::zombie_processes, reason = "wait4 waits, and knows the memory")]
+fn run(place: &Path, arguments: &str) -> (String, f64) {
+    let mut said = tempfile::tempfile().unwrap();
+    let started = Instant::now();
+    let child = Command::new(env!("CARGO_BIN_EXE_simground"))
+        .args(arguments.split_whitespace())
+        .current_dir(place)
+        .stdout(File::create(place.join("stdout")).unwrap())
+        .stderr(said.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let mut status = 0;
+    // SAFETY: a plain structure of numbers, for which zeros are values.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the child is ours and nobody else waits for it; both structures are ours.
+    let waited = unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut usage) };
+    assert_eq!(waited, child.id() as i32);
+    let mut message = String::new();
+    said.rewind().unwrap();
+    said.read_to_string(&mut message).unwrap();
+    let mib = usage.ru_maxrss as f64 / 1024.0;
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("{message}simground {arguments}: peak {mib:.0} MiB, {seconds:.0} s\n");
+    assert_eq!(libc::WEXITSTATUS(status), 0);
+    (message, mib)
+}
+
 #[test]
 #[ignore = "slow: writes and trains on gigabytes"]
 fn memory_stays_bounded() {
     let rows = std::env::var("SIMGROUND_ROWS").map_or(2_000_000, |rows| rows.parse().unwrap());
     let place = tempfile::tempdir().unwrap();
-    let corpus = place.path().join("corpus.parquet");
-    let started = Instant::now();
-    write_corpus(&corpus, rows);
-    let size = std::fs::metadata(&corpus).unwrap().len();
-    eprintln!(
-        "corpus of {rows} rows, {:.2} GB, written in {:.0} s",
-        size as f64 / 1e9,
-        started.elapsed().as_secs_f64()
-    );
+    let corpus = place.path().join("corpus");
+    std::fs::create_dir(&corpus).unwrap();
+    let mut noise = Noise(1);
+    for file in 0..FILES {
+        let rows = rows * (file + 1) / FILES - rows * file / FILES;
+        write_file(&corpus.join(format!("{file}.parquet")), rows, &mut noise);
+    }
     std::fs::write(place.path().join("study.toml"), STUDY).unwrap();
-    let started = Instant::now();
-    let output = Command::new(env!("CARGO_BIN_EXE_simground"))
-        .args(["train", "study.toml", "--corpus", "corpus.parquet", "--out", "large.sgnn"])
-        .current_dir(place.path())
-        .output()
-        .unwrap();
-    let message = String::from_utf8_lossy(&output.stderr);
-    eprintln!("{message}{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(output.status.code(), Some(0));
-    assert!(message.contains("of temporary space"));
-    // SAFETY: a plain structure of numbers, for which zeros are values.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the structure is ours, and the children are waited for.
-    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) }, 0);
-    let mib = usage.ru_maxrss as f64 / 1024.0;
-    eprintln!("{rows} rows: peak {mib:.0} MiB in {:.0} s", started.elapsed().as_secs_f64());
-    // Four bytes a row while they are put in order are all that grows.
-    assert!(mib < 1_536.0, "{mib}");
-    let names: Vec<_> =
-        std::fs::read_dir(place.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    let commands = [
+        ("init --corpus corpus --out first.toml", "looked at"),
+        ("train study.toml --corpus corpus --out large.sgnn", "of temporary space"),
+        ("evaluate large.sgnn --corpus corpus --json", "judged on"),
+        ("report large.sgnn --corpus corpus --count 4000 --out page.html", "judged on 4000 of"),
+    ];
+    for (command, expected) in commands {
+        let (message, mib) = run(place.path(), command);
+        assert!(message.contains(expected), "{message}");
+        // Less than the rows take by themselves at 2.6 million, and far less than all of them at 10 million.
+        assert!(mib < 1_024.0, "{command}: {mib}");
+    }
+    let names = std::fs::read_dir(place.path()).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(names.count(), 8, "no temporary file is left");
 }

@@ -8,15 +8,14 @@ use serde::Serialize;
 use simground_runtime::Model;
 use simground_trainer::artifact::replace_file;
 use simground_trainer::comparison::LEAST_SAMPLES;
-use simground_trainer::corpus::Corpus;
-use simground_trainer::evaluation::{Calibration, LevelCoverage, Metrics};
+use simground_trainer::corpus::{Corpus, Sample};
+use simground_trainer::evaluation::{Calibration, EvaluationError, LevelCoverage, Metrics};
 use simground_trainer::float_model::FloatModel;
 use simground_trainer::parquet_file;
 use simground_trainer::pipeline::{self, Evaluation, TEST_SIMULATIONS};
 use simground_trainer::report;
 use simground_trainer::simulator::Split;
 use simground_trainer::source::CorpusOrigin;
-use simground_trainer::study::Study;
 
 use super::output::{say, significant, table};
 use super::{Output, Verdict, compare, files, making};
@@ -35,11 +34,12 @@ pub struct Arguments {
     #[arg(long, value_name = "N", requires = "against", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(LEAST_SAMPLES as u64..=1 << 24))]
     samples: u64,
     /// Judge on stored simulations: a Parquet file or a folder of them.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["count", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     corpus: Option<PathBuf>,
-    /// Judge on this many fresh simulations of the artifact's study.
-    #[arg(long, default_value_t = TEST_SIMULATIONS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
-    count: u64,
+    /// Judge on this many fresh simulations of the artifact's study, 4000 by default; with `--corpus` on this many of the stored ones at
+    /// most, drawn at random, by default as many as can be judged in 512 MiB.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    count: Option<u64>,
     /// Seed of the fresh simulations, instead of the artifact's; either way none that trained it. With `--against`, seed of the
     /// comparison, 1 by default.
     #[arg(long, value_name = "S")]
@@ -60,6 +60,9 @@ pub struct Judgement {
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
     num_simulations: usize,
+    /// Of a stored corpus, all that it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corpus_simulations: Option<u64>,
     integer: Metrics,
     float: Metrics,
     baselines: BTreeMap<String, Metrics>,
@@ -88,6 +91,7 @@ impl Judgement {
             model: model.manifest().name.to_owned(),
             seed: seed.into(),
             num_simulations: evaluation.num_simulations,
+            corpus_simulations: None,
             integer: evaluation.integer,
             float: evaluation.float,
             baselines: evaluation.baselines,
@@ -116,16 +120,13 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let model = files::model(&bytes, path)?;
     let float_model = files::float_model(&model, path)?;
     let seed = arguments.seed.unwrap_or(model.manifest().provenance.seed);
-    let (corpus, seed) = match &arguments.corpus {
-        Some(dir) => (stored(dir, &files::study_of(&float_model)?)?, None),
-        None => (simulated(&float_model, path, seed, arguments.count)?, Some(seed)),
+    let subject = Subject { model: &model, float_model: &float_model, path };
+    let Judged { evaluation, of, .. } = match &arguments.corpus {
+        Some(dir) => subject.judge_stored(dir, arguments.count, seed)?,
+        None => subject.judge_fresh(arguments.count, seed)?,
     };
-    let evaluation = pipeline::evaluate(&model, &float_model, &corpus);
-    let evaluation = match (evaluation, &arguments.corpus) {
-        (Err(error), Some(dir)) => bail!("{}: {error}", dir.display()),
-        (evaluation, _) => evaluation?,
-    };
-    let mut judgement = Judgement::new(&model, seed, &evaluation);
+    let mut judgement = Judgement::new(&model, of.is_none().then_some(seed), &evaluation);
+    judgement.corpus_simulations = of;
     let change = &judgement.largest_change;
     if change.relative > pipeline::QUANTIZATION_TOLERANCE {
         judgement.gate_failures.push(format!(
@@ -138,9 +139,6 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         draw(folder, &judgement)?;
     }
     output.print(&judgement, judgement_text)?;
-    if let Some(dir) = &arguments.corpus {
-        warn_of_training_rows(&model, &float_model, &corpus, dir);
-    }
     making::warn_of_change(&judgement);
     if !arguments.gate || judgement.gate_failures.is_empty() {
         return Ok(Verdict::Passed);
@@ -166,7 +164,8 @@ fn draw(folder: &Path, judgement: &Judgement) -> anyhow::Result<()> {
 /// Warns where stored simulations are some that the artifact was trained on, which flatters it.
 ///
 /// A foreign corpus may have any index, so the first row in question is simulated again: only the very simulation counts.
-fn warn_of_training_rows(model: &Model<'_>, float_model: &FloatModel, corpus: &Corpus, dir: &Path) {
+fn warn_of_training_rows(subject: &Subject<'_>, corpus: &Corpus, dir: &Path) {
+    let Subject { model, float_model, .. } = subject;
     let provenance = &model.manifest().provenance;
     // Of a stored corpus any part may have been drawn.
     let seed = float_model.corpus.seed(provenance.seed).unwrap_or(provenance.seed);
@@ -193,30 +192,70 @@ fn warn_of_training_rows(model: &Model<'_>, float_model: &FloatModel, corpus: &C
     }
 }
 
-/// A stored corpus, held to the supports that the study declares.
-pub fn stored(dir: &Path, study: &Study) -> anyhow::Result<Corpus> {
-    let corpus = Corpus::read_declared(dir, &study.parameters)?;
-    if corpus.is_empty() {
-        bail!("{}: the corpus has no simulation", dir.display());
-    }
-    Ok(corpus)
+/// An artifact that is to be judged.
+pub struct Subject<'s> {
+    /// The artifact.
+    pub model: &'s Model<'s>,
+    /// The float model beside it.
+    pub float_model: &'s FloatModel,
+    /// Where it lies.
+    pub path: &'s Path,
 }
 
-/// Fresh simulations of the split that no training sees.
-pub fn simulated(
-    float_model: &FloatModel,
-    artifact: &Path,
-    seed: u64,
-    count: u64,
-) -> anyhow::Result<Corpus> {
-    let study = files::study_of(float_model)?;
-    let Some(simulator) = study.simulator() else {
-        bail!(
-            "{}: trained on a foreign corpus, its study has nothing to simulate\nhint: judge it on stored simulations with `--corpus DIR`",
-            artifact.display()
-        );
-    };
-    Ok(simulator.simulate(seed, Split::Test.first(count)))
+/// Figures of an artifact, and the simulations that they are of.
+pub struct Judged {
+    /// The simulations.
+    pub corpus: Corpus,
+    /// The figures.
+    pub evaluation: Evaluation,
+    /// Of stored simulations, all that there are.
+    pub of: Option<u64>,
+}
+
+impl Subject<'_> {
+    /// Judges on stored simulations, `count` at most and no more than memory should hold, drawn by the seed. All of them are held to
+    /// the supports that the study declares, drawn or not.
+    pub fn judge_stored(
+        &self,
+        dir: &Path,
+        count: Option<u64>,
+        seed: u64,
+    ) -> anyhow::Result<Judged> {
+        let study = files::study_of(self.float_model)?;
+        let reader = files::stored(dir, &study)?;
+        let named = |error: EvaluationError| anyhow!("{}: {error}", dir.display());
+        pipeline::check_schema(self.model, self.float_model, reader.schema()).map_err(named)?;
+        let fit = pipeline::simulations_judged_at_once(self.float_model, &reader);
+        let sample = reader.sample(count.unwrap_or(fit).min(fit), seed)?;
+        if let Some(part) = sample.left_out() {
+            let why = if count.is_some_and(|count| count <= fit) {
+                ""
+            } else {
+                ", as many as can be judged in 512 MiB"
+            };
+            say(&format!("note: {}: judged on {part}{why}", dir.display()));
+        }
+        let Sample { corpus, rows, of } = sample;
+        let evaluation = pipeline::evaluate(self.model, self.float_model, &corpus)
+            .map_err(|error| named(error.among(&rows)))?;
+        warn_of_training_rows(self, &corpus, dir);
+        Ok(Judged { corpus, evaluation, of: Some(of) })
+    }
+
+    /// Judges on fresh simulations of the split that no training sees.
+    pub fn judge_fresh(&self, count: Option<u64>, seed: u64) -> anyhow::Result<Judged> {
+        let study = files::study_of(self.float_model)?;
+        let Some(simulator) = study.simulator() else {
+            bail!(
+                "{}: trained on a foreign corpus, its study has nothing to simulate\nhint: judge it on stored simulations with `--corpus DIR`",
+                self.path.display()
+            );
+        };
+        let count = count.unwrap_or(TEST_SIMULATIONS);
+        let corpus = simulator.simulate(seed, Split::Test.first(count));
+        let evaluation = pipeline::evaluate(self.model, self.float_model, &corpus)?;
+        Ok(Judged { corpus, evaluation, of: None })
+    }
 }
 
 /// A table: a row for each metric and target.

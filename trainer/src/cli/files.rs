@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use simground_runtime::Model;
+use simground_trainer::corpus::Reader;
 use simground_trainer::float_model::FloatModel;
 use simground_trainer::input_table::{Expectation, InputTable};
 use simground_trainer::picture::Frame;
@@ -42,6 +43,13 @@ pub fn windows(input: &Path, model: &Model<'_>, artifact: &Path) -> anyhow::Resu
 pub fn study_of(float_model: &FloatModel) -> anyhow::Result<Study> {
     Study::parse(&float_model.study, &float_model.study_file)
         .context("the study inside the float model is not one of this version of simground")
+}
+
+/// A stored corpus, held to the supports that a study declares.
+pub fn stored(dir: &Path, study: &Study) -> anyhow::Result<Reader> {
+    let mut reader = Reader::open(dir)?;
+    reader.declare(&study.parameters)?;
+    Ok(reader)
 }
 
 /// How to simulate again what an artifact was trained on.

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use serde::Serialize;
-use simground_trainer::corpus::{Corpus, Reader, Scratch};
+use simground_trainer::corpus::{Reader, Sample, Scratch};
 use simground_trainer::proposal::{self, Proposal};
-use simground_trainer::source::{IN_MEMORY_BYTES, select};
+use simground_trainer::source::IN_MEMORY_BYTES;
 
 use super::output::say;
 use super::{Output, Verdict};
+
+/// Of the rows that are looked at where a corpus has more than memory should hold.
+const SEED: u64 = 1;
 
 /// What the user says.
 #[derive(Debug, clap::Args)]
@@ -40,21 +43,13 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     }
     let reader = Reader::open(folder)?;
     let has_target = reader.has_target();
-    let mut corpus = Corpus::empty(reader.schema().clone());
-    // Of a corpus larger than memory should hold, evenly spaced rows.
-    let every = Scratch::bytes_of(&reader).div_ceil(IN_MEMORY_BYTES).max(1) as usize;
-    let mut num_simulations = 0;
-    for part in reader {
-        let part = part?;
-        let first = (every - num_simulations % every) % every;
-        num_simulations += part.len();
-        let rows: Vec<usize> = (first..part.len()).step_by(every).collect();
-        corpus.append(if every == 1 { part } else { select(&part, &rows) });
+    let most = IN_MEMORY_BYTES / Scratch::row_bytes_of(&reader);
+    let sample = reader.sample(most, SEED)?;
+    if let Some(part) = sample.left_out() {
+        say(&format!("note: {}: looked at {part}", folder.display()));
     }
-    if every > 1 {
-        say(&format!("note: looked at one of {every} rows"));
-    }
-    let proposal = proposal::propose_from(&name_of(folder), corpus, num_simulations, has_target)
+    let Sample { corpus, of, .. } = sample;
+    let proposal = proposal::propose_from(&name_of(folder), corpus, of as usize, has_target)
         .map_err(|error| anyhow!("{}: {error}", folder.display()))?;
     write_new(out, &proposal.text)?;
     let (study, folder, name) = (out.display(), folder.display(), &proposal.name);

@@ -7,11 +7,13 @@ use rand_chacha::rand_core::Rng;
 use serde::Serialize;
 use simground_runtime::artifact::{Head, Manifest};
 use simground_runtime::{Inference, Model, Ratio};
+use simground_trainer::corpus::Scratch;
 use simground_trainer::named::Named;
 use simground_trainer::simulator::Split;
+use simground_trainer::source::IN_MEMORY_BYTES;
 
+use super::files;
 use super::output::{say, significant};
-use super::{evaluate, files};
 
 /// Level of the intervals.
 const LEVEL: f32 = 0.95;
@@ -85,7 +87,13 @@ impl Prior {
         let study = files::study_of(&float_model)?;
         let all = match (corpus, study.simulator()) {
             (Some(dir), _) => {
-                let corpus = evaluate::stored(dir, &study)?;
+                let reader = files::stored(dir, &study)?;
+                let most = IN_MEMORY_BYTES / Scratch::row_bytes_of(&reader);
+                let sample = reader.sample(most, model.manifest().provenance.seed)?;
+                if let Some(part) = sample.left_out() {
+                    say(&format!("note: {}: the prior is that of {part}", dir.display()));
+                }
+                let corpus = sample.corpus;
                 if corpus.schema.theta != float_model.schema.theta {
                     bail!(
                         "{}: its theta is not that of the corpus that trained {}",

@@ -24,6 +24,7 @@ use super::Verdict;
 use super::evaluate::{Judgement, judgement_text};
 use super::lock::Lock;
 use super::output::{Output, say};
+use super::probe;
 
 /// Options of every command that trains.
 #[derive(Debug, clap::Args)]
@@ -49,8 +50,9 @@ pub struct Making {
     allow_uncalibrated: bool,
 }
 
+/// A backend on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum BackendName {
+pub enum BackendName {
     /// The CPU.
     Flex,
     /// The CPU by burn-ndarray, deprecated by burn; needs a build with `--features ndarray`.
@@ -58,7 +60,7 @@ enum BackendName {
     NdArray,
     /// A GPU through Vulkan, Metal or Direct3D 12; needs a build with `--features wgpu`.
     Wgpu,
-    /// An NVIDIA GPU; needs a build with `--features cuda`.
+    /// An NVIDIA GPU; needs a build with `--features cuda`, which downloads LLVM and was never made or run by this project.
     Cuda,
 }
 
@@ -147,10 +149,11 @@ struct Training {
     seconds: f64,
 }
 
-/// Reads a study, with the seed that the user may have given instead.
+/// Reads a study, with the seed that the user may have given instead, and proves that what is to train it computes.
 pub fn read_study(path: &Path, making: &Making) -> anyhow::Result<Study> {
     let mut study = Study::load(path)?;
     study.seed = making.seed.unwrap_or(study.seed);
+    probe::prove(making.backend.into())?;
     Ok(study)
 }
 
@@ -164,10 +167,17 @@ pub fn make(
     output: Output,
 ) -> anyhow::Result<Verdict> {
     let started = Instant::now();
-    let again = making.seed.map_or(again.to_owned(), |seed| format!("{again} --seed {seed}"));
+    let mut again = making.seed.map_or(again.to_owned(), |seed| format!("{again} --seed {seed}"));
+    if making.seeds > 1 {
+        again += &format!(" --seeds {}", making.seeds);
+    }
+    let backend = Backend::from(making.backend);
+    if backend != Backend::default() {
+        again += &format!(" --backend {}", backend.name());
+    }
     let interrupt = Interrupt::install()?;
     let options = Options {
-        backend: making.backend.into(),
+        backend,
         checkpoint: Some(files.checkpoint.clone()),
         resume: making.resume,
         threads: making.threads,
@@ -251,6 +261,7 @@ fn write(
         float_model: &float_model,
         evaluation: &outcome.report,
         corpus: &source.simulations(Split::Test, 0..count),
+        corpus_simulations: None,
         study,
         seed: study.seed,
     });

@@ -6,7 +6,6 @@ use anyhow::bail;
 use serde::Serialize;
 use simground_trainer::artifact::replace_file;
 use simground_trainer::float_model::FloatModel;
-use simground_trainer::pipeline::{self, TEST_SIMULATIONS};
 use simground_trainer::report::{self, Subject};
 
 use super::{Output, Verdict, evaluate, files};
@@ -20,11 +19,12 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE.html")]
     out: PathBuf,
     /// Judge on stored simulations: a Parquet file or a folder of them.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["count", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     corpus: Option<PathBuf>,
-    /// Judge on this many fresh simulations of the artifact's study.
-    #[arg(long, default_value_t = TEST_SIMULATIONS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
-    count: u64,
+    /// Judge on this many fresh simulations of the artifact's study, 4000 by default; with `--corpus` on this many of the stored ones at
+    /// most, drawn at random, by default as many as can be judged in 512 MiB.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    count: Option<u64>,
     /// Seed of the fresh simulations, instead of the artifact's.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -56,21 +56,18 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let float_model = files::float_model(&model, path)?;
     let study = files::study_of(&float_model)?;
     let seed = arguments.seed.unwrap_or(model.manifest().provenance.seed);
-    let corpus = match &arguments.corpus {
-        Some(dir) => evaluate::stored(dir, &study)?,
-        None => evaluate::simulated(&float_model, path, seed, arguments.count)?,
-    };
-    let evaluation = pipeline::evaluate(&model, &float_model, &corpus);
-    let evaluation = match (evaluation, &arguments.corpus) {
-        (Err(error), Some(dir)) => bail!("{}: {error}", dir.display()),
-        (evaluation, _) => evaluation?,
+    let subject = evaluate::Subject { model: &model, float_model: &float_model, path };
+    let judged = match &arguments.corpus {
+        Some(dir) => subject.judge_stored(dir, arguments.count, seed)?,
+        None => subject.judge_fresh(arguments.count, seed)?,
     };
     let page = report::page(&Subject {
         model: &model,
         flash_bytes: bytes.len(),
         float_model: &float_model,
-        evaluation: &evaluation,
-        corpus: &corpus,
+        evaluation: &judged.evaluation,
+        corpus: &judged.corpus,
+        corpus_simulations: judged.of,
         study: &study,
         seed,
     });

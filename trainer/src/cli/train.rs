@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use simground_trainer::corpus::{self, Reader, Scratch};
+use simground_trainer::corpus::{self, Scratch};
 use simground_trainer::disk;
 use simground_trainer::source::{IN_MEMORY_BYTES, Source};
 use simground_trainer::study::{Missing, Study};
 
 use super::making::{self, Files, Making};
 use super::output::say;
-use super::{Output, Verdict, run::simulated};
+use super::{Output, Verdict, files, run::simulated};
 
 /// What the user says.
 #[derive(Debug, clap::Args)]
@@ -56,8 +56,7 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
 
 /// A stored corpus as the source, held to what the study declares and refuses.
 fn stored(dir: &Path, study: &Study, folder: &Path) -> anyhow::Result<Source> {
-    let mut reader = Reader::open(dir)?;
-    reader.declare(&study.parameters)?;
+    let mut reader = files::stored(dir, study)?;
     if study.input.missing == Missing::Refuse {
         reader.refuse_missing();
     }

@@ -31,6 +31,16 @@ pub enum CorpusError {
         /// File or directory.
         path: PathBuf,
     },
+    /// Files that hold more or fewer rows than they state.
+    #[error(
+        "the corpus has {found} rows, but its files state {stated}\nhint: write the files again; one of them is damaged"
+    )]
+    Rows {
+        /// Rows that the files state.
+        stated: u64,
+        /// Rows that were there.
+        found: u64,
+    },
     /// Two files of a corpus describe different things.
     #[error("{}: {what} differ from those of {}: {found} against {expected}; files of one corpus must agree", .path.display(), .first.display())]
     Mismatch {

@@ -16,7 +16,7 @@ pub(super) const SEED_KEY: &str = "simground_seed";
 
 /// A stored corpus, read in batches of bounded size: the way through a corpus larger than memory.
 ///
-/// Iterating yields the simulations in the order of file names and rows.
+/// Iterating yields the simulations in the order of file names and rows, as many as [`Reader::num_simulations`] says or an error.
 pub struct Reader {
     files: Vec<ParquetFile>,
     schema: Arc<Schema>,
@@ -109,7 +109,9 @@ impl Reader {
     fn advance(&mut self) -> Result<Option<Corpus>, CorpusError> {
         loop {
             if self.current.is_none() {
-                let Some(file) = self.files.get(self.next_file) else { return Ok(None) };
+                let Some(file) = self.files.get(self.next_file) else {
+                    return self.check_rows(self.row_of_corpus < self.num_simulations());
+                };
                 self.current = Some(file.batches(None)?);
                 self.next_file += 1;
             }
@@ -120,10 +122,19 @@ impl Reader {
                     let file = &self.files[self.next_file - 1];
                     let corpus = self.convert(file, &batch)?;
                     self.row_of_corpus += batch.len() as u64;
+                    self.check_rows(self.row_of_corpus > self.num_simulations())?;
                     return Ok(Some(corpus));
                 }
             }
         }
+    }
+
+    /// Refuses a corpus whose rows are not as many as its files state.
+    fn check_rows(&self, differ: bool) -> Result<Option<Corpus>, CorpusError> {
+        if !differ {
+            return Ok(None);
+        }
+        Err(CorpusError::Rows { stated: self.num_simulations(), found: self.row_of_corpus })
     }
 
     fn convert(&self, file: &ParquetFile, batch: &Batch) -> Result<Corpus, ParquetFileError> {

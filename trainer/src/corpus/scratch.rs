@@ -53,16 +53,6 @@ pub enum ScratchError {
         /// The system's reason.
         source: io::Error,
     },
-    /// Files that hold more or fewer rows than they state.
-    #[error(
-        "the corpus has {found} rows, but its files state {stated}\nhint: write the files again; one of them is damaged"
-    )]
-    Rows {
-        /// Rows that the files state.
-        stated: u64,
-        /// Rows that were there.
-        found: u64,
-    },
     /// More rows than are told apart.
     #[error("the corpus has {rows} rows; at most {} are supported", u32::MAX)]
     TooMany {
@@ -148,7 +138,12 @@ struct Bucket {
 impl Scratch {
     /// Bytes that the rows of a reader take.
     pub fn bytes_of(reader: &Reader) -> u64 {
-        reader.num_simulations().saturating_mul(Layout::of(reader).bytes() as u64)
+        reader.num_simulations().saturating_mul(Scratch::row_bytes_of(reader))
+    }
+
+    /// Bytes that one of them takes.
+    pub fn row_bytes_of(reader: &Reader) -> u64 {
+        Layout::of(reader).bytes() as u64
     }
 
     /// Reads a corpus through once, and puts each row in the place that `places` has for it: a permutation of `0..rows`.
@@ -178,25 +173,18 @@ impl Scratch {
             io::Result::Ok(())
         };
         let schema = Arc::clone(reader.schema());
-        let mut found = 0_u64;
+        // A reader gives as many rows as it states.
+        let mut places = places.iter().map(|&place| u64::from(place));
         for part in reader {
             let part = part?;
-            for row in 0..part.len() {
-                let Some(&place) = places.get(found as usize) else {
-                    return Err(ScratchError::Rows { stated: rows, found: found + 1 });
-                };
-                let (number, place) =
-                    (u64::from(place) / bucket_rows, u64::from(place) % bucket_rows);
+            for (row, place) in (0..part.len()).zip(&mut places) {
+                let (number, place) = (place / bucket_rows, place % bucket_rows);
                 let bucket = &mut buckets[number as usize];
                 layout.write(&part, row, place as u32, &mut bucket.0);
                 if bucket.0.len() + stride > BUFFER_BYTES {
                     flush(number as usize, bucket).map_err(io)?;
                 }
-                found += 1;
             }
-        }
-        if found != rows {
-            return Err(ScratchError::Rows { stated: rows, found });
         }
         for (number, bucket) in buckets.iter_mut().enumerate() {
             flush(number, bucket).map_err(io)?;

@@ -109,7 +109,7 @@ pub enum EvaluationError {
     )]
     MissingValue {
         /// Row, from 0.
-        row: usize,
+        row: u64,
         /// Name of the value.
         name: String,
     },
@@ -127,7 +127,7 @@ pub enum EvaluationError {
     )]
     OutsideSupport {
         /// Row, from 0.
-        row: usize,
+        row: u64,
         /// Name of the parameter.
         name: String,
         /// Its value.
@@ -145,6 +145,22 @@ pub enum EvaluationError {
         /// What the model knows.
         known: String,
     },
+}
+
+impl EvaluationError {
+    /// The same of a corpus in which row `i` is `rows[i]`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn among(mut self, rows: &[u64]) -> EvaluationError {
+        if let EvaluationError::MissingValue { row, .. }
+        | EvaluationError::OutsideSupport { row, .. } = &mut self
+        {
+            *row = rows[*row as usize];
+        }
+        self
+    }
 }
 
 /// Judges answers on one corpus.

@@ -40,7 +40,7 @@ pub(super) fn positions(
         match (0..corpus.len()).find(|&row| !inside(corpus.theta_row(row)[at])) {
             None => Ok(at),
             Some(row) => Err(EvaluationError::OutsideSupport {
-                row,
+                row: row as u64,
                 name: parameter.name.clone(),
                 value: corpus.theta_row(row)[at],
                 low: parameter.low,

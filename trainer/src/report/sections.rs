@@ -10,7 +10,7 @@ use crate::explanation::{self, Explanation};
 use crate::head;
 use crate::pipeline::{QUANTIZATION_TOLERANCE, ram_bytes};
 use crate::replay::{ReplayError, Replayer, short_hash};
-use crate::source::{CorpusOrigin, select};
+use crate::source::CorpusOrigin;
 
 /// Example forecasts.
 const EXAMPLES: usize = 4;
@@ -29,7 +29,9 @@ pub fn summary(subject: &Subject<'_>) -> Markup {
         p.soft {
             "A compact network trained on " (subject.model.manifest().provenance.num_simulations)
             " simulations, in integers, with the simulations that explain its answers. Figures are of "
-            (evaluation.num_simulations) " simulations that training never saw, by the code that runs on the device."
+            (evaluation.num_simulations) " simulations "
+            (subject.corpus_simulations.map_or("that training never saw", |_| "of a stored corpus"))
+            ", by the code that runs on the device."
         }
         ul.tiles {
             li { b { (kib(subject.flash_bytes)) } span { "flash, of " (budget.flash_kib) " KiB" } }
@@ -187,7 +189,7 @@ pub fn forecasts(subject: &Subject<'_>) -> Markup {
         return html! {};
     }
     let rows: Vec<usize> = (0..subject.corpus.len().min(EXAMPLES)).collect();
-    let examples = select(subject.corpus, &rows);
+    let examples = subject.corpus.select(&rows);
     let answers = evaluation::integer_answers(subject.model, &examples.x);
     let columns = schema.target_indices(name);
     html! {
@@ -398,6 +400,8 @@ pub fn cost(subject: &Subject<'_>) -> Markup {
 /// Where everything comes from.
 pub fn provenance(subject: &Subject<'_>) -> Markup {
     let provenance = &subject.model.manifest().provenance;
+    let judged_of =
+        subject.corpus_simulations.map_or(String::new(), |of| format!(" of {of} stored"));
     html! {
         section {
             h2 { "Provenance" }
@@ -412,7 +416,7 @@ pub fn provenance(subject: &Subject<'_>) -> Markup {
                     tr { td { "seed of the stored corpus" } td.wrap { (seed) } }
                 }
                 tr { td { "simulations in training" } td.wrap { (provenance.num_simulations) } }
-                tr { td { "judged on" } td.wrap { (subject.evaluation.num_simulations) " simulations, seed " (subject.seed) } }
+                tr { td { "judged on" } td.wrap { (subject.evaluation.num_simulations) (judged_of) " simulations, seed " (subject.seed) } }
                 tr { td { "made by" } td.wrap { "simground " (provenance.trainer) } }
             } }
         }

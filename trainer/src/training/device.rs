@@ -1,11 +1,16 @@
 //! What computes: the CPU, or a GPU that burn drives; and what happens when a driver is missing or gives up.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use burn::tensor::Device;
+#[cfg(feature = "wgpu")]
+use burn::tensor::wgpu::WgpuBackend;
 use serde::{Deserialize, Serialize};
 
 use super::TrainingError;
+use super::graph::Graph;
 
 /// What computes the steps of a training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,14 +82,15 @@ impl Backend {
             return Ok(compute());
         }
         // What was being computed is dropped with the error: nobody sees it half done.
-        catch_unwind(AssertUnwindSafe(compute)).map_err(|payload| {
+        quietly(|| catch_unwind(AssertUnwindSafe(compute))).map_err(|payload| {
             let said = payload.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| payload.downcast_ref::<&str>().copied());
             self.failed(said.unwrap_or("the driver gave up"))
         })
     }
 
-    pub(super) fn failed(self, message: &str) -> TrainingError {
+    /// The error for a device that is missing or whose driver gave up, from what it said.
+    pub fn failed(self, message: &str) -> TrainingError {
         TrainingError::Device {
             backend: self.name(),
             message: message.to_owned(),
@@ -101,11 +107,60 @@ impl Backend {
     }
 }
 
+/// Opens the device of a backend and has it compute a gradient.
+///
+/// # Errors
+///
+/// [`TrainingError::Config`] for a backend that is not built in, [`TrainingError::Device`] for one that does not compute. A driver that
+/// crashes or hangs is no error but the end: who cannot afford that asks in a process of its own.
+pub fn probe(backend: Backend) -> Result<(), TrainingError> {
+    let graph = Graph { layers: vec![(2, 2), (2, 1)], device: backend.device()? };
+    let parameters = [1.0, 2.0, 3.0, 4.0, 0.5, 0.5, 1.0, -1.0, 0.0];
+    let mut gradient = [0.0; 9];
+    backend.guard(|| {
+        graph.gradient(&parameters, &[1.0, 1.0], &mut gradient, |_, _, by_output| {
+            by_output[0] = 1.0
+        });
+    })?;
+    if gradient == [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 4.5, 6.5, 1.0] {
+        return Ok(());
+    }
+    Err(backend.failed(&format!("a first gradient is wrong: {gradient:?}")))
+}
+
+thread_local! {
+    /// Whether a panic of this thread becomes an error.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Computes without the lines that a panic prints on its way: the error says what it said.
+fn quietly<T>(compute: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !CAUGHT.get() {
+                usual(info);
+            }
+        }));
+    });
+    let outer = CAUGHT.replace(true);
+    let value = compute();
+    CAUGHT.set(outer);
+    value
+}
+
 /// The device of wgpu's choice, opened once in the life of a process.
+///
+/// On Linux only a device of Vulkan: wgpu would go on to OpenGL on the processor, which is slower than training there.
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Result<Device, TrainingError> {
     static DEVICE: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
-    let open = || match Backend::Wgpu.guard(|| Device::wgpu_options().init()) {
+    let options = || match Device::wgpu_options() {
+        options if cfg!(target_os = "linux") => options.graphics_api(WgpuBackend::Vulkan),
+        options => options,
+    };
+    let open = || match Backend::Wgpu.guard(|| options().init()) {
         Ok(device) => device.map_err(|error| error.to_string()),
         Err(TrainingError::Device { message, .. }) => Err(message),
         Err(error) => Err(error.to_string()),
@@ -128,6 +183,13 @@ mod tests {
                     || error.contains("`--backend flex`"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn the_backends_of_this_build_that_need_no_driver_compute() {
+        for backend in [Backend::Flex, Backend::NdArray].into_iter().filter(|b| b.is_built_in()) {
+            probe(backend).unwrap();
         }
     }
 

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use device::Backend;
+pub use device::{Backend, probe};
 pub use examples::{ExampleSource, Examples};
 pub use fit::fit;
 pub use optimizer::{AdamW, Update};
