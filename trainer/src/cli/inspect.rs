@@ -280,10 +280,11 @@ fn head_text(head: &Description) -> String {
         format!("{} ({low} to {high})", parameter.name)
     });
     let supports = supports.collect::<Vec<_>>().join(", ");
-    match (head.components, supports.is_empty()) {
+    match (head.components, head.steps) {
         (Some(components), _) => format!("{components} components over {supports}"),
-        (None, false) => supports,
-        (None, true) => format!("{} outputs", head.d_output),
+        (None, Some(steps)) => format!("{steps} steps a sample of {supports}"),
+        (None, None) if supports.is_empty() => format!("{} outputs", head.d_output),
+        (None, None) => supports,
     }
 }
 
@@ -326,7 +327,7 @@ fn inspection_text(inspection: &Inspection) -> String {
                 "{} multiply-accumulates an answer, attribution included{}",
                 inspection.multiply_accumulates,
                 inspection.multiply_accumulates_per_theta.map_or_else(String::new, |count| {
-                    format!("; {count} for each theta of a likelihood")
+                    format!("; {count} for each theta of a likelihood or step of a flow")
                 })
             ),
         ),

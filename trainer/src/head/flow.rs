@@ -22,12 +22,15 @@ use crate::training::HeadSpec;
 /// Widths of the hidden layers of the stack where the study names none.
 pub const HIDDEN: [usize; 3] = [64, 64, 64];
 /// Steps that are tried, and powers of their distances.
-const STEPS: [usize; 6] = [4, 6, 8, 12, 16, 24];
+const STEPS: [usize; 7] = [4, 6, 8, 12, 16, 24, 32];
 const POWERS: [f64; 2] = [1.0, 2.0];
-/// More steps must lower the energy score by this part of it.
-const WORTH: f64 = 1e-3;
+/// What they are compared with.
+const REFERENCE: Schedule = Schedule { steps: format::MAX_FLOW_STEPS, power: 1.5 };
+/// Steps are enough where samples come to lie this near to those of many steps from the same noise, in units of the distance between two
+/// samples of one observation.
+const NEAR: f64 = 0.01;
 /// Held-out simulations, and samples of each, that judge steps; and those that judge the noise.
-const JUDGED: (usize, usize) = (384, 16);
+const JUDGED: (usize, usize) = (256, 16);
 const JUDGED_NOISE: (usize, usize) = (1024, 16);
 /// The noise's deviation is `e^-x` to `e^x`.
 const LOG_NOISE_LIMIT: f64 = 0.4;
@@ -171,8 +174,8 @@ impl Flow {
         record.from_z(self.coordinate(at).z(record.ends(), y))
     }
 
-    /// Finds the fewest steps that lose nothing and the noise that makes the spread true, by the energy score of held-out simulations;
-    /// `write` gives an artifact with such a head.
+    /// Finds the fewest steps that end where many do, and the noise that makes the spread true by the energy score of held-out
+    /// simulations; `write` gives an artifact with such a head.
     ///
     /// # Errors
     ///
@@ -182,27 +185,31 @@ impl Flow {
         held_out: &Corpus,
         mut write: impl FnMut(&Flow) -> Result<Vec<u8>, E>,
     ) -> Result<(), E> {
-        let mut score = |flow: &Flow, (rows, samples): (usize, usize)| {
+        let mut drawn = |flow: &Flow, judged| {
             let bytes = write(flow)?;
             let model = Model::from_bytes(&bytes).expect("the trainer writes sound artifacts");
-            Ok(flow.energy_score(&model, held_out, rows, samples))
+            Ok(flow.held_out_samples(&model, held_out, judged))
         };
-        let mut tried = Vec::new();
-        for steps in STEPS {
-            for power in POWERS {
-                let schedule = Schedule { steps, power };
-                let flow = Flow { schedule, ..self.clone() };
-                tried.push((schedule, score(&flow, JUDGED)?));
+        let with = |own: &Flow, schedule| Flow { schedule, ..own.clone() };
+        let reference = drawn(&with(self, REFERENCE), JUDGED)?;
+        let spread = mean_distance(reference.iter().map(|own| (own, rotated(own))));
+        let each =
+            STEPS.into_iter().flat_map(|steps| POWERS.map(|power| Schedule { steps, power }));
+        for schedule in each {
+            self.schedule = schedule;
+            let found = drawn(self, JUDGED)?;
+            let moved = mean_distance(found.iter().zip(reference.iter().cloned()));
+            if moved <= NEAR * spread {
+                break;
             }
         }
-        let least = tried.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);
-        let enough = tried.iter().find(|(_, score)| *score <= least * (1.0 + WORTH));
-        self.schedule = enough.map_or(self.schedule, |(schedule, _)| *schedule);
         let mut failure = None;
         let own = self.clone();
         let loss = |log_noise: f64| {
             let flow = Flow { noise: libm::exp(log_noise) as f32, ..own.clone() };
-            score(&flow, JUDGED_NOISE).unwrap_or_else(|error| {
+            let drawn = drawn(&flow, JUDGED_NOISE);
+            let score = drawn.map(|drawn| flow.energy_score(&drawn, held_out));
+            score.unwrap_or_else(|error| {
                 failure = Some(error);
                 f64::INFINITY
             })
@@ -212,19 +219,30 @@ impl Flow {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Mean energy score of the integer model's samples on the first rows of a corpus, in standardized units.
-    fn energy_score(&self, model: &Model<'_>, corpus: &Corpus, rows: usize, samples: usize) -> f64 {
-        let rows = rows.min(corpus.len());
+    /// Mean energy score of samples of the first rows of a corpus.
+    fn energy_score(&self, drawn: &[Vec<Vec<f32>>], corpus: &Corpus) -> f64 {
+        let judge = |(row, drawn): (usize, &Vec<Vec<f32>>)| {
+            let truth = self.standardized(&self.truth(corpus, row));
+            crate::evaluation::energy_score(drawn, &truth)
+        };
+        drawn.iter().enumerate().map(judge).sum::<f64>() / drawn.len().max(1) as f64
+    }
+
+    /// Standardized samples of the integer model for the first rows of a corpus, always from the same noise.
+    fn held_out_samples(
+        &self,
+        model: &Model<'_>,
+        corpus: &Corpus,
+        (rows, samples): (usize, usize),
+    ) -> Vec<Vec<Vec<f32>>> {
         let scratch = || vec![0_u32; model.scratch_words()];
-        let judge = |scratch: &mut Vec<u32>, row: usize| {
+        let draw = |scratch: &mut Vec<u32>, row: usize| {
             let mut rng = ChaCha8Rng::seed_from_u64(row as u64);
             let drawn = self.integer_samples(model, scratch, corpus.x_row(row), &mut rng, samples);
-            let z = |theta: &[f32]| self.standardized(theta);
-            let drawn: Vec<Vec<f32>> = drawn.chunks_exact(self.parameters.len()).map(z).collect();
-            crate::evaluation::energy_score(&drawn, &z(&self.truth(corpus, row)))
+            let each = drawn.chunks_exact(self.parameters.len());
+            each.map(|theta| self.standardized(theta)).collect()
         };
-        let scores: Vec<f64> = (0..rows).into_par_iter().map_init(scratch, judge).collect();
-        scores.iter().sum::<f64>() / rows.max(1) as f64
+        (0..rows.min(corpus.len())).into_par_iter().map_init(scratch, draw).collect()
     }
 
     /// Samples of the integer model in physical units, `[count, parameters]`.
@@ -257,6 +275,24 @@ impl Flow {
     pub fn truth(&self, corpus: &Corpus, row: usize) -> Vec<f32> {
         parameters::of_row(&self.parameters, corpus, row)
     }
+}
+
+/// Mean distance between the samples of two lists of each observation.
+fn mean_distance<'s>(pairs: impl Iterator<Item = (&'s Vec<Vec<f32>>, Vec<Vec<f32>>)>) -> f64 {
+    let (mut sum, mut count) = (0.0, 0);
+    for (own, others) in pairs {
+        for (own, other) in own.iter().zip(&others) {
+            let squares = own.iter().zip(other).map(|(a, b)| f64::from(a - b).powi(2));
+            sum += squares.sum::<f64>().sqrt();
+            count += 1;
+        }
+    }
+    sum / f64::from(count.max(1))
+}
+
+/// Each sample in the place of the one before.
+fn rotated(samples: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    samples.iter().cycle().skip(1).take(samples.len()).cloned().collect()
 }
 
 /// A standard normal number from a word, as the runtime makes it.
