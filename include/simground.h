@@ -336,7 +336,7 @@ typedef struct simground_label {
   uint32_t tag;
   // How many observations it is worth, in 1/16: `SIMGROUND_ONE_OBSERVATION`, or less where the person is not sure.
   uint16_t count;
-  // How far its kernel reaches: a code of 0 to 255, or negative for four times the squared distance of the nearest prototype.
+  // How far its kernel reaches: a code of 0 to 255, or negative for twice the squared distance of the nearest prototype.
   int16_t reach;
   // Position of its mechanism: the model's first, behind them up to eight that the region adds.
   uint8_t mechanism;

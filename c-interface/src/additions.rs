@@ -63,7 +63,7 @@ pub struct simground_label {
     pub tag: u32,
     /// How many observations it is worth, in 1/16: `SIMGROUND_ONE_OBSERVATION`, or less where the person is not sure.
     pub count: u16,
-    /// How far its kernel reaches: a code of 0 to 255, or negative for four times the squared distance of the nearest prototype.
+    /// How far its kernel reaches: a code of 0 to 255, or negative for twice the squared distance of the nearest prototype.
     pub reach: i16,
     /// Position of its mechanism: the model's first, behind them up to eight that the region adds.
     pub mechanism: u8,

@@ -47,6 +47,13 @@ impl Region {
         Additions::from_bytes(model, &self.0)
     }
 
+    /// Whether the region ends within a record that is not erased.
+    pub fn is_cut(&self, model: &Model<'_>) -> bool {
+        let size = Additions::record_bytes(model).unwrap_or(0).max(1);
+        let records = self.0.get(HEADER_BYTES..).unwrap_or(&[]);
+        records.chunks_exact(size).remainder().iter().any(|byte| *byte != 0xff)
+    }
+
     /// Appends the record that `write` makes, into an erased slot where there is one, else behind the last.
     ///
     /// A region that has as many records as it can have is compacted first.
@@ -114,11 +121,17 @@ pub fn mechanism(additions: &Additions<'_>, name: &str) -> Option<u8> {
     all.into_iter().find(|at| mechanism_name(additions, *at) == name)
 }
 
-/// The name of a mechanism; one that the region adds without a name is `unknown 1`, `unknown 2` and so on.
+/// The name of a mechanism, control characters escaped; one that the region adds without a name is `unknown 1`, `unknown 2` and so on.
 pub fn mechanism_name(additions: &Additions<'_>, mechanism: u8) -> String {
     let known = additions.num_artifact_mechanisms();
     let unnamed = || format!("unknown {}", usize::from(mechanism).saturating_sub(known) + 1);
-    additions.mechanism_name(mechanism).map_or_else(unnamed, str::to_owned)
+    // The bytes come from outside, and the name goes to terminals.
+    let printable = |name: &str| -> String {
+        let escaped =
+            |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        name.chars().map(escaped).collect()
+    };
+    additions.mechanism_name(mechanism).map_or_else(unnamed, printable)
 }
 
 /// What both parts of the bank say of one window.

@@ -1,97 +1,35 @@
 //! The commands as processes: their documents, their exit codes, and that nothing half done is left behind.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+mod place;
+
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use place::{Place, stderr};
+
 const STUDY: &str = include_str!("data/tiny.toml");
-const SIMGROUND: &str = env!("CARGO_BIN_EXE_simground");
 
-/// A folder of its own for each test, with the study in it.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        place.write("tiny.toml", STUDY);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        std::fs::write(self.path(name), content).unwrap();
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).unwrap()
-    }
-
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(SIMGROUND);
-        command.args(arguments.split_whitespace()).current_dir(self.0.path());
-        command
-    }
-
-    fn run(&self, arguments: &str) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    #[track_caller]
-    fn text(&self, arguments: &str) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments}: {}", stderr(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    #[track_caller]
-    fn json(&self, arguments: &str) -> Value {
-        serde_json::from_str(&self.text(&format!("{arguments} --json"))).unwrap()
-    }
-
-    /// Runs what must fail: exit code 2, all of `expected` on stderr, nothing on stdout.
-    #[track_caller]
-    fn fails(&self, arguments: &str, expected: &[&str]) {
-        let output = self.run(arguments);
-        let message = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
-        assert!(output.stdout.is_empty(), "{arguments}");
-        for part in expected {
-            assert!(message.contains(part), "{arguments}: no {part:?} in {message}");
-        }
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    /// A place with a trained artifact and two observations.
-    fn trained() -> Place {
-        static TRAINED: LazyLock<Place> = LazyLock::new(|| {
-            let place = Place::new();
-            place.text("run tiny.toml");
-            place
-        });
-        let place = Place::new();
-        for name in ["tiny.sgnn", "tiny.float"] {
-            place.write(name, TRAINED.bytes(name));
-        }
-        place.write("data.csv", csv(&[window(1.25), window(1.4).replacen("6", "", 1)]));
-        place
-    }
+/// A folder with the study in it.
+fn with_study() -> Place {
+    Place::with("tiny.toml", STUDY)
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+/// A place with a trained artifact and two observations.
+fn trained() -> Place {
+    static TRAINED: LazyLock<Place> = LazyLock::new(|| {
+        let place = with_study();
+        place.text("run tiny.toml");
+        place
+    });
+    let place = with_study();
+    for name in ["tiny.sgnn", "tiny.float"] {
+        place.write(name, TRAINED.bytes(name));
+    }
+    place.write("data.csv", csv(&[window(1.25), window(1.4).replacen("6", "", 1)]));
+    place
 }
 
 /// Twenty counts that grow.
@@ -114,7 +52,7 @@ fn has_keys(value: &Value, keys: &[&str]) {
 
 #[test]
 fn run_leaves_everything_and_is_reproducible() {
-    let place = Place::new();
+    let place = with_study();
     let made = place.json("run tiny.toml");
     has_keys(&made, &["artifact", "flash_bytes", "ram_bytes", "budget", "training", "evaluation"]);
     has_keys(&made["evaluation"], &["integer", "float", "baselines", "gate_failures"]);
@@ -139,7 +77,7 @@ fn run_leaves_everything_and_is_reproducible() {
 
 #[test]
 fn an_embedding_wider_than_the_last_layer_is_narrowed() {
-    let place = Place::new();
+    let place = with_study();
     let (before, after) = STUDY.split_once("[bank]").unwrap();
     let (_, after) = after.split_once("[budget]").unwrap();
     // By default 256 prototypes of 16 dimensions; the last hidden layer has 8.
@@ -150,7 +88,7 @@ fn an_embedding_wider_than_the_last_layer_is_narrowed() {
 
 #[test]
 fn a_bank_of_bytes_fits_them() {
-    let place = Place::new();
+    let place = with_study();
     place.write("tiny.toml", STUDY.replace("prototypes = 32", "kib = 2"));
     place.text("run tiny.toml --out tiny.sgnn");
     let inspection = place.json("inspect tiny.sgnn");
@@ -166,7 +104,7 @@ fn a_bank_of_bytes_fits_them() {
 
 #[test]
 fn inspect_needs_the_artifact_alone() {
-    let place = Place::trained();
+    let place = trained();
     std::fs::remove_file(place.path("tiny.float")).unwrap();
     let inspection = place.json("inspect tiny.sgnn");
     has_keys(
@@ -183,7 +121,7 @@ fn inspect_needs_the_artifact_alone() {
 
 #[test]
 fn predict_answers_each_row() {
-    let place = Place::trained();
+    let place = trained();
     std::fs::remove_file(place.path("tiny.float")).unwrap();
     let document = place.json("predict tiny.sgnn --input data.csv");
     assert_eq!(document["model"], "tiny");
@@ -208,7 +146,7 @@ fn predict_answers_each_row() {
 
 #[test]
 fn explain_replays_exactly() {
-    let place = Place::trained();
+    let place = trained();
     let document = place.json("explain tiny.sgnn --input data.csv --replay -k 32");
     assert_eq!(document["theta_units"]["beta"], "1/day");
     for row in document["explanations"].as_array().unwrap() {
@@ -239,7 +177,7 @@ fn explain_replays_exactly() {
 
 #[test]
 fn explain_draws_and_contrasts() {
-    let place = Place::trained();
+    let place = trained();
     let explain = "explain tiny.sgnn --input data.csv";
     let document = place.json(&format!("{explain} --row 1 --svg near.svg"));
     assert_eq!(document["explanations"].as_array().unwrap().len(), 1);
@@ -280,7 +218,7 @@ fn explain_draws_and_contrasts() {
 
 #[test]
 fn clamped_inputs_are_named() {
-    let place = Place::trained();
+    let place = trained();
     let row = window(1.2).replacen("6,", "9e12,", 1);
     place.write("far.csv", csv(&[row]));
     let warning = "warning: far.csv:3: 1 values lie outside the range of the simulations and were clamped: day_1";
@@ -295,7 +233,7 @@ fn clamped_inputs_are_named() {
 
 #[test]
 fn replay_regenerates_and_verifies() {
-    let place = Place::trained();
+    let place = trained();
     let document = place.json("explain tiny.sgnn --input data.csv --replay -k 1");
     let near = &document["explanations"][0]["nearest"][0];
     let index = near["index"].as_u64().unwrap();
@@ -330,7 +268,7 @@ fn replay_regenerates_and_verifies() {
 
 #[test]
 fn a_replay_that_does_not_verify_is_an_error() {
-    let place = Place::trained();
+    let place = trained();
     place.write("other.toml", STUDY.replace("uniform = [0.3, 0.9]", "uniform = [0.4, 0.9]"));
     let (before, after) = STUDY.split_once("[population]").unwrap();
     let (_, after) = after.split_once("[network]").unwrap();
@@ -353,7 +291,7 @@ fn a_replay_that_does_not_verify_is_an_error() {
 
 #[test]
 fn evaluate_judges_fresh_and_stored_simulations() {
-    let place = Place::trained();
+    let place = trained();
     let fresh = place.json("evaluate tiny.sgnn --count 500 --seed 7");
     has_keys(
         &fresh,
@@ -394,7 +332,7 @@ fn evaluate_judges_fresh_and_stored_simulations() {
 
 #[test]
 fn calibration_is_drawn_and_told() {
-    let place = Place::trained();
+    let place = trained();
     let judged = place.json("evaluate tiny.sgnn --count 1000 --seed 7 --figures figures");
     let calibration = &judged["calibration"];
     has_keys(calibration, &["mechanism", "mechanisms", "quantiles", "sbc", "novelty", "gate"]);
@@ -420,7 +358,7 @@ fn calibration_is_drawn_and_told() {
 
 #[test]
 fn a_model_that_is_not_calibrated_needs_leave_to_be_written() {
-    let place = Place::new();
+    let place = with_study();
     // Offsets from sixteen simulations are no quantiles.
     let study = STUDY.replace("calibration = 1_024", "calibration = 16");
     place.write("tiny.toml", study);
@@ -450,7 +388,7 @@ fn a_model_that_is_not_calibrated_needs_leave_to_be_written() {
 
 #[test]
 fn simulate_leaves_complete_shards_alone() {
-    let place = Place::new();
+    let place = with_study();
     let shard = "simulate tiny.toml --out corpus --count 100 --shard 1/4";
     let first = place.json(shard);
     assert_eq!((&first["written"], &first["num_simulations"]), (&true.into(), &25.into()));
@@ -464,7 +402,7 @@ fn simulate_leaves_complete_shards_alone() {
 
 #[test]
 fn train_reads_a_stored_corpus() {
-    let place = Place::new();
+    let place = with_study();
     place.text("simulate tiny.toml --out corpus --count 2000");
     place.text("train tiny.toml --corpus corpus --out a.sgnn");
     place.write("data.csv", csv(&[window(1.3)]));
@@ -516,7 +454,7 @@ fn train_reads_a_stored_corpus() {
 
 #[test]
 fn init_writes_a_study_that_trains() {
-    let place = Place::new();
+    let place = with_study();
     place.text("simulate tiny.toml --out corpus --count 200");
     let made = place.json("init --corpus corpus");
     assert_eq!((&made["study"], &made["name"]), (&"study.toml".into(), &"corpus".into()));
@@ -534,7 +472,7 @@ fn init_writes_a_study_that_trains() {
 
 #[test]
 fn reproduce_lists_and_runs_experiments() {
-    let place = Place::new();
+    let place = with_study();
     let listed = place.json("reproduce --list");
     let names: Vec<&str> =
         listed.as_array().unwrap().iter().map(|e| e["name"].as_str().unwrap()).collect();
@@ -571,7 +509,7 @@ fn reproduce_lists_and_runs_experiments() {
 /// Uniform on simulations, and not on what the study does not know.
 #[test]
 fn reproduce_compares_posteriors_with_exact_ones() {
-    let place = Place::new();
+    let place = with_study();
     let document = place.json("reproduce posteriors --quick --seeds 1");
     let rows = document["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 10, "two tasks, five observations each");
@@ -590,7 +528,7 @@ fn reproduce_compares_posteriors_with_exact_ones() {
 
 #[test]
 fn reproduce_measures_the_power_of_novelty() {
-    let place = Place::new();
+    let place = with_study();
     let document = place.json("reproduce novelty-power --quick --seeds 5,6");
     let rows = document["rows"].as_array().unwrap();
     let power = |fault: &str, level: f64| {
@@ -613,7 +551,7 @@ fn reproduce_measures_the_power_of_novelty() {
 #[test]
 fn a_mechanism_that_comes_to_its_x_by_itself_goes_the_whole_way() {
     const SIS: &str = include_str!("../studies/sis.toml");
-    let place = Place::new();
+    let place = with_study();
     let small = "[training]\nsimulations = 2_000\nsteps = 300\nbatch = 64\nvalidation = 256\nvalidate_every = 10\npatience = 1_000\ncalibration = 1_024\n[bank]\nprototypes = 32\n";
     let study = SIS.replace("[training]\nsimulations = 100_000\n", small);
     assert!(study.contains("validation = 256"));
@@ -639,15 +577,15 @@ fn a_mechanism_that_comes_to_its_x_by_itself_goes_the_whole_way() {
 
 #[test]
 fn report_is_one_page() {
-    let place = Place::trained();
+    let place = trained();
     let document = place.json("report tiny.sgnn --out page.html --count 300");
     assert_eq!(document["bytes"], place.bytes("page.html").len());
     place.fails("report tiny.sgnn --out nowhere/page.html --count 300", &["nowhere/page.html"]);
     place.fails("report tiny.sgnn --out . --count 300", &["is a folder"]);
     let before = (place.bytes("tiny.sgnn"), place.bytes("tiny.float"));
     for out in ["tiny.sgnn", "./tiny.sgnn", "tiny.float", "../{}/tiny.float"] {
-        let folder = place.0.path().file_name().unwrap().to_str().unwrap();
-        let out = out.replace("{}", folder);
+        let folder = place.path("").file_name().unwrap().to_str().unwrap().to_owned();
+        let out = out.replace("{}", &folder);
         place.fails(&format!("report tiny.sgnn --out {out} --count 300"), &["overwritten"]);
     }
     assert!(before == (place.bytes("tiny.sgnn"), place.bytes("tiny.float")));
@@ -655,7 +593,7 @@ fn report_is_one_page() {
 
 #[test]
 fn bad_artifacts_are_errors() {
-    let place = Place::trained();
+    let place = trained();
     let artifact = place.bytes("tiny.sgnn");
     let check = |bytes: &[u8], what: &str| {
         place.write("bad.sgnn", bytes);
@@ -680,7 +618,7 @@ fn bad_artifacts_are_errors() {
 
 #[test]
 fn bad_inputs_are_errors() {
-    let place = Place::trained();
+    let place = trained();
     let check = |content: &str, expected: &[&str]| {
         place.write("bad.csv", content);
         place.fails("predict tiny.sgnn --input bad.csv", expected);
@@ -717,7 +655,7 @@ fn bad_inputs_are_errors() {
 
 #[test]
 fn bad_studies_and_places_are_found_before_training() {
-    let place = Place::new();
+    let place = with_study();
     let check = |study: &str, expected: &[&str]| {
         place.write("bad.toml", study);
         place.fails("run bad.toml --out bad.sgnn", expected);
@@ -786,7 +724,7 @@ fn until_checkpoint(place: &Place) -> Child {
 
 #[test]
 fn a_killed_training_resumes_to_the_same_bytes() {
-    let place = Place::new();
+    let place = with_study();
     place.write("tiny.toml", long());
     let mut child = until_checkpoint(&place);
     child.kill().unwrap();
@@ -813,7 +751,7 @@ fn a_killed_training_resumes_to_the_same_bytes() {
 
 #[test]
 fn two_trainings_do_not_share_a_name() {
-    let place = Place::new();
+    let place = with_study();
     // Long enough for any machine: it is killed.
     let endless = long().replace("steps = 6_000", "steps = 2_000_000");
     place.write("tiny.toml", endless.replace("patience = 1_000", "patience = 1_000_000"));
@@ -833,7 +771,7 @@ fn two_trainings_do_not_share_a_name() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_training_says_how_to_go_on() {
-    let place = Place::new();
+    let place = with_study();
     place.write("tiny.toml", long());
     let child = until_checkpoint(&place);
     let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -849,7 +787,7 @@ fn an_interrupted_training_says_how_to_go_on() {
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
-    let place = Place::trained();
+    let place = trained();
     let mut command = place.command("inspect tiny.sgnn");
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -858,7 +796,7 @@ fn a_reader_that_leaves_is_no_error() {
 
 #[test]
 fn help_names_the_exit_codes() {
-    let place = Place::new();
+    let place = with_study();
     for command in [
         "", "init", "run", "simulate", "train", "inspect", "predict", "explain", "replay",
         "evaluate",
@@ -875,7 +813,7 @@ fn pyarrow(name: &str) -> String {
 
 #[test]
 fn windows_come_from_parquet_too() {
-    let place = Place::trained();
+    let place = trained();
     let from_csv = place.json("predict tiny.sgnn --input data.csv");
     for name in ["windows.parquet", "windows-backward.parquet"] {
         let found = place.json(&format!("predict tiny.sgnn --input {}", pyarrow(name)));
@@ -896,7 +834,7 @@ fn windows_come_from_parquet_too() {
 
 #[test]
 fn columns_of_another_order_are_found_by_name() {
-    let place = Place::trained();
+    let place = trained();
     let text = String::from_utf8(place.bytes("data.csv")).unwrap();
     let backward = text.lines().map(|line| {
         let cells: Vec<&str> = line.split(',').rev().collect();
@@ -914,7 +852,7 @@ fn columns_of_another_order_are_found_by_name() {
 
 #[test]
 fn samples_are_compared_with_samples() {
-    let place = Place::new();
+    let place = with_study();
     let compared = |samples: &str, reference: &str| {
         place.json(&format!(
             "evaluate {} --against {} --seed 3",

@@ -1,13 +1,13 @@
 //! The heads that answer theta, through the commands: scores, samples, supports.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod place;
+
 use std::sync::LazyLock;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::Value;
+use place::{Place, number};
 
 /// One mechanism, so that every parameter belongs to all; `initial_infected` is a count.
 const STUDY: &str = r#"
@@ -50,50 +50,22 @@ const PARAMETERS: [(&str, f64, f64); 3] =
     [("beta", 0.3, 0.9), ("gamma", 0.1, 0.3), ("initial_infected", 5.0, 9.0)];
 
 /// A trained artifact and two observations.
-static PLACE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let place = tempfile::tempdir().unwrap();
-    std::fs::write(place.path().join("joint.toml"), STUDY).unwrap();
+static PLACE: LazyLock<Place> = LazyLock::new(|| {
+    let place = Place::with("joint.toml", STUDY);
     let header: Vec<String> = (1..=20).map(|day| format!("day_{day}")).collect();
     let window = |growth: f64| {
         let counts = (0..20).map(|day| format!("{}", (4.0 * growth.powi(day)).round()));
         counts.collect::<Vec<_>>().join(",")
     };
     let table = format!("{}\n{}\n{}\n", header.join(","), window(1.2), window(1.35));
-    std::fs::write(place.path().join("data.csv"), table).unwrap();
-    let output = run(place.path(), "run joint.toml");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    place.write("data.csv", table);
+    place.text("run joint.toml");
     place
 });
 
-fn run(folder: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_simground"));
-    command.args(arguments.split_whitespace()).current_dir(folder).output().unwrap()
-}
-
-#[track_caller]
-fn json(arguments: &str) -> Value {
-    let output = run(PLACE.path(), &format!("{arguments} --json"));
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-#[track_caller]
-fn fails(arguments: &str, says: &str) {
-    let output = run(PLACE.path(), arguments);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    assert!(message.contains(says) && output.stdout.is_empty(), "{message}");
-}
-
-#[track_caller]
-fn number(document: &Value, path: &[&str]) -> f64 {
-    let value = path.iter().fold(document, |value, key| &value[*key]);
-    value.as_f64().unwrap_or_else(|| panic!("no {path:?} in {document}"))
-}
-
 #[test]
 fn scores_beat_the_prior_and_integers_lose_little() {
-    let judged = json("evaluate joint.sgnn --count 2000 --seed 77");
+    let judged = PLACE.json("evaluate joint.sgnn --count 2000 --seed 77");
     let of = |model: &[&str], metric: &str, target: &str| {
         number(&judged, &[model, &[metric, target]].concat())
     };
@@ -116,7 +88,7 @@ fn scores_beat_the_prior_and_integers_lose_little() {
 #[test]
 fn samples_stay_inside_their_support_and_repeat() {
     let command = "predict joint.sgnn --input data.csv --samples 200 --seed 9";
-    let document = json(command);
+    let document = PLACE.json(command);
     for prediction in document["predictions"].as_array().unwrap() {
         let samples = prediction["samples"].as_array().unwrap();
         assert_eq!(samples.len(), 200);
@@ -136,20 +108,20 @@ fn samples_stay_inside_their_support_and_repeat() {
             assert!(quantile("0.05") < quantile("0.95"));
         }
     }
-    assert_eq!(document, json(command));
-    assert_ne!(document, json(&command.replace("--seed 9", "--seed 10")));
+    assert_eq!(document, PLACE.json(command));
+    assert_ne!(document, PLACE.json(&command.replace("--seed 9", "--seed 10")));
     // Without the float model and without samples: the means stay.
-    let plain = json("predict joint.sgnn --input data.csv");
+    let plain = PLACE.json("predict joint.sgnn --input data.csv");
     assert_eq!(plain["predictions"][0]["mean"], document["predictions"][0]["mean"]);
     assert!(plain["predictions"][0].get("samples").is_none());
 }
 
 #[test]
 fn samples_go_into_a_parquet_file() {
-    let out: PathBuf = PLACE.path().join("samples.parquet");
-    let document = json("predict joint.sgnn --input data.csv --samples 200 --seed 9");
-    let told =
-        json("predict joint.sgnn --input data.csv --samples 200 --seed 9 --out samples.parquet");
+    let out = PLACE.path("samples.parquet");
+    let document = PLACE.json("predict joint.sgnn --input data.csv --samples 200 --seed 9");
+    let told = PLACE
+        .json("predict joint.sgnn --input data.csv --samples 200 --seed 9 --out samples.parquet");
     assert!(told["predictions"][0].get("samples").is_none());
     let file = std::fs::File::open(out).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
@@ -175,25 +147,22 @@ fn samples_go_into_a_parquet_file() {
 
 #[test]
 fn samples_that_nobody_can_have_are_refused() {
-    fails("predict joint.sgnn --input data.csv --samples 5", "say where they go");
-    fails("predict joint.sgnn --input data.csv --samples 5 --out .", "is a folder");
-    fails("predict joint.sgnn --input data.csv --seed 5", "--samples");
+    PLACE.fails("predict joint.sgnn --input data.csv --samples 5", &["say where they go"]);
+    PLACE.fails("predict joint.sgnn --input data.csv --samples 5 --out .", &["is a folder"]);
+    PLACE.fails("predict joint.sgnn --input data.csv --seed 5", &["--samples"]);
     let without = STUDY.replace("kind = \"mixture\"\ncomponents = 3", "kind = \"point\"");
     let without = without.replace("[[head]]\nkind = \"point\"\nparameters = [\"gamma\"]\n", "");
-    let place = tempfile::tempdir().unwrap();
-    std::fs::write(place.path().join("means.toml"), without).unwrap();
-    std::fs::copy(PLACE.path().join("data.csv"), place.path().join("data.csv")).unwrap();
-    assert_eq!(run(place.path(), "run means.toml --out means.sgnn").status.code(), Some(0));
-    let output = run(place.path(), "predict means.sgnn --input data.csv --samples 5 --json");
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no joint posterior"));
-    let output = run(place.path(), "predict means.sgnn --input data.csv");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("mean       beta"));
+    let place = Place::with("means.toml", &without);
+    place.write("data.csv", PLACE.bytes("data.csv"));
+    place.text("run means.toml --out means.sgnn");
+    let samples = "predict means.sgnn --input data.csv --samples 5 --json";
+    place.fails(samples, &["no joint posterior"]);
+    assert!(place.text("predict means.sgnn --input data.csv").contains("mean       beta"));
 }
 
 #[test]
 fn inspection_and_report_tell_the_heads() {
-    let inspection = json("inspect joint.sgnn");
+    let inspection = PLACE.json("inspect joint.sgnn");
     let mixture = &inspection["heads"][0];
     assert_eq!(
         (mixture["kind"].as_str(), mixture["components"].as_u64()),
@@ -201,6 +170,6 @@ fn inspection_and_report_tell_the_heads() {
     );
     assert_eq!(mixture["parameters"][0]["name"], "beta");
     assert!((number(&mixture["parameters"][0], &["high"]) - 0.9).abs() < 1e-6);
-    let page = std::fs::read_to_string(PLACE.path().join("joint.html")).unwrap();
+    let page = String::from_utf8(PLACE.bytes("joint.html")).unwrap();
     assert!(page.contains("mixture of 3 Gaussians") && page.contains("highest-density region"));
 }

@@ -1,67 +1,28 @@
 //! `simground label` as a process: what it writes, what it refuses, and that answers say where they come from.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+mod place;
 
-use serde_json::Value;
+use place::{Place, stderr};
 
 const STUDY: &str = include_str!("data/tiny.toml");
 
-struct Place(tempfile::TempDir);
-
-impl Place {
-    /// A folder with a trained artifact and two observations.
-    fn trained() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        std::fs::write(place.path("tiny.toml"), STUDY).unwrap();
-        let header: Vec<String> = (1..=20).map(|day| format!("day_{day}")).collect();
-        let window = |growth: f64| {
-            let counts = (0..20).map(|day| format!("{}", (6.0 * growth.powi(day)).round()));
-            counts.collect::<Vec<_>>().join(",")
-        };
-        let data = format!("{}\n{}\n{}\n", header.join(","), window(1.25), window(1.4));
-        std::fs::write(place.path("data.csv"), data).unwrap();
-        place.text("run tiny.toml");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, arguments: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_simground"));
-        command.args(arguments.split_whitespace()).current_dir(self.0.path()).output().unwrap()
-    }
-
-    #[track_caller]
-    fn text(&self, arguments: &str) -> String {
-        let output = self.run(arguments);
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{arguments}: {message}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    #[track_caller]
-    fn json(&self, arguments: &str) -> Value {
-        serde_json::from_str(&self.text(&format!("{arguments} --json"))).unwrap()
-    }
-
-    #[track_caller]
-    fn fails(&self, arguments: &str, expected: &[&str]) {
-        let output = self.run(arguments);
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
-        for part in expected {
-            assert!(message.contains(part), "{arguments}: no {part:?} in {message}");
-        }
-    }
+/// A folder with a trained artifact and two observations.
+fn trained() -> Place {
+    let place = Place::with("tiny.toml", STUDY);
+    let header: Vec<String> = (1..=20).map(|day| format!("day_{day}")).collect();
+    let window = |growth: f64| {
+        let counts = (0..20).map(|day| format!("{}", (6.0 * growth.powi(day)).round()));
+        counts.collect::<Vec<_>>().join(",")
+    };
+    place.write("data.csv", format!("{}\n{}\n{}\n", header.join(","), window(1.25), window(1.4)));
+    place.text("run tiny.toml");
+    place
 }
 
 #[test]
 fn labels_are_kept_beside_the_artifact_and_name_what_is_like_them() {
-    let place = Place::trained();
-    let artifact = std::fs::read(place.path("tiny.sgnn")).unwrap();
+    let place = trained();
+    let artifact = place.bytes("tiny.sgnn");
     let before = place.json("predict tiny.sgnn --input data.csv");
     let label = "label tiny.sgnn --input data.csv --additions field.sgad";
     place.fails(
@@ -96,11 +57,22 @@ fn labels_are_kept_beside_the_artifact_and_name_what_is_like_them() {
     let text = place.text("explain tiny.sgnn --input data.csv --additions field.sgad");
     assert!(text.contains("mechanism, with the field") && text.contains("tag 8"), "{text}");
 
-    let held = std::fs::read(place.path("field.sgad")).unwrap();
+    let held = place.bytes("field.sgad");
     place.fails(&format!("{label} --mechanism SIR --theta R9=2"), &["no parameter `R9`", "hint:"]);
     place.fails(&format!("{label} --mechanism SIR --row 2"), &["no row 2", "hint:"]);
     place.fails(&format!("{label} --mechanism SIR --prior 9"), &["hint: leave `--prior` out"]);
-    assert!(std::fs::read(place.path("field.sgad")).unwrap() == held);
+    assert!(place.bytes("field.sgad") == held);
+    place.fails(&format!("{label} --mechanism a\u{1b}[31m --new"), &[r"a\u{1b}[31m", "printable"]);
+    let warned = |bytes: &[u8], says: &str| {
+        place.write("damaged.sgad", bytes);
+        let output = place.run("predict tiny.sgnn --input data.csv --additions damaged.sgad");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    };
+    warned(&held[..held.len() - 3], "ends within a record");
+    let mut changed = held.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    warned(&changed, "1 of 3 records are broken");
     place.text("label tiny.sgnn --additions field.sgad --retract 2");
     place.fails(
         "label tiny.sgnn --additions field.sgad --retract 2",
@@ -110,7 +82,7 @@ fn labels_are_kept_beside_the_artifact_and_name_what_is_like_them() {
         "predict tiny.sgnn --input data.csv --additions data.csv",
         &["data.csv: not a region of additions"],
     );
-    assert!(std::fs::read(place.path("tiny.sgnn")).unwrap() == artifact, "never written");
+    assert!(place.bytes("tiny.sgnn") == artifact, "never written");
 
     // Another training's embeddings are other ones.
     place.text("run tiny.toml --seed 2 --out other.sgnn");

@@ -1,10 +1,10 @@
 //! The head `ratio` through the commands, held against the exact likelihood.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod place;
+
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use place::{Place, number};
 use simground_runtime::Model;
 use simground_trainer::study::Study;
 
@@ -41,16 +41,14 @@ patience = 1_000
 "#;
 
 /// A trained artifact and an observation.
-static PLACE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let place = tempfile::tempdir().unwrap();
-    std::fs::write(place.path().join("ratio.toml"), STUDY).unwrap();
-    let output = run(place.path(), "run ratio.toml");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+static PLACE: LazyLock<Place> = LazyLock::new(|| {
+    let place = Place::with("ratio.toml", STUDY);
+    place.text("run ratio.toml");
     let row = study().simulator().unwrap().simulate(5, 0..2);
     let header: Vec<String> = row.schema.x_names.clone();
     let line = |at: usize| row.x_row(at).iter().map(f32::to_string).collect::<Vec<_>>().join(",");
     let table = format!("{}\n{}\n{}\n", header.join(","), line(0), line(1));
-    std::fs::write(place.path().join("data.csv"), table).unwrap();
+    place.write("data.csv", table);
     place
 });
 
@@ -58,29 +56,11 @@ fn study() -> Study {
     Study::parse(STUDY, "ratio.toml").unwrap()
 }
 
-fn run(folder: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_simground"));
-    command.args(arguments.split_whitespace()).current_dir(folder).output().unwrap()
-}
-
-#[track_caller]
-fn json(arguments: &str) -> Value {
-    let output = run(PLACE.path(), &format!("{arguments} --json"));
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-#[track_caller]
-fn number(document: &Value, path: &[&str]) -> f64 {
-    let value = path.iter().fold(document, |value, key| &value[*key]);
-    value.as_f64().unwrap_or_else(|| panic!("no {path:?} in {document}"))
-}
-
 /// The artifact beside the exact likelihood, on simulations that it never saw: differences of `log r` between thetas of one observation,
 /// and the cross-entropy of the exact ratio, whose `p(x)` is the mean likelihood over the thetas of the other simulations.
 #[test]
 fn the_integer_surface_is_that_of_the_exact_likelihood() {
-    let bytes = std::fs::read(PLACE.path().join("ratio.sgnn")).unwrap();
+    let bytes = PLACE.bytes("ratio.sgnn");
     let model = Model::from_bytes(&bytes).unwrap();
     let mut scratch = vec![0; model.scratch_words()];
     let simulator = study().simulator().unwrap();
@@ -129,7 +109,7 @@ fn the_integer_surface_is_that_of_the_exact_likelihood() {
 
 #[test]
 fn figures_beat_a_constant_ratio_and_integers_lose_little() {
-    let judged = json("evaluate ratio.sgnn --count 1000 --seed 77");
+    let judged = PLACE.json("evaluate ratio.sgnn --count 1000 --seed 77");
     let of = |model: &[&str], metric: &str, target: &str| {
         number(&judged, &[model, &[metric, target]].concat())
     };
@@ -148,7 +128,7 @@ fn figures_beat_a_constant_ratio_and_integers_lose_little() {
 
 #[test]
 fn predictions_name_the_maximum_and_its_intervals() {
-    let document = json("predict ratio.sgnn --input data.csv --samples 300");
+    let document = PLACE.json("predict ratio.sgnn --input data.csv --samples 300");
     for prediction in document["predictions"].as_array().unwrap() {
         for (name, low, high) in [("infection_rate", 0.2, 0.8), ("recovery_rate", 0.05, 0.3)] {
             let maximum = number(prediction, &["likelihood", "maximum", name]);
@@ -164,30 +144,26 @@ fn predictions_name_the_maximum_and_its_intervals() {
         let point = number(prediction, &["mean", "infection_rate"]);
         assert!((mean - point).abs() < 0.12, "{mean} {point}");
     }
-    let text = run(PLACE.path(), "predict ratio.sgnn --input data.csv");
-    assert!(String::from_utf8_lossy(&text.stdout).contains("MLE"));
-    let heads = json("inspect ratio.sgnn")["heads"].clone();
+    assert!(PLACE.text("predict ratio.sgnn --input data.csv").contains("MLE"));
+    let heads = PLACE.json("inspect ratio.sgnn")["heads"].clone();
     assert_eq!(heads[0]["kind"], "ratio");
     assert_eq!(heads[0]["hidden"], serde_json::json!([24, 24]));
 }
 
 #[test]
 fn the_page_draws_surfaces() {
-    let page = std::fs::read_to_string(PLACE.path().join("ratio.html")).unwrap();
+    let page = String::from_utf8(PLACE.bytes("ratio.html")).unwrap();
     assert!(page.contains("Likelihood over infection_rate and recovery_rate"));
 }
 
 #[test]
 fn layers_out_of_range_are_refused() {
-    let place = tempfile::tempdir().unwrap();
+    let place = Place::empty();
     for (hidden, says) in
-        [("[]", "1 to 4 widths"), ("[8, 8, 8, 8, 8]", "1 to 4 widths"), ("[2]", "4")]
+        [("[]", "1 to 4 widths"), ("[8, 8, 8, 8, 8]", "1 to 4 widths"), ("[2]", "from 4 to 256")]
     {
         let study = STUDY.replace("hidden = [24, 24]", &format!("hidden = {hidden}"));
-        std::fs::write(place.path().join("bad.toml"), study).unwrap();
-        let output = run(place.path(), "run bad.toml");
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{message}");
-        assert!(message.contains(says) && message.contains("bad.toml:"), "{message}");
+        place.write("bad.toml", study);
+        place.fails("run bad.toml", &[says, "bad.toml:"]);
     }
 }

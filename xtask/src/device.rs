@@ -44,7 +44,9 @@ pub fn named(name: &str) -> Result<Board> {
 /// Copies an artifact and the first window of `input`, which it is asked about, to where the firmware's build looks for them.
 pub fn place(artifact: &Path, input: &Path, folder: &Path) -> Result<PathBuf> {
     let name = artifact.file_name().context("the artifact is not a file")?;
-    let placed = folder.join(name);
+    // The firmware's build takes a list of paths, which has its separators.
+    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let placed = folder.join(name.to_string_lossy().chars().map(plain).collect::<String>());
     let bytes = stress::read_artifact(artifact)?;
     let model = Model::from_bytes(&bytes)
         .map_err(|error| anyhow::anyhow!("{}: {error}", artifact.display()))?;

@@ -16,9 +16,9 @@ use super::error::{AdditionsError, GrowthError};
 /// Halvings, in 1/256, up to which a window is more of a labeled one and not another: one.
 const SAME: u32 = 256;
 
-/// How much farther a label reaches than the prototype next to it, in steps of the upper nibble: two are four times the squared distance,
-/// for labels are few where prototypes are many.
-const FARTHER: u8 = 2 << 4;
+/// How much farther a label reaches than the prototype next to it, in steps of the upper nibble: one is twice the squared distance, for
+/// labels are few where prototypes are many.
+const FARTHER: u8 = 1 << 4;
 
 /// What a person says of a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,7 +29,7 @@ pub struct Label<'t> {
     pub count: u16,
     /// Its parameters in their units and the bank's order, NaN for those that are not known; empty when none is.
     pub theta: &'t [f32],
-    /// How far its kernel reaches; by default four times the squared distance of the nearest prototype of the bank.
+    /// How far its kernel reaches; by default twice the squared distance of the nearest prototype of the bank.
     pub reach: Option<Reach>,
     /// A word that comes back with the answers that rest on it.
     pub tag: u32,

@@ -106,7 +106,20 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
 pub fn read(path: &Path, artifact: &Path, model: &Model<'_>) -> anyhow::Result<Region> {
     let bytes = std::fs::read(path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     let region = Region::from_bytes(bytes);
-    region.read(model).map(|_| ()).map_err(|error| refused(path, artifact, error))?;
+    let additions = region.read(model).map_err(|error| refused(path, artifact, error))?;
+    let (broken, written) = (additions.broken(), additions.slots_used());
+    if broken > 0 {
+        eprintln!(
+            "warning: {}: {broken} of {written} records are broken and left out: the power failed while they were written, or bytes changed",
+            path.display()
+        );
+    }
+    if region.is_cut(model) {
+        eprintln!(
+            "warning: {}: ends within a record: the file was cut, and what followed is lost\nhint: read the whole page from the device again",
+            path.display()
+        );
+    }
     Ok(region)
 }
 
@@ -211,6 +224,9 @@ fn mechanism(
     region: &mut Region,
 ) -> anyhow::Result<u8> {
     let shown = arguments.additions.display();
+    if name.chars().any(char::is_control) {
+        bail!("--mechanism {name:?}: a name of printable characters");
+    }
     let additions = region.read(model)?;
     if let Some(known) = growth::mechanism(&additions, name) {
         return Ok(known);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use simground_runtime::{Additions, Label, Model, Reach};
+use simground_runtime::{Additions, GrownAttribution, Label, Model, Reach};
 
 use super::novelty::fault::{FAULTS, Fault};
 use super::{Experiment, ExperimentError, Findings, Row, Settings, Spread};
@@ -93,14 +93,14 @@ fn run(settings: &Settings, talk: &mut dyn Talk) -> Result<Findings, ExperimentE
     let model = Model::from_bytes(&artifact).map_err(failed)?;
     let most = LABELS[LABELS.len() - 1] as u64;
     let windows = |fault: &Fault, level: f64, seed: u64, count: u64| {
-        let corpus = simulator.simulate(seed, Split::Test.first(2 * count));
+        let corpus = simulator.simulate(seed, Split::Test.first(2 * count + most));
         let held_out = simulator.simulate(seed, Split::Calibration.first(count));
-        let (d_x, count) = (corpus.schema.d_x(), count as usize);
-        let mut labeled = fault.windows(STUDY, level, seed, count as u64 + most).map_err(failed)?;
+        let (d_x, others) = (corpus.schema.d_x(), (count + most) as usize);
+        let mut labeled = fault.windows(STUDY, level, seed, count + most).map_err(failed)?;
         let new = labeled.split_off(most as usize * d_x);
         // Windows with a fault are made of the first simulations; these are others.
-        let clean = corpus.x[count * d_x..].to_vec();
-        let mechanisms = corpus.mechanism[count..].iter().map(|at| *at as u8).collect();
+        let clean = corpus.x[others * d_x..].to_vec();
+        let mechanisms = corpus.mechanism[others..].iter().map(|at| *at as u8).collect();
         Ok(Windows { labeled, new, clean, mechanisms, held_out: held_out.x })
     };
     let mut findings = Findings::default();
@@ -216,16 +216,27 @@ fn by_bank(
 ) -> Result<Outcome, ExperimentError> {
     let region = grow(model, set, labels, setting)?;
     let additions = region.read(model).map_err(failed)?;
-    let name = |window: &[f32]| {
-        let mut scratch = vec![0; model.scratch_words()];
-        let mut weights = vec![0; additions.slots_used()];
-        let mut inference = model.infer(window, &mut scratch).expect("a window");
-        let answer = inference.attribute_with::<1>(&additions, &mut weights).expect("fits");
-        let probability = |at: &usize| answer.mechanism_posterior[*at].probability;
-        let all = 0..answer.mechanism_posterior.len();
-        all.max_by(|a, b| probability(a).total_cmp(&probability(b))).map_or(0, |at| at as u8)
-    };
-    Ok(judge(model, set, name))
+    Ok(judge(model, set, |window| with_answer(model, &additions, window, most_probable)))
+}
+
+/// What both parts of the bank say of a window, read by `read`.
+fn with_answer<T>(
+    model: &Model<'_>,
+    additions: &Additions<'_>,
+    window: &[f32],
+    read: impl FnOnce(&GrownAttribution<'_, 1>) -> T,
+) -> T {
+    let mut scratch = vec![0; model.scratch_words()];
+    let mut weights = vec![0; additions.slots_used()];
+    let mut inference = model.infer(window, &mut scratch).expect("a window");
+    read(&inference.attribute_with::<1>(additions, &mut weights).expect("fits"))
+}
+
+/// The most probable mechanism.
+fn most_probable(answer: &GrownAttribution<'_, 1>) -> u8 {
+    let probability = |at: &usize| answer.mechanism_posterior[*at].probability;
+    let all = 0..answer.mechanism_posterior.len();
+    all.max_by(|a, b| probability(a).total_cmp(&probability(b))).map_or(0, |at| at as u8)
 }
 
 /// The mechanism of the nearest prototype, whichever part it is of.
@@ -236,14 +247,11 @@ fn nearest_of_both(
 ) -> Result<Outcome, ExperimentError> {
     let region = grow(model, set, labels, DEFAULT)?;
     let additions = region.read(model).map_err(failed)?;
-    let name = |window: &[f32]| {
-        let mut scratch = vec![0; model.scratch_words()];
-        let mut weights = vec![0; additions.slots_used()];
-        let mut inference = model.infer(window, &mut scratch).expect("a window");
-        let answer = inference.attribute_with::<1>(&additions, &mut weights).expect("fits");
-        answer.nearest.first().map_or(0, |near| near.mechanism)
-    };
-    Ok(judge(model, set, name))
+    Ok(judge(model, set, |window| {
+        with_answer(model, &additions, window, |answer| {
+            answer.nearest.first().map_or(0, |near| near.mechanism)
+        })
+    }))
 }
 
 /// The new mechanism where a label is near enough, otherwise the bank's answer.
@@ -268,12 +276,7 @@ fn labels_alone(
         if nearest_label(model, &additions, window) < threshold {
             return new;
         }
-        let mut scratch = vec![0; model.scratch_words()];
-        let mut inference = model.infer(window, &mut scratch).expect("a window");
-        let answer = inference.attribute_with::<1>(&empty, &mut []).expect("fits");
-        let probability = |at: &usize| answer.mechanism_posterior[*at].probability;
-        let all = 0..answer.mechanism_posterior.len();
-        all.max_by(|a, b| probability(a).total_cmp(&probability(b))).map_or(0, |at| at as u8)
+        with_answer(model, &empty, window, most_probable)
     };
     Ok(judge(model, set, name))
 }
