@@ -8,12 +8,15 @@
 //! ```
 
 mod check;
+mod fine_tuning;
 mod plan;
 mod selection;
 
 use std::path::PathBuf;
 
 use simground_runtime::{Model, artifact as format};
+
+pub use self::fine_tuning::{FINE_TUNING, FineTuning, Quantization};
 
 use self::plan::{Compressed, Plan};
 use crate::artifact::{self, Parts, Provenance, WriteError};
@@ -31,10 +34,11 @@ use crate::training::{Backend, Fitted, Observer, Stop, TrainingError};
 pub const TEST_SIMULATIONS: u64 = 4_000;
 /// Test simulations on which the bank is compared with an exact search.
 const COMPARED_SIMULATIONS: u64 = 1_000;
-/// Largest relative change of a metric from float to integer that passes without a warning.
+/// Largest relative change of a metric from float to integer that passes without a warning; a larger rise of a head's held-out loss starts
+/// a fine-tuning.
 pub const QUANTIZATION_TOLERANCE: f64 = 0.01;
 
-/// Name of the one stage that an observer can stop.
+/// Name of the stage that trains; an observer can stop it, and [`FINE_TUNING`].
 pub const TRAINING: &str = "training";
 
 /// How to make an artifact, apart from what the study says.
@@ -53,6 +57,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Where a fine-tuning keeps its state: beside that of the training.
+    pub fn fine_tuning_checkpoint(&self) -> Option<PathBuf> {
+        self.checkpoint.as_ref().map(|path| path.with_extension("integers.checkpoint"))
+    }
+
     /// The networks to train from `first` on: the seed of each, and where its training state is kept.
     pub fn members(&self, first: u64) -> Vec<(u64, Option<PathBuf>)> {
         if self.seeds < 2 {
@@ -76,6 +85,8 @@ pub struct Outcome {
     pub float_model: Vec<u8>,
     /// How training went.
     pub fitted: Fitted,
+    /// What quantization cost, and what was done about it.
+    pub quantization: Quantization,
     /// On [`TEST_SIMULATIONS`] simulations that nothing else saw.
     pub report: Evaluation,
     /// Of the bank, beside an exact search through the corpus that it stands for.
@@ -184,9 +195,16 @@ pub fn run(
     ));
     talk.stage("quantization and posterior calibration");
     let validation = plan.source.simulations(Split::Validation, 0..plan.validation);
-    let ranges = plan.ranges(&fitted.network, &validation);
-    let embedding = plan.fit_embedding(&fitted.network);
+    let mut ranges = plan.ranges(&fitted.network, &validation);
+    let mut embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
+    let cost = plan.quantize_well(
+        &mut fitted,
+        (&mut ranges, &mut embedding),
+        (&validation, &held_out),
+        options,
+        (observer, talk),
+    )?;
     plan.calibrate(&mut fitted.network, &ranges, &embedding, &held_out)?;
     let mut network =
         quantization::quantize(&fitted.network, &ranges, &embedding, study.budget.layout)?;
@@ -236,10 +254,11 @@ pub fn run(
         ("bank_agreement/mechanism".into(), agreement.top1_agreement as f32),
         ("bank_distance/theta".into(), agreement.theta_distance as f32),
     ]);
+    provenance.metrics.extend(cost.figures());
     let parts = Parts { bank: &bank, self_test: &windows, ..plan.parts_of(&network, &provenance) };
     let artifact = artifact::write(&parts)?;
     plan.check_flash(artifact.len(), bank.bank.len())?;
-    Ok(Outcome { artifact, float_model: float_bytes, fitted, report, agreement })
+    Ok(Outcome { artifact, float_model: float_bytes, fitted, quantization: cost, report, agreement })
 }
 
 /// How much seeds differ, in a line.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::rounding::Grid;
 use super::tiles::{Nonzero, Sparse, Tiles, affine, affine_relu, by_inputs, by_weights};
 
 /// A dense stack of fixed widths, with the memory that its passes need.
@@ -23,6 +24,8 @@ pub struct Stack {
     /// The outputs and the derivative by them, row-major.
     outputs: Vec<f32>,
     by_output: Vec<f32>,
+    /// To which the inputs and the outputs of each hidden layer are rounded; empty where they are not.
+    grids: Vec<Grid>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +60,14 @@ impl Stack {
             by_activation: layers.iter().map(|_| Tiles::default()).collect(),
             outputs: Vec::new(),
             by_output: Vec::new(),
+            grids: Vec::new(),
         }
+    }
+
+    /// Rounds the inputs and the outputs of each hidden layer from now on. Gradients are those of a stack that does not, at the rounded
+    /// values.
+    pub fn round_to(&mut self, grids: Vec<Grid>) {
+        self.grids = grids;
     }
 
     /// Number of parameters.
@@ -150,6 +160,9 @@ impl Stack {
         let d_input = self.layers[0].d_input;
         let inputs = &inputs[rows.start * d_input..rows.end * d_input];
         self.activations[0].copy(inputs, rows.len(), d_input);
+        if let Some(grid) = self.grids.first() {
+            self.activations[0].round(*grid);
+        }
         self.nonzero[0].find(&self.activations[0]);
         let last = self.layers.len() - 1;
         for (i, layer) in self.layers.iter().enumerate() {
@@ -157,8 +170,12 @@ impl Stack {
             let (nonzero_below, nonzero) = self.nonzero.split_at_mut(i + 1);
             let inputs = Sparse(&below[i], &nonzero_below[i]);
             if i < last {
-                let above = (&mut above[0], &mut nonzero[0]);
-                affine_relu(above, inputs, &layer.weights, &layer.biases);
+                let (above, nonzero) = (&mut above[0], &mut nonzero[0]);
+                affine_relu((&mut *above, &mut *nonzero), inputs, &layer.weights, &layer.biases);
+                if let Some(grid) = self.grids.get(i + 1) {
+                    above.round(*grid);
+                    nonzero.find(above);
+                }
             } else {
                 affine(&mut above[0], inputs, &layer.weights, &layer.biases);
             }
