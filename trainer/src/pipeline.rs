@@ -24,7 +24,7 @@ use crate::bank::agreement::{self, Agreement};
 use crate::corpus::Corpus;
 use crate::evaluation::{self, Calibration, EvaluationError, Judge, JudgedRatio, Metrics};
 use crate::float_model::{FloatModel, hash};
-use crate::quantization::{self, QuantizationError};
+use crate::quantization::QuantizationError;
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::study::Study;
@@ -193,21 +193,28 @@ pub fn run(
         fitted.elapsed.as_secs_f64(),
         fitted.stalled.as_secs_f64(),
     ));
-    talk.stage("quantization and posterior calibration");
+    talk.stage("quantization");
     let validation = plan.source.simulations(Split::Validation, 0..plan.validation);
-    let mut ranges = plan.ranges(&fitted.network, &validation);
-    let mut embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
-    let cost = plan.quantize_well(
-        &mut fitted,
-        (&mut ranges, &mut embedding),
+    let mut trained = plan.quantizable(fitted.network.clone(), &validation);
+    let (cost, tuned) = plan.quantize_well(
+        &trained,
+        fitted.steps,
         (&validation, &held_out),
         options,
         (observer, talk),
     )?;
-    plan.calibrate(&mut fitted.network, &ranges, &embedding, &held_out)?;
-    let mut network =
-        quantization::quantize(&fitted.network, &ranges, &embedding, study.budget.layout)?;
+    talk.stage("posterior calibration");
+    plan.calibrate(&mut trained, &held_out)?;
+    let (subject, before_fine_tuning) = match tuned {
+        None => (trained, None),
+        Some(mut tuned) => {
+            plan.calibrate(&mut tuned, &held_out)?;
+            (tuned, Some(trained.network))
+        }
+    };
+    let mut network = plan.quantize(&subject)?;
+    fitted.network = subject.network;
 
     talk.stage("bank");
     let provenance = Provenance::default();
@@ -217,7 +224,9 @@ pub fn run(
     let Compressed { table: bank, corpus_hash, exact } = plan.bank(&parts, &held_out, &compared)?;
     // The bank may need less of the embedding than it was offered.
     network.embedding = network.embedding.leading(bank.d_embed);
-    let float_model = plan.float_model(&fitted.network, &embedding.leading(bank.d_embed));
+    let embedding = subject.embedding.leading(bank.d_embed);
+    let float_model =
+        FloatModel { before_fine_tuning, ..plan.float_model(&fitted.network, &embedding) };
     let float_bytes = float_model.to_bytes();
     let mut provenance = Provenance {
         study_hash: hash(study.source.as_bytes()),
@@ -258,7 +267,14 @@ pub fn run(
     let parts = Parts { bank: &bank, self_test: &windows, ..plan.parts_of(&network, &provenance) };
     let artifact = artifact::write(&parts)?;
     plan.check_flash(artifact.len(), bank.bank.len())?;
-    Ok(Outcome { artifact, float_model: float_bytes, fitted, quantization: cost, report, agreement })
+    Ok(Outcome {
+        artifact,
+        float_model: float_bytes,
+        fitted,
+        quantization: cost,
+        report,
+        agreement,
+    })
 }
 
 /// How much seeds differ, in a line.

@@ -211,6 +211,14 @@ pub struct Ranges {
 }
 
 impl Ranges {
+    /// The same with the grids of activations that `others` give.
+    pub fn on_grids_of(mut self, others: &Ranges) -> Ranges {
+        for (own, other) in self.layers.iter_mut().zip(&others.layers) {
+            own.max = other.max;
+        }
+        self
+    }
+
     /// For a network that exists by its shape alone.
     pub fn unknown(network: &FloatNetwork) -> Ranges {
         let inputs = network.trunk.iter().map(|layer| layer.d_input);

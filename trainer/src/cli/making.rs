@@ -12,7 +12,8 @@ use simground_runtime::Model;
 use simground_trainer::artifact::replace_file;
 use simground_trainer::float_model::FloatModel;
 use simground_trainer::pipeline::{
-    self, Options, Outcome, PipelineError, QUANTIZATION_TOLERANCE, Quantization, TEST_SIMULATIONS, Talk,
+    self, Options, Outcome, PipelineError, QUANTIZATION_TOLERANCE, Quantization, TEST_SIMULATIONS,
+    Talk,
 };
 use simground_trainer::report::{self, Subject};
 use simground_trainer::simulator::Split;

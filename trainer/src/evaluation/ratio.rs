@@ -59,7 +59,7 @@ impl<'c> JudgedRatio<'c> {
     ) -> Result<Option<JudgedRatio<'c>>, EvaluationError> {
         let mut heads = model.heads.iter().enumerate();
         let found = heads.find_map(|(at, head)| match head {
-            Head::Ratio(head) => Some((head, model.network.tail(at)?)),
+            Head::Ratio(head) => Some((head, model.answering().tail(at)?)),
             _ => None,
         });
         let Some((head, tail)) = found else { return Ok(None) };
@@ -119,7 +119,8 @@ impl<'c> JudgedRatio<'c> {
 
     /// Adds the cross-entropy of the float model.
     pub fn add_float(&self, answers: &[Answer], metrics: &mut Metrics) {
-        let data: Vec<f32> = answers.iter().flat_map(|answer| &answer.ratio_data).copied().collect();
+        let data: Vec<f32> =
+            answers.iter().flat_map(|answer| &answer.ratio_data).copied().collect();
         let pairs = ratio::float_pairs(self.head, self.tail, &data, self.corpus);
         self.add_cross_entropy(&pairs, metrics);
     }

@@ -19,7 +19,7 @@ use crate::embedding;
 use crate::float_model::{FloatModel, hash};
 use crate::head::{Columns, Context, Head, HeadError, Mixture, Ratio};
 use crate::network::{Dense, FloatNetwork, Tail};
-use crate::quantization::{self, Ranges};
+use crate::quantization::{self, IntegerNetwork, QuantizationError, Ranges};
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
@@ -370,27 +370,34 @@ impl<'s> Plan<'s> {
         embedding::fit(network, &last, self.study.bank.embedding)
     }
 
-    /// An artifact with the placeholder bank, to judge a network by.
-    pub(super) fn unfinished(
+    /// A network with what its quantization needs, from the validation simulations.
+    pub(super) fn quantizable(&self, network: FloatNetwork, validation: &Corpus) -> Quantizable {
+        let ranges = self.ranges(&network, validation);
+        Quantizable { embedding: self.fit_embedding(&network), ranges, network }
+    }
+
+    pub(super) fn quantize(
         &self,
-        network: &FloatNetwork,
-        ranges: &Ranges,
-        embedding: &Dense,
-    ) -> Result<Vec<u8>, PipelineError> {
-        let layout = self.study.budget.layout;
-        let integers = quantization::quantize(network, ranges, embedding, layout)?;
+        subject: &Quantizable,
+    ) -> Result<IntegerNetwork, QuantizationError> {
+        let Quantizable { network, ranges, embedding } = subject;
+        quantization::quantize(network, ranges, embedding, self.study.budget.layout)
+    }
+
+    /// An artifact with the placeholder bank, to judge a network by.
+    pub(super) fn unfinished(&self, subject: &Quantizable) -> Result<Vec<u8>, PipelineError> {
+        let integers = self.quantize(subject)?;
         Ok(artifact::write(&self.parts_of(&integers, &Provenance::default()))?)
     }
 
     /// Fits temperature and offsets to the answers of the uncalibrated integer model and folds them into the float heads.
     pub(super) fn calibrate(
         &self,
-        network: &mut FloatNetwork,
-        ranges: &Ranges,
-        embedding: &Dense,
+        subject: &mut Quantizable,
         held_out: &Corpus,
     ) -> Result<(), PipelineError> {
-        let bytes = self.unfinished(network, ranges, embedding)?;
+        let bytes = self.unfinished(subject)?;
+        let network = &mut subject.network;
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
         let outputs = output_values(&model, &held_out.x);
         let mut first = 0;
@@ -482,6 +489,7 @@ impl<'s> Plan<'s> {
             heads: self.heads.clone(),
             network: network.clone(),
             embedding: embedding.clone(),
+            before_fine_tuning: None,
         }
     }
 
@@ -533,6 +541,14 @@ fn ladder(most: usize) -> Vec<usize> {
     std::iter::successors(Some(1), |count| Some(2 * count))
         .take_while(|count| *count <= most)
         .collect()
+}
+
+/// A network with what its quantization needs.
+#[derive(Clone)]
+pub(super) struct Quantizable {
+    pub network: FloatNetwork,
+    pub ranges: Ranges,
+    pub embedding: Dense,
 }
 
 /// A bank and what it was made from.

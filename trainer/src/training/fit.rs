@@ -11,8 +11,8 @@ use super::model::Model;
 use super::optimizer::{AdamW, Update};
 use super::rounding::Rounding;
 use super::{
-    Backend, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, Progress, Stop, TrainingError,
-    Validation, random, start,
+    Backend, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, Progress, Stop,
+    TrainingError, Validation, random, start,
 };
 
 /// Trains a network on the examples of `train`, and keeps the weights that do best on `validation`.
@@ -33,8 +33,7 @@ pub fn fit(
     fit_seated(config, train, validation, observer, None)
 }
 
-/// [`fit`] from a trained network on, with the weights and activations that its integers have; what it returns has rounded weights, and
-/// the judge's losses. It computes on the CPU.
+/// [`fit`] from a trained network on, with the activations that its integers have, and with the judge's losses. It computes on the CPU.
 ///
 /// # Errors
 ///
@@ -164,7 +163,7 @@ impl<'a> Fit<'a> {
             None => self.start(&mut pool)?,
         };
         // A start that is a fit of its own may be the best there is.
-        if config.linear_start && state.step == 0 {
+        if (config.linear_start || self.rounding.is_some()) && state.step == 0 {
             let start = self.validate(&mut state, 0.0)?;
             if !start.loss.is_finite() {
                 let (what, value) = ("the held-out loss", start.loss);
@@ -181,7 +180,6 @@ impl<'a> Fit<'a> {
         };
         let parts = self.model.parts();
         let mut gradient = vec![0.0; self.model.len()];
-        let mut rounded = Vec::new();
         let mut indices = vec![0; config.batch];
         let mut batch = Examples::default();
         let stop = loop {
@@ -200,13 +198,7 @@ impl<'a> Fit<'a> {
                 }
                 Err(TrainingError::NonFinite { what, value, step, learning_rate })
             };
-            let by = &mut gradient;
-            let mut parameters = &state.parameters;
-            if self.rounding.is_some() {
-                rounded.clone_from(parameters);
-                self.model.round_weights(&mut rounded);
-                parameters = &rounded;
-            }
+            let (parameters, by) = (&state.parameters, &mut gradient);
             let sums = self.model.gradient(parameters, &batch, &self.loss, step, by)?;
             let loss = finite("the loss", self.loss.total(&sums))?;
             // What burn computes, it does not round.
@@ -317,8 +309,8 @@ impl<'a> Fit<'a> {
         learning_rate: f64,
     ) -> Result<Validation, TrainingError> {
         let parameters = if state.average.is_empty() { &state.parameters } else { &state.average };
-        let mut parameters = parameters.clone();
-        let sums = self.held_out(&mut parameters)?;
+        let parameters = parameters.clone();
+        let sums = self.held_out(&parameters)?;
         let validation = Validation {
             step: state.step,
             train_loss: state.loss_sum / state.loss_count.max(1) as f64,
@@ -334,23 +326,18 @@ impl<'a> Fit<'a> {
         };
         if better {
             state.without_best = 0;
-            state.best = Some(Best {
-                loss: validation.loss,
-                step: state.step,
-                parameters,
-            });
+            state.best = Some(Best { loss: validation.loss, step: state.step, parameters });
         } else {
             state.without_best += 1;
         }
         Ok(validation)
     }
 
-    /// Losses on the held-out examples: of a fine-tuning those of its integers, for which the parameters are rounded.
-    fn held_out(&mut self, parameters: &mut [f32]) -> Result<LossSums, TrainingError> {
+    /// Losses on the held-out examples: of a fine-tuning those of its integers.
+    fn held_out(&mut self, parameters: &[f32]) -> Result<LossSums, TrainingError> {
         let Some(rounding) = &mut self.rounding else {
             return self.model.evaluate(parameters, self.validation, &self.loss);
         };
-        self.model.round_weights(parameters);
         let heads = (rounding.judge)(&self.model.network(parameters));
         let refused = || vec![f64::INFINITY; self.config.heads.len()];
         Ok(LossSums { heads: heads.unwrap_or_else(refused), weight: 1.0 })

@@ -10,8 +10,8 @@ use super::examples::Examples;
 use super::graph::Graph;
 use super::loss::ratio::{Block, RatioHead};
 use super::loss::{Loss, LossSums};
+use super::rounding::Grid;
 use super::stack::Stack;
-use super::rounding::{Grid, round_rows};
 use super::{Backend, HeadSpec, TrainingError, random};
 use crate::network::{self, Dense, FloatNetwork};
 
@@ -291,24 +291,6 @@ impl Model {
     /// Rounds activations from now on, where the CPU's own code computes.
     pub fn round_activations(&mut self, grids: Vec<Grid>) {
         self.stack.round_to(grids);
-    }
-
-    /// Rounds weights as quantization does, those by which theta enters a stack excepted: they have sixteen bits.
-    pub fn round_weights(&self, parameters: &mut [f32]) {
-        let mut rest = parameters;
-        for &(d_input, d_output) in &self.layers {
-            let (weights, others) = rest.split_at_mut(d_input * d_output);
-            round_rows(weights, d_output, |at| at % d_output);
-            rest = &mut others[d_output..];
-        }
-        for ratio in &self.ratios {
-            let (own, others) = rest.split_at_mut(ratio.len());
-            let shape = ratio.tail().shape();
-            for ((weights, bias), d_input) in shape.layout().layers.into_iter().zip(&shape.hidden) {
-                round_rows(&mut own[weights], bias.len(), |at| at / d_input);
-            }
-            rest = others;
-        }
     }
 
     /// The inverse of [`Model::network`].

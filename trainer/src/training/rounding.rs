@@ -1,9 +1,8 @@
-//! Quantization-aware fine-tuning: what a training needs to go on with the weights and activations that the integers will have.
+//! Quantization-aware fine-tuning: what a training needs to go on with the activations that the integers will have.
 //!
-//! Each step computes with rounded weights and rounded activations, takes the gradient as if rounding changed nothing (the
-//! straight-through estimator: Bengio, Leonard and Courville 2013, <https://arxiv.org/abs/1308.3432>; Jacob et al. 2018, section 3,
-//! <https://arxiv.org/abs/1712.05877>), and moves the weights that were not rounded. Biases have a grid so fine that they are left alone, and
-//! so are the activations of a stack on `[h, theta]`.
+//! Each step computes with the inputs and the outputs of hidden layers on their grids, and takes the gradient as if rounding changed nothing
+//! (the straight-through estimator: Bengio, Leonard and Courville 2013, <https://arxiv.org/abs/1308.3432>; Jacob et al. 2018, section 3,
+//! <https://arxiv.org/abs/1712.05877>). The activations of a stack on `[h, theta]`, whose grids are finer, are left alone.
 
 use crate::network::FloatNetwork;
 
@@ -26,51 +25,22 @@ impl Grid {
     }
 }
 
+/// Held-out loss of each head once a network is integers; `None` if it cannot be.
+pub type Judge<'a> = Box<dyn FnMut(&FloatNetwork) -> Option<Vec<f64>> + Send + 'a>;
+
 /// Where a fine-tuning starts, and what judges it.
 pub struct Rounding<'a> {
     /// The trained network.
     pub start: &'a FloatNetwork,
     /// Of the inputs and of each hidden layer's outputs.
     pub grids: Vec<Grid>,
-    /// Held-out loss of each head once a network is integers; `None` if it cannot be.
-    pub judge: Box<dyn FnMut(&FloatNetwork) -> Option<Vec<f64>> + Send + 'a>,
-}
-
-/// Levels on each side of zero of a row's weights.
-const LEVELS: f32 = 127.0;
-
-/// Rounds rows of weights, each to 127 levels a side up to its largest magnitude: weight `i` belongs to row `row_of(i)` of `rows`.
-pub(super) fn round_rows(weights: &mut [f32], rows: usize, row_of: impl Fn(usize) -> usize) {
-    let mut scales = vec![0.0_f32; rows];
-    for (at, weight) in weights.iter().enumerate() {
-        let scale = &mut scales[row_of(at)];
-        *scale = scale.max(weight.abs() / LEVELS);
-    }
-    for (at, weight) in weights.iter_mut().enumerate() {
-        let scale = scales[row_of(at)];
-        if scale > 0.0 {
-            *weight = (*weight / scale).round() * scale;
-        }
-    }
+    /// Judges the integers.
+    pub judge: Judge<'a>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_keep_their_largest_weight_and_few_levels() {
-        // Two rows side by side, as in `[d_input, d_output]`.
-        let mut weights = [1.27, 0.0, -0.0149, 0.0, 0.5051, 0.0];
-        round_rows(&mut weights, 2, |at| at % 2);
-        let expected = [1.27, 0.0, -0.01, 0.0, 0.51, 0.0];
-        for (found, expected) in weights.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-6, "{weights:?}");
-        }
-        let once = weights;
-        round_rows(&mut weights, 2, |at| at % 2);
-        assert_eq!(weights, once);
-    }
 
     #[test]
     fn a_grid_rounds_and_clips() {

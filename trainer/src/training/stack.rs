@@ -231,6 +231,7 @@ mod tests {
         parameters: Vec<f32>,
         inputs: Vec<f32>,
         targets: Vec<f32>,
+        grids: Vec<Grid>,
     }
 
     fn case(widths: &[usize], n: usize) -> Case {
@@ -248,12 +249,13 @@ mod tests {
         // Zeros that no ReLU made.
         inputs.iter_mut().step_by(7).for_each(|input| *input = 0.0);
         let targets = values(n * widths[widths.len() - 1], 1.0);
-        Case { layers, parameters, inputs, targets }
+        Case { layers, parameters, inputs, targets, grids: Vec::new() }
     }
 
     impl Case {
         fn by_stack(&self) -> (Vec<f32>, Vec<f32>) {
             let mut stack = Stack::new(&self.layers);
+            stack.round_to(self.grids.clone());
             let mut outputs = Vec::new();
             stack
                 .outputs(&self.parameters, &self.inputs, |_, rows| outputs.extend_from_slice(rows));
@@ -282,7 +284,12 @@ mod tests {
         /// One chain of fused multiply-adds for each number, in the order that [`super::super::tiles`] promises.
         fn by_definition(&self) -> (Vec<f32>, Vec<f32>) {
             let n = self.inputs.len() / self.layers[0].0;
-            let mut activations = vec![self.inputs.clone()];
+            let rounded = |at: usize, value: f32| match self.grids.get(at) {
+                Some(grid) => grid.round(value),
+                None => value,
+            };
+            let mut activations: Vec<Vec<f32>> =
+                vec![self.inputs.iter().map(|x| rounded(0, *x)).collect()];
             let mut rest = &self.parameters[..];
             let mut weights = Vec::new();
             for (i, &(d_input, d_output)) in self.layers.iter().enumerate() {
@@ -295,7 +302,7 @@ mod tests {
                     let sum = (0..d_input).fold(bias[column], |sum, k| {
                         x[row * d_input + k].mul_add(weight[k * d_output + column], sum)
                     });
-                    if i + 1 < self.layers.len() { sum.max(0.0) } else { sum }
+                    if i + 1 < self.layers.len() { rounded(i + 1, sum.max(0.0)) } else { sum }
                 };
                 activations.push((0..n * d_output).map(entry).collect());
             }
@@ -390,6 +397,20 @@ mod tests {
             });
             prop_assert!(distance(&gradient, &by_burn) < 1e-5, "{}", distance(&gradient, &by_burn));
         }
+    }
+
+    #[test]
+    fn rounded_activations_and_the_gradient_at_them() {
+        let mut case = case(&[5, 70, 66, 3], 130);
+        case.grids = vec![
+            Grid { unit: 0.25, low: -0.75, high: 0.75 },
+            Grid { unit: 0.125, low: 0.0, high: 1.5 },
+            Grid { unit: 0.0625, low: 0.0, high: 2.0 },
+        ];
+        assert_eq!(case.by_stack(), case.by_definition());
+        let rounded = case.by_stack();
+        case.grids.clear();
+        assert_ne!(case.by_stack(), rounded);
     }
 
     #[test]
