@@ -25,6 +25,8 @@ const WIDE: usize = 1_024;
 const RAM_KIB: usize = 8;
 /// Part of the flash that the first layer may take: its width falls where windows are long.
 const FIRST_LAYER_SHARE: usize = 4;
+/// Width up to which layers are widened for the sake of a joint posterior's start.
+const WIDENED: usize = 64;
 /// How often all sizes are halved before flash is said to be too small.
 const HALVINGS: u32 = 5;
 
@@ -299,7 +301,7 @@ impl Sizes {
         let narrowest = (first_layer_bytes / d_input.max(1)).next_multiple_of(8).max(8);
         // A joint posterior starts at a regression, which half of a layer carries in pairs of neurons.
         let carries = (4 * parameters.min(MAX_THETA).min(d_input)).next_multiple_of(8);
-        let width = |width: usize| width.max(carries).min(narrowest);
+        let width = |width: usize| width.max(carries.min(WIDENED)).min(narrowest);
         let hidden = hidden.into_iter().map(width).collect();
         let prototypes = 256.min(train_rows / 2).max(1);
         Sizes { hidden, prototypes, steps, batch, validate_every, patience }
@@ -400,6 +402,16 @@ mod tests {
         }
         let few = propose("it", corpus(124, 1), false).unwrap_err().to_string();
         assert!(few.contains("a corpus needs 125 rows at least"), "{few}");
+    }
+
+    #[test]
+    fn layers_carry_the_regression_that_a_joint_posterior_starts_at() {
+        let hidden = |parameters| Sizes::of(300, 10, parameters, FLASH_KIB).hidden;
+        assert_eq!(hidden(2), [32, 32]);
+        assert_eq!(hidden(10), [40, 40]);
+        assert_eq!(Sizes::of(300, 30, 30, FLASH_KIB).hidden, [64, 64]);
+        // No more than the inputs tell apart.
+        assert_eq!(Sizes::of(300, 3, 10, FLASH_KIB).hidden, [32, 32]);
     }
 
     #[test]
