@@ -52,12 +52,19 @@ impl Stack {
         assert!(!layers.is_empty() && layers.windows(2).all(|pair| pair[0].1 == pair[1].0));
         let layer =
             |&(d_input, d_output): &(usize, usize)| Layer { d_input, d_output, ..Layer::default() };
+        // Room for a whole block from the start: what is read side by side must lie alike, whatever number of rows came before.
+        let rows = |width: usize| {
+            let mut tiles = Tiles::default();
+            tiles.clear(BLOCK, width);
+            tiles
+        };
+        let outputs = layers.iter().map(|&(_, d_output)| d_output);
         Stack {
             layers: layers.iter().map(layer).collect(),
-            activations: (0..=layers.len()).map(|_| Tiles::default()).collect(),
+            activations: [layers[0].0].into_iter().chain(outputs.clone()).map(rows).collect(),
             nonzero: (0..=layers.len()).map(|_| Nonzero::default()).collect(),
             nonzero_transposed: Nonzero::default(),
-            by_activation: layers.iter().map(|_| Tiles::default()).collect(),
+            by_activation: outputs.map(rows).collect(),
             outputs: Vec::new(),
             by_output: Vec::new(),
             grids: Vec::new(),
@@ -256,6 +263,8 @@ mod tests {
         fn by_stack(&self) -> (Vec<f32>, Vec<f32>) {
             let mut stack = Stack::new(&self.layers);
             stack.round_to(self.grids.clone());
+            // More rows than the gradient is of, as in a validation between two steps.
+            stack.outputs(&self.parameters, &self.inputs.repeat(5), |_, _| ());
             let mut outputs = Vec::new();
             stack
                 .outputs(&self.parameters, &self.inputs, |_, rows| outputs.extend_from_slice(rows));
