@@ -195,6 +195,7 @@ mod tests {
                 weight: weight(10, 2.1),
                 bias: vec![1.0, -1.0],
             },
+            before_fine_tuning: None,
         }
     }
 

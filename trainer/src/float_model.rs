@@ -15,7 +15,7 @@ use crate::source::CorpusOrigin;
 use crate::standardization::InputScaling;
 
 /// First bytes of a float model.
-const MAGIC: &[u8; 8] = b"SGFLOAT5";
+const MAGIC: &[u8; 8] = b"SGFLOAT6";
 
 /// Scaling, weights and study of a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,10 +32,12 @@ pub struct FloatModel {
     pub input: InputScaling,
     /// What each head answers.
     pub heads: Vec<Head>,
-    /// Weights, posterior calibration folded into the heads.
+    /// Weights that the integers stand for, posterior calibration folded into the heads.
     pub network: FloatNetwork,
     /// From the last hidden layer to grid units of the bank.
     pub embedding: Dense,
+    /// What training gave, where `network` was fine-tuned to its integers since: without rounding those weights answer worse.
+    pub before_fine_tuning: Option<FloatNetwork>,
 }
 
 /// A float model cannot be read.
@@ -105,22 +107,29 @@ impl FloatModel {
         let undecodable = || FloatModelError::Undecodable { path: path.display().to_string() };
         let body = bytes.strip_prefix(MAGIC).ok_or_else(undecodable)?;
         let model: FloatModel = postcard::from_bytes(body).map_err(|_| undecodable())?;
-        model.network.check().map_err(|_| undecodable())?;
+        for network in [&model.network].into_iter().chain(&model.before_fine_tuning) {
+            network.check().map_err(|_| undecodable())?;
+        }
         model.embedding.check(model.network.d_embed()).map_err(|_| undecodable())?;
         Ok(model)
+    }
+
+    /// The network that answers best in floats.
+    pub fn answering(&self) -> &FloatNetwork {
+        self.before_fine_tuning.as_ref().unwrap_or(&self.network)
     }
 
     /// Answers to windows `[n, d_x]` in raw units.
     pub fn answer(&self, x: &[f32]) -> Vec<Answer> {
         let inputs = self.input.apply_rows(x);
-        let outputs = self.network.forward_batch(&inputs, false).heads;
+        let outputs = self.answering().forward_batch(&inputs, false).heads;
         let rows = x.len() / self.input.d_x();
         (0..rows).into_par_iter().map(|row| self.answer_row(&outputs, row)).collect()
     }
 
     fn answer_row(&self, outputs: &[Vec<f32>], row: usize) -> Answer {
         let mut answer = Answer::default();
-        for ((layer, head), values) in self.network.heads.iter().zip(&self.heads).zip(outputs) {
+        for ((layer, head), values) in self.answering().heads.iter().zip(&self.heads).zip(outputs) {
             head.answer(&values[row * layer.d_output..][..layer.d_output], &mut answer);
         }
         answer

@@ -123,6 +123,28 @@ impl FloatNetwork {
         self.trunk.last().map_or_else(|| self.d_input(), |layer| layer.d_output)
     }
 
+    /// Multiplies what each neuron of a hidden layer gives by its `gains`, and divides what reads it: the same answers, but for rounding.
+    ///
+    /// # Panics
+    ///
+    /// If a gain is not positive, or there are not as many as neurons.
+    pub fn rescale(&mut self, layer: usize, gains: &[f32]) {
+        let (below, above) = self.trunk.split_at_mut(layer + 1);
+        let dense = &mut below[layer];
+        assert!(gains.len() == dense.d_output && gains.iter().all(|gain| *gain > 0.0));
+        let rows = dense.weight.chunks_exact_mut(dense.d_input).zip(&mut dense.bias);
+        for ((row, bias), gain) in rows.zip(gains) {
+            row.iter_mut().chain([bias]).for_each(|value| *value *= gain);
+        }
+        let readers = match above.first_mut() {
+            Some(next) => std::slice::from_mut(next),
+            None => &mut self.heads[..],
+        };
+        for row in readers.iter_mut().flat_map(|dense| dense.weight.chunks_exact_mut(gains.len())) {
+            row.iter_mut().zip(gains).for_each(|(weight, gain)| *weight /= gain);
+        }
+    }
+
     /// Number of weights and biases.
     pub fn num_parameters(&self) -> usize {
         let of_tails = self.tails.iter().flat_map(|tail| &tail.layers);
@@ -342,6 +364,15 @@ mod tests {
             let step = output(input) - output([input[0] - 0.5, input[1]]);
             assert_eq!(step / 0.5, expected[0]);
         }
+    }
+
+    #[test]
+    fn rescaled_neurons_answer_the_same() {
+        let (network, mut rescaled) = (example(), example());
+        rescaled.rescale(0, &[4.0, 0.5]);
+        let found = rescaled.forward(&[1.0, 3.0]);
+        assert_eq!(found.hidden, [[30.0, 0.125]]);
+        assert_eq!(found.heads, network.forward(&[1.0, 3.0]).heads);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! ```
 
 mod check;
+mod fine_tuning;
 mod plan;
 mod selection;
 
@@ -15,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use simground_runtime::{Model, artifact as format};
+
+pub use self::fine_tuning::{FINE_TUNING, FineTuning, Quantization};
 
 use self::plan::{Compressed, Plan};
 use crate::artifact::{self, Parts, Provenance, WriteError};
@@ -24,7 +27,7 @@ use crate::evaluation::{
     self, Answer, Calibration, EvaluationError, Judge, JudgedFlow, JudgedRatio, Metrics,
 };
 use crate::float_model::{FloatModel, hash};
-use crate::quantization::{self, QuantizationError};
+use crate::quantization::QuantizationError;
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::study::Study;
@@ -36,10 +39,11 @@ pub const TEST_SIMULATIONS: u64 = 4_000;
 const COMPARED_SIMULATIONS: u64 = 1_000;
 /// Memory for stored simulations on which a model is judged, and for what is computed of them.
 const JUDGED_BYTES: u64 = 512 << 20;
-/// Largest relative change of a metric from float to integer that passes without a warning.
+/// Largest relative change of a metric from float to integer that passes without a warning; a larger rise of a head's held-out loss starts
+/// a fine-tuning.
 pub const QUANTIZATION_TOLERANCE: f64 = 0.01;
 
-/// Name of the one stage that an observer can stop.
+/// Name of the stage that trains; an observer can stop it, and [`FINE_TUNING`].
 pub const TRAINING: &str = "training";
 
 /// How to make an artifact, apart from what the study says.
@@ -58,6 +62,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Where a fine-tuning keeps its state: beside that of the training.
+    pub fn fine_tuning_checkpoint(&self) -> Option<PathBuf> {
+        self.checkpoint.as_ref().map(|path| path.with_extension("integers.checkpoint"))
+    }
+
     /// The networks to train from `first` on: the seed of each, and where its training state is kept.
     pub fn members(&self, first: u64) -> Vec<(u64, Option<PathBuf>)> {
         if self.seeds < 2 {
@@ -81,6 +90,8 @@ pub struct Outcome {
     pub float_model: Vec<u8>,
     /// How training went.
     pub fitted: Fitted,
+    /// What quantization cost, and what was done about it.
+    pub quantization: Quantization,
     /// On [`TEST_SIMULATIONS`] simulations that nothing else saw.
     pub report: Evaluation,
     /// Of the bank, beside an exact search through the corpus that it stands for.
@@ -187,14 +198,28 @@ pub fn run(
         fitted.elapsed.as_secs_f64(),
         fitted.stalled.as_secs_f64(),
     ));
-    talk.stage("quantization and posterior calibration");
+    talk.stage("quantization");
     let validation = plan.source.simulations(Split::Validation, 0..plan.validation);
-    let ranges = plan.ranges(&fitted.network, &validation);
-    let embedding = plan.fit_embedding(&fitted.network);
     let held_out = plan.source.simulations(Split::Calibration, 0..plan.calibration);
-    plan.calibrate(&mut fitted.network, &ranges, &embedding, &held_out)?;
-    let mut network =
-        quantization::quantize(&fitted.network, &ranges, &embedding, study.budget.layout)?;
+    let mut trained = plan.quantizable(fitted.network.clone(), &validation);
+    let (cost, tuned) = plan.quantize_well(
+        &trained,
+        fitted.steps,
+        (&validation, &held_out),
+        options,
+        (observer, talk),
+    )?;
+    talk.stage("posterior calibration");
+    plan.calibrate(&mut trained, &held_out)?;
+    let (subject, before_fine_tuning) = match tuned {
+        None => (trained, None),
+        Some(mut tuned) => {
+            plan.calibrate(&mut tuned, &held_out)?;
+            (tuned, Some(trained.network))
+        }
+    };
+    let mut network = plan.quantize(&subject)?;
+    fitted.network = subject.network;
 
     talk.stage("bank");
     let provenance = Provenance::default();
@@ -204,7 +229,9 @@ pub fn run(
     let Compressed { table: bank, corpus_hash, exact } = plan.bank(&parts, &held_out, &compared)?;
     // The bank may need less of the embedding than it was offered.
     network.embedding = network.embedding.leading(bank.d_embed);
-    let float_model = plan.float_model(&fitted.network, &embedding.leading(bank.d_embed));
+    let embedding = subject.embedding.leading(bank.d_embed);
+    let float_model =
+        FloatModel { before_fine_tuning, ..plan.float_model(&fitted.network, &embedding) };
     let float_bytes = float_model.to_bytes();
     let mut provenance = Provenance {
         study_hash: hash(study.source.as_bytes()),
@@ -241,10 +268,18 @@ pub fn run(
         ("bank_agreement/mechanism".into(), agreement.top1_agreement as f32),
         ("bank_distance/theta".into(), agreement.theta_distance as f32),
     ]);
+    provenance.metrics.extend(cost.figures());
     let parts = Parts { bank: &bank, self_test: &windows, ..plan.parts_of(&network, &provenance) };
     let artifact = artifact::write(&parts)?;
     plan.check_flash(artifact.len(), bank.bank.len())?;
-    Ok(Outcome { artifact, float_model: float_bytes, fitted, report, agreement })
+    Ok(Outcome {
+        artifact,
+        float_model: float_bytes,
+        fitted,
+        quantization: cost,
+        report,
+        agreement,
+    })
 }
 
 /// How much seeds differ, in a line.

@@ -25,6 +25,8 @@ const WIDE: usize = 1_024;
 const RAM_KIB: usize = 8;
 /// Part of the flash that the first layer may take: its width falls where windows are long.
 const FIRST_LAYER_SHARE: usize = 4;
+/// Width up to which layers are widened for the sake of a joint posterior's start.
+const WIDENED: usize = 64;
 /// How often all sizes are halved before flash is said to be too small.
 const HALVINGS: u32 = 5;
 
@@ -85,7 +87,8 @@ pub fn propose_from(
     let mut flash_kib = FLASH_KIB * facts.d_input().div_ceil(WIDE);
     let (mut ram_kib, mut halvings) = (RAM_KIB, 0);
     loop {
-        let sizes = Sizes::of(train_rows, facts.d_input(), flash_kib).halved(halvings);
+        let sizes = Sizes::of(train_rows, facts.d_input(), facts.parameters.len(), flash_kib)
+            .halved(halvings);
         let text = facts.study(name, &sizes, flash_kib, ram_kib);
         let study = Study::parse(&text, "the proposed study")
             .map_err(|error| PipelineError::Study(error.to_string()))?;
@@ -287,7 +290,7 @@ struct Sizes {
 
 impl Sizes {
     /// The more rows, the wider; the fewer rows, the more passes over them, ended by the held-out loss.
-    fn of(train_rows: usize, d_input: usize, flash_kib: usize) -> Sizes {
+    fn of(train_rows: usize, d_input: usize, parameters: usize, flash_kib: usize) -> Sizes {
         let (hidden, steps, batch, validate_every, patience) = match train_rows {
             ..400 => (vec![32, 32], 2_000, 32, 25, 20),
             400..4_000 => (vec![64, 64], 4_000, 64, 50, 20),
@@ -296,7 +299,10 @@ impl Sizes {
         };
         let first_layer_bytes = (flash_kib << 10) / FIRST_LAYER_SHARE;
         let narrowest = (first_layer_bytes / d_input.max(1)).next_multiple_of(8).max(8);
-        let hidden = hidden.into_iter().map(|width: usize| width.min(narrowest)).collect();
+        // A joint posterior starts at a regression, which half of a layer carries in pairs of neurons.
+        let carries = (4 * parameters.min(MAX_THETA).min(d_input)).next_multiple_of(8);
+        let width = |width: usize| width.max(carries.min(WIDENED)).min(narrowest);
+        let hidden = hidden.into_iter().map(width).collect();
         let prototypes = 256.min(train_rows / 2).max(1);
         Sizes { hidden, prototypes, steps, batch, validate_every, patience }
     }
@@ -396,6 +402,16 @@ mod tests {
         }
         let few = propose("it", corpus(124, 1), false).unwrap_err().to_string();
         assert!(few.contains("a corpus needs 125 rows at least"), "{few}");
+    }
+
+    #[test]
+    fn layers_carry_the_regression_that_a_joint_posterior_starts_at() {
+        let hidden = |parameters| Sizes::of(300, 10, parameters, FLASH_KIB).hidden;
+        assert_eq!(hidden(2), [32, 32]);
+        assert_eq!(hidden(10), [40, 40]);
+        assert_eq!(Sizes::of(300, 30, 30, FLASH_KIB).hidden, [64, 64]);
+        // No more than the inputs tell apart.
+        assert_eq!(Sizes::of(300, 3, 10, FLASH_KIB).hidden, [32, 32]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use simground_runtime::{kernel, row_bound};
 
 use crate::network::{Dense, FloatNetwork, Tail};
 use crate::standardization::Z_MAX;
+use crate::training::Grid;
 
 /// Room above the largest hidden activation seen in range estimation, so that an unusual observation is not folded
 /// back onto a usual one.
@@ -210,6 +211,14 @@ pub struct Ranges {
 }
 
 impl Ranges {
+    /// The same with the grids of activations that `others` give.
+    pub fn on_grids_of(mut self, others: &Ranges) -> Ranges {
+        for (own, other) in self.layers.iter_mut().zip(&others.layers) {
+            own.max = other.max;
+        }
+        self
+    }
+
     /// For a network that exists by its shape alone.
     pub fn unknown(network: &FloatNetwork) -> Ranges {
         let inputs = network.trunk.iter().map(|layer| layer.d_input);
@@ -411,7 +420,7 @@ pub fn quantize(
     let mut layers = Vec::with_capacity(trunk.len());
     for (at, (dense, rows)) in network.trunk.iter().zip(&trunk).enumerate() {
         let name = format!("trunk layer {at}");
-        let range = f64::from((activations[at + 1].max * HEADROOM).max(1e-6));
+        let range = f64::from(hidden_range(&activations[at + 1]));
         let mut high = grid(at + 1).min(levels);
         check_grid(&name, high)?;
         // A multiplier stands for less than 1/2: a coarser grid where the accumulator is coarser still.
@@ -477,6 +486,27 @@ pub fn quantize(
         },
         trunk: layers,
     })
+}
+
+/// The values that the inputs and the outputs of each hidden layer may have, in the float network's units.
+///
+/// `ranges` are those that the network was quantized with.
+pub fn grids(integers: &IntegerNetwork, ranges: &Ranges) -> Vec<Grid> {
+    let inputs = Grid { unit: Z_MAX / f32::from(integers.q_max), low: -Z_MAX, high: Z_MAX };
+    let hidden = integers.trunk.iter().zip(&ranges.layers[1..]).map(|(layer, read)| {
+        let levels = match layer.ending {
+            Ending::Requantize { low, high, .. } => f32::from(high) - f32::from(low),
+            Ending::Keep { .. } | Ending::Carry { .. } => f32::from(i16::MAX),
+        };
+        let high = hidden_range(read);
+        Grid { unit: high / levels, low: 0.0, high }
+    });
+    [inputs].into_iter().chain(hidden).collect()
+}
+
+/// Largest output of a hidden layer that has an integer of its own.
+fn hidden_range(read: &Activations) -> f32 {
+    (read.max * HEADROOM).max(1e-6)
 }
 
 /// A stack in integers, and the multipliers that carry the accumulators of its head, whose units are `scales`, to its first layer.

@@ -54,7 +54,18 @@ fn has_keys(value: &Value, keys: &[&str]) {
 fn run_leaves_everything_and_is_reproducible() {
     let place = with_study();
     let made = place.json("run tiny.toml");
-    has_keys(&made, &["artifact", "flash_bytes", "ram_bytes", "budget", "training", "evaluation"]);
+    has_keys(
+        &made,
+        &[
+            "artifact",
+            "flash_bytes",
+            "ram_bytes",
+            "budget",
+            "training",
+            "quantization",
+            "evaluation",
+        ],
+    );
     has_keys(&made["evaluation"], &["integer", "float", "baselines", "gate_failures"]);
     assert_eq!(place.names(), ["tiny.float", "tiny.html", "tiny.sgnn", "tiny.toml"]);
     let page = String::from_utf8(place.bytes("tiny.html")).unwrap();

@@ -12,7 +12,8 @@ use simground_runtime::Model;
 use simground_trainer::artifact::replace_file;
 use simground_trainer::float_model::FloatModel;
 use simground_trainer::pipeline::{
-    self, Options, Outcome, PipelineError, QUANTIZATION_TOLERANCE, TEST_SIMULATIONS, Talk,
+    self, Options, Outcome, PipelineError, QUANTIZATION_TOLERANCE, Quantization, TEST_SIMULATIONS,
+    Talk,
 };
 use simground_trainer::report::{self, Subject};
 use simground_trainer::simulator::Split;
@@ -131,6 +132,7 @@ struct Made {
     ram_bytes: usize,
     budget: Budget,
     training: Training,
+    quantization: Quantization,
     evaluation: Judgement,
 }
 
@@ -204,7 +206,8 @@ pub fn make(
     let refused = !outcome.report.gate_failures.is_empty() && !making.allow_uncalibrated;
     let made = write(study, source, files, outcome, started, refused)?;
     // What they held is done; one that cannot be removed is overwritten by the next training.
-    for checkpoint in checkpoints.iter().filter(|_| !refused) {
+    let fine_tuning = options.fine_tuning_checkpoint();
+    for checkpoint in checkpoints.iter().chain(&fine_tuning).filter(|_| !refused) {
         let _ = std::fs::remove_file(checkpoint);
     }
     output.print(&made, made_text)?;
@@ -251,6 +254,7 @@ fn write(
             num_simulations: outcome.fitted.simulations_used,
             seconds: started.elapsed().as_secs_f64(),
         },
+        quantization: outcome.quantization,
         evaluation: Judgement::new(&model, study.seed, &outcome.report),
     };
     let float_model = FloatModel::from_bytes(&outcome.float_model, &files.float)?;
@@ -317,7 +321,8 @@ impl Speaker {
 
 impl Talk for Speaker {
     fn stage(&mut self, what: &str) {
-        self.training.store(what == pipeline::TRAINING, Ordering::SeqCst);
+        let trains = [pipeline::TRAINING, pipeline::FINE_TUNING].contains(&what);
+        self.training.store(trains, Ordering::SeqCst);
         say(&format!("[{:6.1} s] {what}", self.started.elapsed().as_secs_f64()));
     }
 

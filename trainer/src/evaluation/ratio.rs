@@ -11,7 +11,7 @@ use super::theta::{LEVELS, positions};
 use super::{Answer, EvaluationError, LevelCoverage, Metrics, mean};
 use crate::corpus::Corpus;
 use crate::float_model::FloatModel;
-use crate::head::ratio::{self, Judged, PARTNERS, partner};
+use crate::head::ratio::{self, Judged};
 use crate::head::{Head, Ratio};
 use crate::network::Tail;
 
@@ -59,7 +59,7 @@ impl<'c> JudgedRatio<'c> {
     ) -> Result<Option<JudgedRatio<'c>>, EvaluationError> {
         let mut heads = model.heads.iter().enumerate();
         let found = heads.find_map(|(at, head)| match head {
-            Head::Ratio(head) => Some((head, model.network.tail(at)?)),
+            Head::Ratio(head) => Some((head, model.answering().tail(at)?)),
             _ => None,
         });
         let Some((head, tail)) = found else { return Ok(None) };
@@ -119,21 +119,9 @@ impl<'c> JudgedRatio<'c> {
 
     /// Adds the cross-entropy of the float model.
     pub fn add_float(&self, answers: &[Answer], metrics: &mut Metrics) {
-        let rows = answers.len();
-        let z = self.head.standardize(self.corpus);
-        let d = self.head.parameters.len();
-        let judge = |(row, answer): (usize, &Answer)| {
-            let partners = (0..PARTNERS).map(|p| partner(row, p, rows));
-            let theta: Vec<f32> = [row]
-                .into_iter()
-                .chain(partners)
-                .flat_map(|of| z[of * d..][..d].to_vec())
-                .collect();
-            let data = answer.ratio_data.repeat(1 + PARTNERS);
-            let values = self.tail.forward(&data, &theta).1;
-            Judged { joint: values[0], marginal: values[1..].to_vec() }
-        };
-        let pairs: Vec<Judged> = answers.par_iter().enumerate().map(judge).collect();
+        let data: Vec<f32> =
+            answers.iter().flat_map(|answer| &answer.ratio_data).copied().collect();
+        let pairs = ratio::float_pairs(self.head, self.tail, &data, self.corpus);
         self.add_cross_entropy(&pairs, metrics);
     }
 

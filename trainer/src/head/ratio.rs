@@ -180,6 +180,20 @@ pub fn pairs(head: &Ratio, model: &Model<'_>, corpus: &Corpus) -> Vec<Judged> {
     (0..rows).into_par_iter().map_init(scratch, judge).collect()
 }
 
+/// What the float model says of the same pairs; `data` is what each observation adds to the first layer of the stack.
+pub fn float_pairs(head: &Ratio, tail: &Tail, data: &[f32], corpus: &Corpus) -> Vec<Judged> {
+    let (rows, d) = (corpus.len(), head.parameters.len());
+    let z = head.standardize(corpus);
+    let judge = |(row, data): (usize, &[f32])| {
+        let partners = (0..PARTNERS).map(|p| partner(row, p, rows));
+        let thetas = [row].into_iter().chain(partners);
+        let thetas: Vec<f32> = thetas.flat_map(|of| z[of * d..][..d].to_vec()).collect();
+        let values = tail.forward(&data.repeat(1 + PARTNERS), &thetas).1;
+        Judged { joint: values[0], marginal: values[1..].to_vec() }
+    };
+    data.par_chunks_exact(head.hidden[0]).enumerate().map(judge).collect()
+}
+
 impl Answering for Ratio {
     fn d_output(&self) -> usize {
         self.hidden[0]

@@ -19,7 +19,7 @@ use crate::embedding;
 use crate::float_model::{FloatModel, hash};
 use crate::head::{Columns, Context, Head, HeadError, Mixture, Ratio};
 use crate::network::{Dense, FloatNetwork, Tail};
-use crate::quantization::{self, Ranges};
+use crate::quantization::{self, IntegerNetwork, QuantizationError, Ranges};
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
@@ -48,13 +48,13 @@ const MANIFEST_RESERVE: usize = 1_024;
 
 /// A study joined with its source: everything that is known before training.
 pub(super) struct Plan<'s> {
-    study: &'s Study,
+    pub(super) study: &'s Study,
     pub(super) source: &'s Source,
     schema: Arc<Schema>,
     pub(super) input: InputScaling,
     heads: Vec<Head>,
-    columns: Arc<Columns>,
-    specs: Vec<HeadSpec>,
+    pub(super) columns: Arc<Columns>,
+    pub(super) specs: Vec<HeadSpec>,
     /// Numbers of components that training chooses from; none where the study names one or has no joint posterior.
     components: Vec<usize>,
     mechanisms: Vec<String>,
@@ -238,8 +238,7 @@ impl<'s> Plan<'s> {
     ) -> Result<Vec<Fitted>, PipelineError> {
         let held_out = self.source.simulations(Split::Validation, 0..self.validation);
         let validation = examples(&held_out, &self.input, &self.columns);
-        let joint = self.specs.iter().any(is_joint);
-        if !joint || self.simulations + self.validation > FEW {
+        if !self.learns_from_all() {
             if let [_, _, ..] = &self.components[..] {
                 let judge = |components| {
                     let config = self.config(options, Some(components));
@@ -276,7 +275,12 @@ impl<'s> Plan<'s> {
         Ok(vec![selection::refit(&self.config(options, None), all, judged, observer)?])
     }
 
-    fn training_examples(&self) -> TrainingExamples {
+    /// Whether the network is trained on the validation split as well: a joint posterior from few simulations.
+    pub(super) fn learns_from_all(&self) -> bool {
+        self.specs.iter().any(is_joint) && self.simulations + self.validation <= FEW
+    }
+
+    pub(super) fn training_examples(&self) -> TrainingExamples {
         let fingerprint =
             hash(&[self.study.source.as_bytes(), &self.simulations.to_le_bytes()].concat());
         TrainingExamples {
@@ -297,7 +301,7 @@ impl<'s> Plan<'s> {
     }
 
     /// Settings of the training, perhaps with another number of components than that of the heads.
-    fn config(&self, options: &Options, components: Option<usize>) -> FitConfig {
+    pub(super) fn config(&self, options: &Options, components: Option<usize>) -> FitConfig {
         let training = &self.study.training;
         let mut heads = self.specs.clone();
         for head in &mut heads {
@@ -342,7 +346,7 @@ impl<'s> Plan<'s> {
     }
 
     /// The `ratio` heads, each with its position.
-    fn ratios(&self) -> impl Iterator<Item = (usize, &Ratio)> {
+    pub(super) fn ratios(&self) -> impl Iterator<Item = (usize, &Ratio)> {
         self.heads.iter().enumerate().filter_map(|(at, head)| match head {
             Head::Ratio(ratio) => Some((at, ratio)),
             _ => None,
@@ -369,18 +373,36 @@ impl<'s> Plan<'s> {
         embedding::fit(network, &last, self.study.bank.embedding)
     }
 
+    /// A network with what its quantization needs, from the validation simulations.
+    pub(super) fn quantizable(&self, network: FloatNetwork, validation: &Corpus) -> Quantizable {
+        let ranges = self.ranges(&network, validation);
+        Quantizable { embedding: self.fit_embedding(&network), ranges, network }
+    }
+
+    pub(super) fn quantize(
+        &self,
+        subject: &Quantizable,
+    ) -> Result<IntegerNetwork, QuantizationError> {
+        let Quantizable { network, ranges, embedding } = subject;
+        quantization::quantize(network, ranges, embedding, self.study.budget.layout)
+    }
+
+    /// An artifact with the placeholder bank, to judge a network by.
+    pub(super) fn unfinished(&self, subject: &Quantizable) -> Result<Vec<u8>, PipelineError> {
+        let integers = self.quantize(subject)?;
+        Ok(artifact::write(&self.parts_of(&integers, &Provenance::default()))?)
+    }
+
     /// Fits temperature and offsets to the answers of the uncalibrated integer model and folds them into the float heads.
     pub(super) fn calibrate(
         &mut self,
-        network: &mut FloatNetwork,
-        ranges: &Ranges,
-        embedding: &Dense,
+        subject: &mut Quantizable,
         held_out: &Corpus,
     ) -> Result<(), PipelineError> {
-        let layout = self.study.budget.layout;
-        let integers = quantization::quantize(network, ranges, embedding, layout)?;
         let provenance = Provenance::default();
+        let integers = self.quantize(subject)?;
         let bytes = artifact::write(&self.parts_of(&integers, &provenance))?;
+        let network = &mut subject.network;
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
         let outputs = output_values(&model, &held_out.x);
         let mut first = 0;
@@ -484,6 +506,7 @@ impl<'s> Plan<'s> {
             heads: self.heads.clone(),
             network: network.clone(),
             embedding: embedding.clone(),
+            before_fine_tuning: None,
         }
     }
 
@@ -542,6 +565,14 @@ fn ladder(most: usize) -> Vec<usize> {
         .collect()
 }
 
+/// A network with what its quantization needs.
+#[derive(Clone)]
+pub(super) struct Quantizable {
+    pub network: FloatNetwork,
+    pub ranges: Ranges,
+    pub embedding: Dense,
+}
+
 /// A bank and what it was made from.
 pub(super) struct Compressed {
     pub table: BankTable,
@@ -553,7 +584,7 @@ pub(super) struct Compressed {
 
 /// Examples of a source's training split.
 #[derive(Clone)]
-struct TrainingExamples {
+pub(super) struct TrainingExamples {
     source: Source,
     input: InputScaling,
     columns: Arc<Columns>,
@@ -578,7 +609,7 @@ impl ExampleSource for TrainingExamples {
 }
 
 /// Standardizes a corpus.
-fn examples(corpus: &Corpus, input: &InputScaling, columns: &Columns) -> Examples {
+pub(super) fn examples(corpus: &Corpus, input: &InputScaling, columns: &Columns) -> Examples {
     Examples {
         inputs: input.apply_rows(&corpus.x),
         targets: columns.standardize(corpus),
@@ -616,9 +647,18 @@ fn heads(
     Ok((heads, columns, specs))
 }
 
-/// A corpus in the bank's space, by the integer runtime.
+/// Outputs of all heads for each row, one head behind the other, from those of each head.
+pub(super) fn interleaved(network: &FloatNetwork, outputs: &[Vec<f32>]) -> Vec<f32> {
+    let widths = network.heads.iter().map(|layer| layer.d_output);
+    let mut heads: Vec<_> =
+        outputs.iter().zip(widths).map(|(values, width)| values.chunks_exact(width)).collect();
+    let rows = heads.first().map_or(0, |rows| rows.len());
+    let row = |_| heads.iter_mut().flat_map(|rows| rows.next().unwrap_or(&[])).copied().collect();
+    (0..rows).map(row).collect::<Vec<Vec<f32>>>().concat()
+}
+
 /// Real values of all heads' outputs for each window, one head behind the other.
-fn output_values(model: &Model<'_>, x: &[f32]) -> Vec<Vec<f32>> {
+pub(super) fn output_values(model: &Model<'_>, x: &[f32]) -> Vec<Vec<f32>> {
     let scratch = || vec![0_u32; model.scratch_words()];
     x.par_chunks_exact(model.d_values())
         .map_init(scratch, |scratch, window| {

@@ -74,6 +74,13 @@ pub(super) fn run(config: &FitConfig, source: u64, validation: &Examples) -> u64
     hash.0
 }
 
+/// Identifies a run that starts at these parameters and rounds to these grids.
+pub(super) fn continued(run: u64, values: impl Iterator<Item = f32>) -> u64 {
+    let mut hash = Fnv(run);
+    values.for_each(|value| hash.add(&value.to_le_bytes()));
+    hash.0
+}
+
 impl State {
     /// Writes the state so that `path` holds, at any moment, a whole checkpoint.
     pub fn save(&self, path: &Path, run: u64) -> Result<(), TrainingError> {

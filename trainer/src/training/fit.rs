@@ -9,9 +9,10 @@ use super::examples::{Pool, Span, Widths};
 use super::loss::{Loss, LossSums};
 use super::model::Model;
 use super::optimizer::{AdamW, Update};
+use super::rounding::Rounding;
 use super::{
-    ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, Progress, Stop, TrainingError,
-    Validation, random, start,
+    Backend, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, Progress, Stop,
+    TrainingError, Validation, random, start,
 };
 
 /// Trains a network on the examples of `train`, and keeps the weights that do best on `validation`.
@@ -32,6 +33,34 @@ pub fn fit(
     fit_seated(config, train, validation, observer, None)
 }
 
+/// [`fit`] from a trained network on, with the activations that its integers have, and with the judge's losses. It computes on the CPU.
+///
+/// # Errors
+///
+/// Those of [`fit`]; a network that the judge refuses has a loss that is not finite.
+///
+/// # Panics
+///
+/// With the panic of `train`, if it panics.
+pub fn fine_tune(
+    config: &FitConfig,
+    rounding: Rounding<'_>,
+    train: impl ExampleSource + 'static,
+    validation: &Examples,
+    observer: &mut dyn Observer,
+) -> Result<Fitted, TrainingError> {
+    let config = FitConfig { backend: Backend::Flex, linear_start: false, ..config.clone() };
+    one_thread()?.install(|| {
+        let mut fit = Fit::prepare(&config, &train, validation)?;
+        fit.model.round_activations(rounding.grids.clone());
+        let grids = rounding.grids.iter().flat_map(|grid| [grid.unit, grid.low, grid.high]);
+        let start = fit.model.parameters(rounding.start);
+        fit.run = checkpoint::continued(fit.run, start.into_iter().chain(grids));
+        fit.rounding = Some(rounding);
+        fit.run(train, observer)
+    })
+}
+
 /// [`fit`], with gradients computed at a seat.
 pub(super) fn fit_seated(
     config: &FitConfig,
@@ -40,19 +69,20 @@ pub(super) fn fit_seated(
     observer: &mut dyn Observer,
     seat: Option<Seat>,
 ) -> Result<Fitted, TrainingError> {
-    // burn takes its threads from the pool that calls it. A pool of its own keeps a step from queueing behind the simulations, and one
-    // thread is what a compact network keeps busy.
-    let threads = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .thread_name(|i| format!("train-{i}"))
-        .build()?;
-    threads.install(|| {
+    one_thread()?.install(|| {
         let mut fit = Fit::prepare(config, &train, validation)?;
         if let Some(seat) = seat {
             fit.model.sit(seat);
         }
         fit.run(train, observer)
     })
+}
+
+/// burn takes its threads from the pool that calls it. A pool of its own keeps a step from queueing behind the simulations, and one
+/// thread is what a compact network keeps busy.
+fn one_thread() -> Result<rayon::ThreadPool, TrainingError> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(1);
+    Ok(threads.thread_name(|i| format!("train-{i}")).build()?)
 }
 
 /// Simulations on which a start is regressed.
@@ -67,6 +97,8 @@ struct Fit<'a> {
     /// Identifies the run in checkpoints.
     run: u64,
     started: Instant,
+    /// Of a fine-tuning.
+    rounding: Option<Rounding<'a>>,
 }
 
 impl<'a> Fit<'a> {
@@ -106,6 +138,7 @@ impl<'a> Fit<'a> {
             loss: Loss::new(&config.heads, d_target),
             run: checkpoint::run(config, train.fingerprint(), validation),
             started,
+            rounding: None,
         })
     }
 
@@ -130,7 +163,7 @@ impl<'a> Fit<'a> {
             None => self.start(&mut pool)?,
         };
         // A start that is a fit of its own may be the best there is.
-        if config.linear_start && state.step == 0 {
+        if (config.linear_start || self.rounding.is_some()) && state.step == 0 {
             let start = self.validate(&mut state, 0.0)?;
             if !start.loss.is_finite() {
                 let (what, value) = ("the held-out loss", start.loss);
@@ -168,7 +201,8 @@ impl<'a> Fit<'a> {
             let (parameters, by) = (&state.parameters, &mut gradient);
             let sums = self.model.gradient(parameters, &batch, &self.loss, step, by)?;
             let loss = finite("the loss", self.loss.total(&sums))?;
-            if step == first_step {
+            // What burn computes, it does not round.
+            if step == first_step && self.rounding.is_none() {
                 self.model.check_gradient(parameters, &batch, &self.loss, step, by)?;
             }
             self.model.learn();
@@ -240,7 +274,10 @@ impl<'a> Fit<'a> {
     /// A state before the first step.
     fn start(&self, pool: &mut Pool) -> Result<State, TrainingError> {
         let config = self.config;
-        let mut parameters = self.model.initial(config.seed, &config.heads);
+        let mut parameters = match &self.rounding {
+            Some(rounding) => self.model.parameters(rounding.start),
+            None => self.model.initial(config.seed, &config.heads),
+        };
         if config.linear_start {
             let count = config.simulations.min(START_EXAMPLES);
             pool.move_to(0..count)?;
@@ -272,7 +309,8 @@ impl<'a> Fit<'a> {
         learning_rate: f64,
     ) -> Result<Validation, TrainingError> {
         let parameters = if state.average.is_empty() { &state.parameters } else { &state.average };
-        let sums = self.model.evaluate(parameters, self.validation, &self.loss)?;
+        let parameters = parameters.clone();
+        let sums = self.held_out(&parameters)?;
         let validation = Validation {
             step: state.step,
             train_loss: state.loss_sum / state.loss_count.max(1) as f64,
@@ -288,15 +326,21 @@ impl<'a> Fit<'a> {
         };
         if better {
             state.without_best = 0;
-            state.best = Some(Best {
-                loss: validation.loss,
-                step: state.step,
-                parameters: parameters.clone(),
-            });
+            state.best = Some(Best { loss: validation.loss, step: state.step, parameters });
         } else {
             state.without_best += 1;
         }
         Ok(validation)
+    }
+
+    /// Losses on the held-out examples: of a fine-tuning those of its integers.
+    fn held_out(&mut self, parameters: &[f32]) -> Result<LossSums, TrainingError> {
+        let Some(rounding) = &mut self.rounding else {
+            return self.model.evaluate(parameters, self.validation, &self.loss);
+        };
+        let heads = (rounding.judge)(&self.model.network(parameters));
+        let refused = || vec![f64::INFINITY; self.config.heads.len()];
+        Ok(LossSums { heads: heads.unwrap_or_else(refused), weight: 1.0 })
     }
 
     /// What decides which weights are best.

@@ -10,6 +10,7 @@ use super::examples::Examples;
 use super::graph::Graph;
 use super::loss::conditional::{Block, ConditionalHead};
 use super::loss::{Loss, LossSums};
+use super::rounding::Grid;
 use super::stack::Stack;
 use super::{Backend, HeadSpec, TrainingError, random};
 use crate::network::{self, Dense, FloatNetwork};
@@ -287,6 +288,34 @@ impl Model {
         Ok(sums)
     }
 
+    /// Rounds activations from now on, where the CPU's own code computes.
+    pub fn round_activations(&mut self, grids: Vec<Grid>) {
+        self.stack.round_to(grids);
+    }
+
+    /// The inverse of [`Model::network`].
+    pub fn parameters(&self, network: &FloatNetwork) -> Vec<f32> {
+        let mut flat = Vec::with_capacity(self.len());
+        let trunk = network.trunk.iter().map(std::slice::from_ref);
+        for side_by_side in trunk.chain([&network.heads[..]]) {
+            for input in 0..side_by_side[0].d_input {
+                for dense in side_by_side {
+                    flat.extend(dense.weight.iter().skip(input).step_by(dense.d_input));
+                }
+            }
+            flat.extend(side_by_side.iter().flat_map(|dense| &dense.bias));
+        }
+        for tail in &network.tails {
+            let (first, d_theta) = (tail.theta.len() / tail.d_theta, tail.d_theta);
+            let column = |column: usize| (0..first).map(move |row| row * d_theta + column);
+            flat.extend((0..d_theta).flat_map(column).map(|at| tail.theta[at]));
+            for layer in &tail.layers {
+                flat.extend(layer.weight.iter().chain(&layer.bias));
+            }
+        }
+        flat
+    }
+
     /// The parameters as a plain network, its heads taken apart.
     pub fn network(&self, parameters: &[f32]) -> FloatNetwork {
         let mut rest = parameters;
@@ -483,6 +512,7 @@ mod tests {
         let network = model.network(&parameters);
         assert_eq!(network.check(), Ok(()));
         assert_eq!(network.num_parameters(), model.len());
+        assert_eq!(model.parameters(&network), parameters);
         let examples = batch(64);
         let mut gradient = vec![0.0; model.len()];
         let sums = model.gradient(&parameters, &examples, &loss, 0, &mut gradient).unwrap();

@@ -109,6 +109,18 @@ impl HeadSpec {
         }
     }
 
+    /// Its kind, as a study names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            HeadSpec::Categorical { .. } => "categorical",
+            HeadSpec::Quantiles { .. } => "quantiles",
+            HeadSpec::Point { .. } => "point",
+            HeadSpec::Mixture { .. } => "mixture",
+            HeadSpec::Ratio { .. } => "ratio",
+            HeadSpec::Flow { .. } => "flow",
+        }
+    }
+
     /// Weight of this head's loss in the total.
     pub fn loss_share(&self) -> f32 {
         match self {

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::rounding::Grid;
 use super::tiles::{Nonzero, Sparse, Tiles, affine, affine_relu, by_inputs, by_weights};
 
 /// A dense stack of fixed widths, with the memory that its passes need.
@@ -23,6 +24,8 @@ pub struct Stack {
     /// The outputs and the derivative by them, row-major.
     outputs: Vec<f32>,
     by_output: Vec<f32>,
+    /// To which the inputs and the outputs of each hidden layer are rounded; empty where they are not.
+    grids: Vec<Grid>,
 }
 
 #[derive(Debug, Default)]
@@ -49,15 +52,29 @@ impl Stack {
         assert!(!layers.is_empty() && layers.windows(2).all(|pair| pair[0].1 == pair[1].0));
         let layer =
             |&(d_input, d_output): &(usize, usize)| Layer { d_input, d_output, ..Layer::default() };
+        // Room for a whole block from the start: what is read side by side must lie alike, whatever number of rows came before.
+        let rows = |width: usize| {
+            let mut tiles = Tiles::default();
+            tiles.clear(BLOCK, width);
+            tiles
+        };
+        let outputs = layers.iter().map(|&(_, d_output)| d_output);
         Stack {
             layers: layers.iter().map(layer).collect(),
-            activations: (0..=layers.len()).map(|_| Tiles::default()).collect(),
+            activations: [layers[0].0].into_iter().chain(outputs.clone()).map(rows).collect(),
             nonzero: (0..=layers.len()).map(|_| Nonzero::default()).collect(),
             nonzero_transposed: Nonzero::default(),
-            by_activation: layers.iter().map(|_| Tiles::default()).collect(),
+            by_activation: outputs.map(rows).collect(),
             outputs: Vec::new(),
             by_output: Vec::new(),
+            grids: Vec::new(),
         }
+    }
+
+    /// Rounds the inputs and the outputs of each hidden layer from now on. Gradients are those of a stack that does not, at the rounded
+    /// values.
+    pub fn round_to(&mut self, grids: Vec<Grid>) {
+        self.grids = grids;
     }
 
     /// Number of parameters.
@@ -150,6 +167,9 @@ impl Stack {
         let d_input = self.layers[0].d_input;
         let inputs = &inputs[rows.start * d_input..rows.end * d_input];
         self.activations[0].copy(inputs, rows.len(), d_input);
+        if let Some(grid) = self.grids.first() {
+            self.activations[0].round(*grid);
+        }
         self.nonzero[0].find(&self.activations[0]);
         let last = self.layers.len() - 1;
         for (i, layer) in self.layers.iter().enumerate() {
@@ -157,8 +177,12 @@ impl Stack {
             let (nonzero_below, nonzero) = self.nonzero.split_at_mut(i + 1);
             let inputs = Sparse(&below[i], &nonzero_below[i]);
             if i < last {
-                let above = (&mut above[0], &mut nonzero[0]);
-                affine_relu(above, inputs, &layer.weights, &layer.biases);
+                let (above, nonzero) = (&mut above[0], &mut nonzero[0]);
+                affine_relu((&mut *above, &mut *nonzero), inputs, &layer.weights, &layer.biases);
+                if let Some(grid) = self.grids.get(i + 1) {
+                    above.round(*grid);
+                    nonzero.find(above);
+                }
             } else {
                 affine(&mut above[0], inputs, &layer.weights, &layer.biases);
             }
@@ -214,6 +238,7 @@ mod tests {
         parameters: Vec<f32>,
         inputs: Vec<f32>,
         targets: Vec<f32>,
+        grids: Vec<Grid>,
     }
 
     fn case(widths: &[usize], n: usize) -> Case {
@@ -231,12 +256,15 @@ mod tests {
         // Zeros that no ReLU made.
         inputs.iter_mut().step_by(7).for_each(|input| *input = 0.0);
         let targets = values(n * widths[widths.len() - 1], 1.0);
-        Case { layers, parameters, inputs, targets }
+        Case { layers, parameters, inputs, targets, grids: Vec::new() }
     }
 
     impl Case {
         fn by_stack(&self) -> (Vec<f32>, Vec<f32>) {
             let mut stack = Stack::new(&self.layers);
+            stack.round_to(self.grids.clone());
+            // More rows than the gradient is of, as in a validation between two steps.
+            stack.outputs(&self.parameters, &self.inputs.repeat(5), |_, _| ());
             let mut outputs = Vec::new();
             stack
                 .outputs(&self.parameters, &self.inputs, |_, rows| outputs.extend_from_slice(rows));
@@ -265,7 +293,12 @@ mod tests {
         /// One chain of fused multiply-adds for each number, in the order that [`super::super::tiles`] promises.
         fn by_definition(&self) -> (Vec<f32>, Vec<f32>) {
             let n = self.inputs.len() / self.layers[0].0;
-            let mut activations = vec![self.inputs.clone()];
+            let rounded = |at: usize, value: f32| match self.grids.get(at) {
+                Some(grid) => grid.round(value),
+                None => value,
+            };
+            let mut activations: Vec<Vec<f32>> =
+                vec![self.inputs.iter().map(|x| rounded(0, *x)).collect()];
             let mut rest = &self.parameters[..];
             let mut weights = Vec::new();
             for (i, &(d_input, d_output)) in self.layers.iter().enumerate() {
@@ -278,7 +311,7 @@ mod tests {
                     let sum = (0..d_input).fold(bias[column], |sum, k| {
                         x[row * d_input + k].mul_add(weight[k * d_output + column], sum)
                     });
-                    if i + 1 < self.layers.len() { sum.max(0.0) } else { sum }
+                    if i + 1 < self.layers.len() { rounded(i + 1, sum.max(0.0)) } else { sum }
                 };
                 activations.push((0..n * d_output).map(entry).collect());
             }
@@ -373,6 +406,20 @@ mod tests {
             });
             prop_assert!(distance(&gradient, &by_burn) < 1e-5, "{}", distance(&gradient, &by_burn));
         }
+    }
+
+    #[test]
+    fn rounded_activations_and_the_gradient_at_them() {
+        let mut case = case(&[5, 70, 66, 3], 130);
+        case.grids = vec![
+            Grid { unit: 0.25, low: -0.75, high: 0.75 },
+            Grid { unit: 0.125, low: 0.0, high: 1.5 },
+            Grid { unit: 0.0625, low: 0.0, high: 2.0 },
+        ];
+        assert_eq!(case.by_stack(), case.by_definition());
+        let rounded = case.by_stack();
+        case.grids.clear();
+        assert_ne!(case.by_stack(), rounded);
     }
 
     #[test]

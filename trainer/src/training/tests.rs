@@ -163,6 +163,52 @@ fn wgpu_trains_as_the_cpu_does() {
     }
 }
 
+/// A fine-tuning of what `start` holds, judged in floats.
+fn tune(start: &Fitted, config: &FitConfig, observer: &mut dyn Observer) -> Fitted {
+    let held_out = held_out();
+    let judge = |network: &FloatNetwork| {
+        let heads = network.forward_batch(&held_out.inputs, false).heads;
+        let rows = heads[0].chunks_exact(2).zip(heads[1].chunks_exact(10));
+        let outputs: Vec<f32> = rows.flat_map(|(a, b)| [a, b].concat()).collect();
+        Some(head_losses(&config.heads, &outputs, &held_out))
+    };
+    let rounding = Rounding {
+        start: &start.network,
+        grids: vec![
+            Grid { unit: 0.01, low: -8.0, high: 8.0 },
+            Grid { unit: 0.05, low: 0.0, high: 12.0 },
+            Grid { unit: 0.05, low: 0.0, high: 12.0 },
+        ],
+        judge: Box::new(judge),
+    };
+    fine_tune(config, rounding, Toy::default(), &held_out, observer).unwrap()
+}
+
+#[test]
+fn a_fine_tuning_repeats_and_resumes() {
+    let start = train(&config());
+    let config = FitConfig { learning_rate: 1e-4, ..config() };
+    let whole = tune(&start, &config, &mut Silent);
+    assert_same(&whole, &tune(&start, &config, &mut Silent));
+    // The start is judged as well; what is best cannot be worse.
+    assert_eq!(whole.history[0].step, 0);
+    assert!(whole.best_loss <= whole.history[0].loss);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("integers.checkpoint");
+    let resume = FitConfig { checkpoint: Some(path), resume: true, ..config };
+    for stop in [33, 171] {
+        assert_eq!(tune(&start, &resume, &mut StopAt(stop)).stop, Stop::Observer);
+    }
+    assert_same(&whole, &tune(&start, &resume, &mut Silent));
+    // From other weights on it is another run.
+    let held_out = held_out();
+    let grids = Vec::new();
+    let judge = Box::new(|_: &FloatNetwork| None);
+    let rounding = Rounding { start: &whole.network, grids, judge };
+    let other = fine_tune(&resume, rounding, Toy::default(), &held_out, &mut Silent);
+    assert!(other.unwrap_err().to_string().contains("another run"));
+}
+
 /// Stops a training after a number of steps.
 struct StopAt(u64);
 

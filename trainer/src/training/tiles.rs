@@ -6,6 +6,7 @@
 //! **Invariant:** each entry of a product is one chain of fused multiply-adds, in the order of the rows of the right factor. So its
 //! bits depend neither on the vector unit, nor on the tiles, nor on how many rows are computed at a time.
 
+use super::rounding::Grid;
 use super::vectors::{has_many_registers, vectorized};
 
 /// Rows and columns of a tile.
@@ -97,6 +98,20 @@ impl Tiles {
             || {
                 for (at, tile) in other.tiles.iter().enumerate() {
                     add_strips(&mut self.tiles[at / other.blocks][0], &tile[..other.rows_of(at)]);
+                }
+            },
+        );
+    }
+
+    /// Rounds every entry to a grid that holds 0.
+    pub fn round(&mut self, grid: Grid) {
+        vectorized(
+            #[inline(always)]
+            || {
+                for strip in self.tiles.as_flattened_mut() {
+                    for value in &mut strip.0 {
+                        *value = grid.round(*value);
+                    }
                 }
             },
         );

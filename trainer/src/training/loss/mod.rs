@@ -148,6 +148,14 @@ impl Loss {
     }
 }
 
+/// Mean loss of each head over examples, from outputs of all heads, `[n, d_output]`; 0 of a head that reads theta, whose loss is one of pairs.
+pub fn head_losses(specs: &[HeadSpec], outputs: &[f32], examples: &Examples) -> Vec<f64> {
+    let d_target = examples.targets.len() / examples.len().max(1);
+    let mut sums = LossSums::default();
+    Loss::new(specs, d_target).add(outputs, examples, 0..examples.len(), &mut sums);
+    sums.heads.iter().map(|sum| sum / sums.weight.max(f64::MIN_POSITIVE)).collect()
+}
+
 fn rows(spec: &HeadSpec) -> Box<dyn RowLoss> {
     match spec {
         HeadSpec::Categorical { .. } => Box::new(categorical::CrossEntropy),
