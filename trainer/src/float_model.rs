@@ -109,6 +109,12 @@ impl FloatModel {
         let model: FloatModel = postcard::from_bytes(body).map_err(|_| undecodable())?;
         for network in [&model.network].into_iter().chain(&model.before_fine_tuning) {
             network.check().map_err(|_| undecodable())?;
+            let fits =
+                |(at, head): (usize, &Head)| head.fits(network.heads.get(at), network.tail(at));
+            let all = model.heads.iter().enumerate().all(fits);
+            if !all || network.heads.len() != model.heads.len() {
+                return Err(undecodable());
+            }
         }
         model.embedding.check(model.network.d_embed()).map_err(|_| undecodable())?;
         Ok(model)

@@ -2,12 +2,15 @@
 
 mod place;
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use place::{Place, number};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use simground_runtime::Model;
+use simground_trainer::float_model::FloatModel;
+use simground_trainer::head::{Flow, Head};
 use simground_trainer::study::Study;
 
 /// Three of ten Gaussian means: the posterior of each is `N(x / 2, 0.05)`, whatever the others.
@@ -151,6 +154,34 @@ fn figures_beat_the_prior_and_integers_lose_little() {
     let (integer, float, prior) = (of(&["integer"]), of(&["float"]), of(&["baselines", "prior"]));
     assert!(integer < 0.65 * prior, "{integer} {prior}");
     assert!((integer - float).abs() < 0.01 * float, "{integer} {float}");
+}
+
+#[test]
+fn a_float_model_whose_parts_do_not_fit_is_refused() {
+    let sound = FloatModel::from_bytes(&PLACE.bytes("moons.float"), Path::new("a")).unwrap();
+    let refused = |change: &dyn Fn(&mut FloatModel)| {
+        let mut model = sound.clone();
+        change(&mut model);
+        assert!(FloatModel::from_bytes(&model.to_bytes(), Path::new("a")).is_err());
+    };
+    let flow = |change: &'static dyn Fn(&mut Flow)| {
+        move |model: &mut FloatModel| {
+            if let Head::Flow(flow) = &mut model.heads[0] {
+                change(flow);
+            }
+        }
+    };
+    refused(&flow(&|flow| flow.schedule.steps = 0));
+    refused(&flow(&|flow| flow.schedule.steps = usize::MAX));
+    refused(&flow(&|flow| flow.coordinates.truncate(1)));
+    refused(&flow(&|flow| flow.hidden.clear()));
+    refused(&flow(&|flow| flow.parameters.truncate(1)));
+    refused(&|model| model.network.tails.clear());
+    refused(&|model| {
+        let last = model.network.tails[0].layers.pop().unwrap();
+        model.network.tails[0].layers.push(last.leading(1));
+    });
+    refused(&|model| model.heads.clear());
 }
 
 #[test]

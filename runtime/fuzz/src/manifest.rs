@@ -4,10 +4,10 @@
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use serde::Serialize;
 use simground_runtime::artifact::{
-    Bank, Channel, Conditional, Coordinate, FLOW_TIMES, FlowStep, Head, Input, Layer, Layout, MAX_WIDTH, Manifest, Missing,
-    OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform, Provenance, Records,
-    SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta, Transform,
-    component_outputs,
+    Bank, Channel, Conditional, Coordinate, FLOW_TIMES, FlowStep, Head, Input, Layer, Layout,
+    MAX_WIDTH, Manifest, Missing, OutputLayer, PRELUDE_BYTES, Parameter, ParameterTransform,
+    Provenance, Records, SECTION_ALIGNMENT, Section, SelfTest, Target, TargetTransform, Theta,
+    Transform, component_outputs,
 };
 use simground_runtime::{DenseShape, Model};
 
@@ -268,8 +268,7 @@ impl Builder<'_> {
             hidden: Records::new(self.u16(layers.len() as u16)?, &hidden),
             output,
         };
-        let coordinates =
-            records(&[Coordinate { center: self.f32(0.5)?, spread: self.f32(1.0)? }]);
+        let coordinates = records(&[Coordinate { center: self.f32(0.5)?, spread: self.f32(1.0)? }]);
         let mut steps = Vec::new();
         for _ in 0..self.decisions.int_in_range(1..=3)? {
             steps.push(FlowStep {

@@ -9,6 +9,7 @@ use serde::ser::{Serialize, SerializeSeq, Serializer};
 use simground_runtime::artifact::{Head, Manifest};
 use simground_runtime::{Additions, Flow, Inference, MixturePosterior, Model};
 use simground_trainer::disk;
+use simground_trainer::evaluation::sample_quantile;
 use simground_trainer::explanation::{self, novelty_words};
 use simground_trainer::growth::{self, Grown};
 use simground_trainer::input_table::InputTable;
@@ -23,7 +24,7 @@ use super::{Output, Verdict, files, label};
 /// Levels at which the marginals of a joint posterior are told.
 const MARGINAL_LEVELS: [f32; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 /// Samples of a flow that they and the mean are estimated from.
-const MARGINAL_SAMPLES: usize = 2_000;
+const MARGINAL_SAMPLES: usize = 1_000;
 
 /// How many of both parts of the bank are named beside an answer.
 const GROWN_NEAREST: usize = 1;
@@ -386,10 +387,8 @@ impl Prediction<'_, '_> {
         for (name, mut values) in names.into_iter().zip(columns) {
             values.sort_by(f32::total_cmp);
             let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
-            let quantile = |level: f32| {
-                let at = (level * values.len() as f32) as usize;
-                (level.to_string(), values[at.min(values.len() - 1)])
-            };
+            let quantile =
+                |level: f32| (level.to_string(), sample_quantile(&values, f64::from(level)) as f32);
             if self.mean.value(&name).is_none() {
                 self.mean.0.push((name.clone(), mean as f32));
             }

@@ -18,7 +18,7 @@ pub use self::calibration::{BAND, Calibration, LevelCoverage, Marginal, Reliabil
 pub use self::flow::JudgedFlow;
 pub use self::gate::{Failure, Gate, LEVEL, TOLERANCE};
 pub use self::ratio::{JudgedRatio, RatioCalibration};
-pub use self::theta::{JointCalibration, energy_score};
+pub use self::theta::{JointCalibration, energy_score, sample_quantile};
 
 use self::calibration::{class_claims, classes, reliability};
 use self::gate::Claim;

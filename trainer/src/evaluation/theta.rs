@@ -357,15 +357,30 @@ impl Moments {
     fn of(values: &[f32]) -> Moments {
         let mean = mean(values.iter().map(|value| f64::from(*value)));
         let squares = values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>();
-        // Nearly unbiased whatever the distribution (Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>, definition 8).
-        let quantile = |level: f64| {
-            let place = level * (values.len() as f64 + 1.0 / 3.0) - 2.0 / 3.0;
-            let (at, share) = (place as usize, place.fract());
-            f64::from(values[at]) * (1.0 - share) + f64::from(values[at + 1]) * share
-        };
         let variance = squares / (values.len() - 1) as f64;
-        Moments { mean, variance, width90: quantile(0.95) - quantile(0.05) }
+        let width90 = sample_quantile(values, 0.95) - sample_quantile(values, 0.05);
+        Moments { mean, variance, width90 }
     }
+}
+
+/// Quantile of sorted samples: nearly unbiased whatever the distribution (Hyndman and Fan 1996, <https://doi.org/10.2307/2684934>,
+/// definition 8). Beyond the outermost samples it is the outermost one.
+///
+/// ```
+/// let samples = [1.0, 2.0, 3.0];
+/// let quantile = |level| simground_trainer::evaluation::sample_quantile(&samples, level);
+/// assert_eq!([quantile(0.0), quantile(0.5), quantile(1.0)], [1.0, 2.0, 3.0]);
+/// ```
+///
+/// # Panics
+///
+/// Without samples.
+pub fn sample_quantile(sorted: &[f32], level: f64) -> f64 {
+    let place = level * (sorted.len() as f64 + 1.0 / 3.0) - 2.0 / 3.0;
+    let place = place.clamp(0.0, (sorted.len() - 1) as f64);
+    let (at, share) = (place as usize, place.fract());
+    let next = sorted[(at + 1).min(sorted.len() - 1)];
+    f64::from(sorted[at]) * (1.0 - share) + f64::from(next) * share
 }
 
 /// A whole number's place in the standardized space, where truths have theirs.

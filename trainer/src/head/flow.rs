@@ -91,6 +91,15 @@ impl Flow {
         Ok(Flow { coordinates: (0..plain.parameters.len()).map(moments).collect(), ..plain })
     }
 
+    /// Whether its lists agree and its steps can be taken, if it was read from a file.
+    pub(super) fn is_sound(&self) -> bool {
+        let d = self.parameters.len();
+        (1..=format::MAX_FLOW_STEPS).contains(&self.schedule.steps)
+            && (1..=format::MAX_FLOW_THETA).contains(&d)
+            && self.coordinates.len() == d
+            && !self.hidden.is_empty()
+    }
+
     /// Each parameter's coordinate.
     fn coordinate(&self, at: usize) -> Coordinate {
         let (center, spread) = self.coordinates[at];

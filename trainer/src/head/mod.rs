@@ -11,7 +11,7 @@ mod quantiles;
 pub mod ratio;
 
 use serde::{Deserialize, Serialize};
-use simground_runtime::artifact::{Conditional, OutputLayer};
+use simground_runtime::artifact::{Conditional, FLOW_TIMES, OutputLayer};
 
 pub use categorical::{Categorical, softmax};
 pub use columns::{Column, Columns, LARGEST};
@@ -25,7 +25,7 @@ pub use ratio::Ratio;
 
 use crate::corpus::Corpus;
 use crate::evaluation::Answer;
-use crate::network::Dense;
+use crate::network::{Dense, Tail};
 use crate::standardization::TargetScaling;
 use crate::study;
 use crate::training::HeadSpec;
@@ -113,6 +113,24 @@ impl Head {
             }
         };
         Ok(head)
+    }
+}
+
+impl Head {
+    /// Whether a layer and a stack behind it have the widths of this head.
+    pub fn fits(&self, layer: Option<&Dense>, tail: Option<&Tail>) -> bool {
+        let stack = match self {
+            Head::Ratio(head) => Some((head.parameters.len(), 1)),
+            Head::Flow(head) if !head.is_sound() => return false,
+            Head::Flow(head) => {
+                let d = head.parameters.len();
+                Some((d + FLOW_TIMES, d))
+            }
+            _ => None,
+        };
+        let of_tail =
+            |tail: &Tail| (tail.d_theta, tail.layers.last().map_or(0, |layer| layer.d_output));
+        layer.is_some_and(|layer| layer.d_output == self.d_output()) && tail.map(of_tail) == stack
     }
 }
 

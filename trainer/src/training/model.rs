@@ -70,7 +70,7 @@ impl Model {
     /// Lengths of `(weights, biases)` of each layer, as they lie in the flat vector.
     pub fn parts(&self) -> Vec<(usize, usize)> {
         let dense = self.layers.iter().map(|&(d_input, d_output)| (d_input * d_output, d_output));
-        let tails = self.stacks.iter().flat_map(|head| head.tail().shape().parts());
+        let tails = self.stacks.iter().flat_map(|head| head.loss.tail().shape().parts());
         dense.chain(tails).collect()
     }
 
@@ -81,17 +81,18 @@ impl Model {
 
     /// Running averages of the heads with a stack, for a checkpoint.
     pub fn averages(&self) -> Vec<[f64; 2]> {
-        self.stacks.iter().map(ConditionalHead::averages).collect()
+        self.stacks.iter().map(|head| head.loss.averages()).collect()
     }
 
     /// Goes on from [`Model::averages`].
     pub fn restore(&mut self, averages: &[[f64; 2]]) {
-        self.stacks.iter_mut().zip(averages).for_each(|(head, averages)| head.restore(*averages));
+        let heads = self.stacks.iter_mut().zip(averages);
+        heads.for_each(|(head, averages)| head.loss.restore(*averages));
     }
 
     /// Takes the gradients of the last step into the running averages.
     pub fn learn(&mut self) {
-        self.stacks.iter_mut().for_each(ConditionalHead::learn);
+        self.stacks.iter_mut().for_each(|head| head.loss.learn());
     }
 
     /// `(d_input, d_output)` of each layer; the last holds all heads.
@@ -136,7 +137,7 @@ impl Model {
         for (layer, head) in (16..).step_by(16).zip(&self.stacks) {
             let start = flat.len();
             flat.resize(start + head.len(), 0.0);
-            let shape = head.tail().shape();
+            let shape = head.loss.tail().shape();
             shape.initialize(&mut flat[start..], d_hidden + shape.d_theta, seed, layer);
         }
         flat
@@ -277,7 +278,7 @@ impl Model {
                 tails = others;
                 let d_output = loss.d_output;
                 let block = Block { examples, rows: &rows, outputs, d_output };
-                sums.heads[head.head()] += head.evaluate(own, block);
+                sums.heads[head.head] += head.loss.evaluate(own, block);
             }
         };
         if self.backend == Backend::Flex {
@@ -355,7 +356,7 @@ impl Model {
 
 /// The stack of a head as plain layers.
 fn tail(head: &ConditionalHead, parameters: &[f32]) -> network::Tail {
-    let shape = head.tail().shape();
+    let shape = head.loss.tail().shape();
     let layout = shape.layout();
     let first = shape.hidden[0];
     let theta = &parameters[layout.theta];
@@ -365,7 +366,7 @@ fn tail(head: &ConditionalHead, parameters: &[f32]) -> network::Tail {
         Dense { d_input: *d_input, d_output: bias.len(), weight, bias }
     });
     network::Tail {
-        head: head.head(),
+        head: head.head,
         d_theta: shape.d_theta,
         theta: (0..first).flat_map(row).collect(),
         layers: layers.collect(),
@@ -393,7 +394,7 @@ impl<'p> Pass<'p> {
     ) -> Pass<'p> {
         let mut end = parameters.len() - stacks.iter().map(ConditionalHead::len).sum::<usize>();
         let own = stacks.iter_mut().map(|head| {
-            head.begin(step);
+            head.loss.begin(step);
             end += head.len();
             &parameters[end - head.len()..end]
         });
@@ -408,8 +409,8 @@ impl<'p> Pass<'p> {
         for (head, parameters) in self.stacks.iter_mut().zip(&self.parameters) {
             let d_output = loss.d_output;
             let block = Block { examples: batch, rows: &rows, outputs, d_output };
-            let sum = &mut sums.heads[head.head()];
-            head.add(parameters, block, *weight, by_output, sum);
+            let sum = &mut sums.heads[head.head];
+            head.loss.add(parameters, block, *weight, by_output, sum);
         }
     }
 
@@ -417,7 +418,7 @@ impl<'p> Pass<'p> {
     fn end(self, mut gradient: &mut [f32]) -> LossSums {
         for head in self.stacks {
             let (own, others) = gradient.split_at_mut(head.len());
-            head.end(own);
+            head.loss.end(own);
             gradient = others;
         }
         self.sums

@@ -12,14 +12,9 @@ use super::ratio::RatioHead;
 #[derive(Debug)]
 pub(in super::super) struct ConditionalHead {
     /// Position among the heads.
-    head: usize,
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Ratio(Box<RatioHead>),
-    Flow(Box<FlowHead>),
+    pub head: usize,
+    /// Its loss.
+    pub loss: Box<dyn StackLoss>,
 }
 
 /// Some rows of a batch, and the outputs of all heads for them.
@@ -31,6 +26,43 @@ pub(in super::super) struct Block<'b> {
     pub d_output: usize,
 }
 
+/// The loss of a head with a stack, and its gradient.
+pub(in super::super) trait StackLoss: std::fmt::Debug + Send {
+    /// The stack.
+    fn tail(&self) -> &Tail;
+
+    /// Running averages, for a checkpoint.
+    fn averages(&self) -> [f64; 2] {
+        [0.0; 2]
+    }
+
+    /// Goes on from [`StackLoss::averages`].
+    fn restore(&mut self, _: [f64; 2]) {}
+
+    /// Before the first block of a batch.
+    fn begin(&mut self, step: u64);
+
+    /// Adds a block's loss, a sum weighted by the examples' weights, to `sum`, and its part of the gradient by `parameters` to `self`; writes to
+    /// `by_output` the derivative by the head's columns, both of a batch of weight `batch_weight`.
+    fn add(
+        &mut self,
+        parameters: &[f32],
+        block: Block<'_>,
+        batch_weight: f32,
+        by_output: &mut [f32],
+        sum: &mut f64,
+    );
+
+    /// Behind the last block of a batch: the gradient by the parameters.
+    fn end(&mut self, gradient: &mut [f32]);
+
+    /// Takes the batch's gradients into the averages.
+    fn learn(&mut self) {}
+
+    /// The loss of a block, a sum weighted by the examples' weights.
+    fn evaluate(&mut self, parameters: &[f32], block: Block<'_>) -> f64;
+}
+
 impl ConditionalHead {
     /// Those of `specs` that have a stack, in order.
     pub fn all(specs: &[HeadSpec]) -> Vec<ConditionalHead> {
@@ -39,91 +71,18 @@ impl ConditionalHead {
         for (head, spec) in specs.iter().enumerate() {
             let columns = first..first + spec.d_output();
             first = columns.end;
-            let ratio = RatioHead::new(spec, columns.clone()).map(|head| Kind::Ratio(head.into()));
-            let flow = || FlowHead::new(spec, columns).map(|head| Kind::Flow(head.into()));
-            heads.extend(ratio.or_else(flow).map(|kind| ConditionalHead { head, kind }));
+            let ratio = RatioHead::new(spec, columns.clone());
+            let ratio = ratio.map(|loss| -> Box<dyn StackLoss> { Box::new(loss) });
+            let flow =
+                || -> Option<Box<dyn StackLoss>> { Some(Box::new(FlowHead::new(spec, columns)?)) };
+            heads.extend(ratio.or_else(flow).map(|loss| ConditionalHead { head, loss }));
         }
         heads
     }
 
-    /// Position among the heads.
-    pub fn head(&self) -> usize {
-        self.head
-    }
-
     /// Number of parameters of the stack.
     pub fn len(&self) -> usize {
-        self.tail().shape().parameters()
-    }
-
-    /// The stack.
-    pub fn tail(&self) -> &Tail {
-        match &self.kind {
-            Kind::Ratio(head) => head.tail(),
-            Kind::Flow(head) => head.tail(),
-        }
-    }
-
-    /// Running averages, for a checkpoint.
-    pub fn averages(&self) -> [f64; 2] {
-        match &self.kind {
-            Kind::Ratio(head) => head.averages(),
-            Kind::Flow(_) => [0.0; 2],
-        }
-    }
-
-    /// Goes on from [`ConditionalHead::averages`].
-    pub fn restore(&mut self, averages: [f64; 2]) {
-        if let Kind::Ratio(head) = &mut self.kind {
-            head.restore(averages);
-        }
-    }
-
-    /// Before the first block of a batch.
-    pub fn begin(&mut self, step: u64) {
-        match &mut self.kind {
-            Kind::Ratio(head) => head.begin(step),
-            Kind::Flow(head) => head.begin(step),
-        }
-    }
-
-    /// Adds a block's loss, a sum weighted by the examples' weights, to `sum`, and its part of the gradient by `parameters` to `self`; writes to
-    /// `by_output` the derivative by the head's columns, both of a batch of weight `batch_weight`.
-    pub fn add(
-        &mut self,
-        parameters: &[f32],
-        block: Block<'_>,
-        batch_weight: f32,
-        by_output: &mut [f32],
-        sum: &mut f64,
-    ) {
-        match &mut self.kind {
-            Kind::Ratio(head) => head.add(parameters, block, batch_weight, by_output, sum),
-            Kind::Flow(head) => head.add(parameters, block, batch_weight, by_output, sum),
-        }
-    }
-
-    /// Behind the last block of a batch: the gradient by the parameters.
-    pub fn end(&mut self, gradient: &mut [f32]) {
-        match &mut self.kind {
-            Kind::Ratio(head) => head.end(gradient),
-            Kind::Flow(head) => head.end(gradient),
-        }
-    }
-
-    /// Takes the batch's gradients into the averages.
-    pub fn learn(&mut self) {
-        if let Kind::Ratio(head) = &mut self.kind {
-            head.learn();
-        }
-    }
-
-    /// The loss of a block, a sum weighted by the examples' weights.
-    pub fn evaluate(&mut self, parameters: &[f32], block: Block<'_>) -> f64 {
-        match &mut self.kind {
-            Kind::Ratio(head) => head.evaluate(parameters, block),
-            Kind::Flow(head) => head.evaluate(parameters, block),
-        }
+        self.loss.tail().shape().parameters()
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::super::HeadSpec;
 use super::super::random::{Purpose, Stream};
 use super::super::ratio::Tail;
-use super::conditional::{Block, add};
+use super::conditional::{Block, StackLoss, add};
 use crate::flow_path;
 
 /// Places of each example in a step.
@@ -26,12 +26,20 @@ pub(super) struct FlowHead {
     share: f32,
     tail: Tail,
     noise: Stream,
+    places: Places,
+    gradient: Vec<f32>,
+    of_block: Vec<f32>,
+}
+
+/// Places between noise and theta, several of each row of a block.
+#[derive(Debug, Default)]
+struct Places {
+    /// What the stack reads: `y` times the sharpness, then the time; `[places, d + 4]`.
     points: Vec<f32>,
+    /// `[places, d]`.
     velocities: Vec<f32>,
     weights: Vec<f32>,
     sharpness: Vec<f32>,
-    gradient: Vec<f32>,
-    of_block: Vec<f32>,
 }
 
 impl FlowHead {
@@ -46,25 +54,38 @@ impl FlowHead {
             share: *loss_share,
             tail: Tail::new(shape),
             noise: Stream::new(0, Purpose::Noise, 0),
-            points: Vec::new(),
-            velocities: Vec::new(),
-            weights: Vec::new(),
-            sharpness: Vec::new(),
+            places: Places::default(),
             gradient: vec![0.0; len],
             of_block: vec![0.0; len],
         })
     }
 
-    pub fn tail(&self) -> &Tail {
+    /// The velocities at the places, `count` of each row of the block.
+    fn forward(&mut self, parameters: &[f32], block: Block<'_>, count: usize) {
+        let width = self.columns.len();
+        let data = self.tail.data(block.rows.len() * count).chunks_exact_mut(count * width);
+        let mut sharpness = self.places.sharpness.iter();
+        for (data, outputs) in data.zip(block.outputs.chunks_exact(block.d_output)) {
+            let own = &outputs[self.columns.clone()];
+            for (data, sharpness) in data.chunks_exact_mut(width).zip(&mut sharpness) {
+                data.iter_mut().zip(own).for_each(|(data, own)| *data = sharpness * own);
+            }
+        }
+        self.tail.forward(parameters, &self.places.points);
+    }
+}
+
+impl StackLoss for FlowHead {
+    fn tail(&self) -> &Tail {
         &self.tail
     }
 
-    pub fn begin(&mut self, step: u64) {
+    fn begin(&mut self, step: u64) {
         self.noise = Stream::new(0, Purpose::Noise, step);
         self.gradient.fill(0.0);
     }
 
-    pub fn add(
+    fn add(
         &mut self,
         parameters: &[f32],
         block: Block<'_>,
@@ -73,19 +94,18 @@ impl FlowHead {
         sum: &mut f64,
     ) {
         let per_weight = if batch_weight > 0.0 { 1.0 / batch_weight } else { 0.0 };
-        self.clear();
+        self.places.clear();
         for row in block.rows.clone() {
-            let mut noise = std::mem::replace(&mut self.noise, Stream::new(0, Purpose::Noise, 0));
-            self.draw(block, row, DRAWS, per_weight, &mut noise);
-            self.noise = noise;
+            self.places.add(block, row, &self.targets, (DRAWS, per_weight), &mut self.noise);
         }
         self.forward(parameters, block, DRAWS);
-        let FlowHead { tail, points, velocities, weights, of_block, .. } = self;
-        let loss = tail.squared_error(parameters, points, velocities, weights, of_block);
+        let Places { points, velocities, weights, sharpness } = &self.places;
+        let loss =
+            self.tail.squared_error(parameters, points, velocities, weights, &mut self.of_block);
         *sum += loss * f64::from(batch_weight);
         add(&mut self.gradient, &self.of_block, self.share);
         let by_data = self.tail.by_data().chunks_exact(DRAWS * self.columns.len());
-        let mut sharpness = self.sharpness.iter();
+        let mut sharpness = sharpness.iter();
         for (by_data, by_row) in by_data.zip(by_output.chunks_exact_mut(block.d_output)) {
             let own = &mut by_row[self.columns.clone()];
             for (by, sharpness) in by_data.chunks_exact(own.len()).zip(&mut sharpness) {
@@ -94,28 +114,31 @@ impl FlowHead {
         }
     }
 
-    pub fn end(&mut self, gradient: &mut [f32]) {
+    fn end(&mut self, gradient: &mut [f32]) {
         gradient.copy_from_slice(&self.gradient);
     }
 
-    pub fn evaluate(&mut self, parameters: &[f32], block: Block<'_>) -> f64 {
-        self.clear();
+    fn evaluate(&mut self, parameters: &[f32], block: Block<'_>) -> f64 {
+        self.places.clear();
         for row in block.rows.clone() {
             // The same places for every network.
             let mut noise = Stream::new(1, Purpose::Noise, row as u64);
-            self.draw(block, row, HELD_OUT_DRAWS, 1.0, &mut noise);
+            self.places.add(block, row, &self.targets, (HELD_OUT_DRAWS, 1.0), &mut noise);
         }
         self.forward(parameters, block, HELD_OUT_DRAWS);
         let d = self.targets.len();
-        let rows = self.tail.logits().chunks_exact(d).zip(self.velocities.chunks_exact(d));
-        rows.zip(&self.weights)
+        let Places { velocities, weights, .. } = &self.places;
+        let rows = self.tail.logits().chunks_exact(d).zip(velocities.chunks_exact(d));
+        rows.zip(weights)
             .map(|((found, velocity), weight)| {
                 let errors = found.iter().zip(velocity).map(|(a, b)| f64::from(a - b).powi(2));
                 f64::from(*weight) * errors.sum::<f64>() / d as f64
             })
             .sum()
     }
+}
 
+impl Places {
     fn clear(&mut self) {
         self.points.clear();
         self.velocities.clear();
@@ -123,13 +146,13 @@ impl FlowHead {
         self.sharpness.clear();
     }
 
-    /// Places of one example, at angles spread over their distribution.
-    fn draw(
+    /// `count` places of one example, at angles spread over their distribution, together of its weight times `per_weight`.
+    fn add(
         &mut self,
         block: Block<'_>,
         row: usize,
-        count: usize,
-        per_weight: f32,
+        targets: &[usize],
+        (count, per_weight): (usize, f32),
         noise: &mut Stream,
     ) {
         let examples = block.examples;
@@ -142,28 +165,14 @@ impl FlowHead {
             let angle = flow_path::training_angle(share);
             let (sin, cos) = (libm::sin(angle) as f32, libm::cos(angle) as f32);
             let sharpness = flow_path::sharpness(angle) as f32;
-            self.sharpness.push(sharpness);
-            for &at in &self.targets {
+            for &at in targets {
                 let (u, e) = (values[at], noise.normal() as f32);
                 self.points.push(sharpness * (cos * e + sin * u));
                 self.velocities.push(cos * u - sin * e);
             }
             self.points.extend(flow_path::time(angle));
+            self.sharpness.push(sharpness);
             self.weights.push(weight * per_weight / count as f32);
         }
-    }
-
-    /// `count` places of each row of the block.
-    fn forward(&mut self, parameters: &[f32], block: Block<'_>, count: usize) {
-        let width = self.columns.len();
-        let data = self.tail.data(block.rows.len() * count).chunks_exact_mut(count * width);
-        let mut sharpness = self.sharpness.iter();
-        for (data, outputs) in data.zip(block.outputs.chunks_exact(block.d_output)) {
-            let own = &outputs[self.columns.clone()];
-            for (data, sharpness) in data.chunks_exact_mut(width).zip(&mut sharpness) {
-                data.iter_mut().zip(own).for_each(|(data, own)| *data = sharpness * own);
-            }
-        }
-        self.tail.forward(parameters, &self.points);
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::super::HeadSpec;
 use super::super::random::{Purpose, Stream};
 use super::super::ratio::{Balance, ScoredRows, Tail, Weighting, cross_entropy};
-use super::conditional::{Block, add};
+use super::conditional::{Block, StackLoss, add};
 
 /// One of so many joint pairs of a batch is scored: each costs three products over two rows in every layer of the stack.
 const SCORED_SHARE: usize = 8;
@@ -67,33 +67,29 @@ impl RatioHead {
             of_block: vec![0.0; len],
         })
     }
+}
 
-    /// The stack.
-    pub fn tail(&self) -> &Tail {
+impl StackLoss for RatioHead {
+    fn tail(&self) -> &Tail {
         &self.tail
     }
 
-    /// Running averages, for a checkpoint.
-    pub fn averages(&self) -> [f64; 2] {
+    fn averages(&self) -> [f64; 2] {
         self.balance.averages()
     }
 
-    /// Goes on from [`RatioHead::averages`].
-    pub fn restore(&mut self, averages: [f64; 2]) {
+    fn restore(&mut self, averages: [f64; 2]) {
         self.balance.restore(averages);
     }
 
-    /// Before the first block of a batch.
-    pub fn begin(&mut self, step: u64) {
+    fn begin(&mut self, step: u64) {
         self.directions = Stream::new(0, Purpose::Direction, step);
         self.by_cross_entropy.fill(0.0);
         self.by_score.fill(0.0);
         self.factor = self.balance.current();
     }
 
-    /// Adds a block's loss, a sum weighted by the examples' weights, to `sum`, and its part of the gradient by `parameters` to `self`; writes to
-    /// `by_output` the derivative by the head's columns, both of a batch of weight `batch_weight`.
-    pub fn add(
+    fn add(
         &mut self,
         parameters: &[f32],
         block: Block<'_>,
@@ -141,8 +137,7 @@ impl RatioHead {
         }
     }
 
-    /// Behind the last block of a batch: the gradient by the parameters.
-    pub fn end(&mut self, gradient: &mut [f32]) {
+    fn end(&mut self, gradient: &mut [f32]) {
         gradient.fill(0.0);
         add(gradient, &self.by_cross_entropy, self.share);
         if let Some(factor) = self.factor {
@@ -150,15 +145,13 @@ impl RatioHead {
         }
     }
 
-    /// Takes the batch's gradients into the averages.
-    pub fn learn(&mut self) {
+    fn learn(&mut self) {
         if !self.scores.is_empty() {
             self.balance.factor(&self.by_cross_entropy, &self.by_score);
         }
     }
 
-    /// The cross-entropy of a block, a sum weighted by the examples' weights.
-    pub fn evaluate(&mut self, parameters: &[f32], block: Block<'_>) -> f64 {
+    fn evaluate(&mut self, parameters: &[f32], block: Block<'_>) -> f64 {
         let partners: Vec<usize> = (1..=HELD_OUT_PARTNERS).collect();
         self.pairs(block, &partners, 1.0);
         let Pairs { theta, target, weight, .. } = &self.pairs;
@@ -166,7 +159,9 @@ impl RatioHead {
         let each = self.tail.logits().iter().zip(target.iter().zip(weight));
         each.map(|(&f, (&target, &weight))| f64::from(weight) * cross_entropy(f, target)).sum()
     }
+}
 
+impl RatioHead {
     /// Joint pairs of all rows of a block, then for each of `partners` the marginal pairs with the theta of so many rows further; the data of
     /// each is written. Joint and marginal pairs have half the weight of the examples each.
     fn pairs(&mut self, block: Block<'_>, partners: &[usize], per_weight: f32) {
