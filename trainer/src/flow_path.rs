@@ -25,7 +25,7 @@ pub fn time(angle: f64) -> [f32; FLOW_TIMES] {
     [log_ratio, log_ratio * log_ratio, libm::cos(angle), libm::sin(angle)].map(|value| value as f32)
 }
 
-/// How closely a velocity looks at an angle: one over the noise that is left there, up to [`SHARPEST`].
+/// How closely a velocity looks at an angle: one over the noise that is left there, up to 32.
 ///
 /// What a stack reads of theta and of the data is multiplied by it, so that a layer's units are as narrow as what there is to tell apart.
 /// Without it a small network blurs: it would have to learn, at each noise level anew, how steep its answers are.

@@ -369,7 +369,7 @@ pub fn check_schema(
     Ok(())
 }
 
-/// Stored simulations that [`JUDGED_BYTES`] hold while a model is judged on them: each lies there as it is and as the network takes it,
+/// Stored simulations that 512 MiB hold while a model is judged on them: each lies there as it is and as the network takes it,
 /// with the answers of the integers, the floats and two baselines.
 pub fn simulations_judged_at_once(float_model: &FloatModel, reader: &Reader) -> u64 {
     let widths = float_model.network.heads.iter().map(|head| head.d_output);
