@@ -1,10 +1,15 @@
 //! Links the artifacts that `SIMGROUND_ARTIFACTS` names (a path list, as `PATH` is); without it, the golden ones.
 //!
+//! Each is linked as a file, and as models that are proved here; what a firmware does not name is not in its flash.
+//!
 //! `NAME.csv` beside `NAME.sgnn` holds the window that the examples ask about: a header, then numbers, an empty cell
 //! for a missing value. Without it every value is missing.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
+
+use simground_compile::{Contents, source};
+use simground_runtime::Model;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SIMGROUND_ARTIFACTS");
@@ -21,8 +26,27 @@ fn main() {
         );
     }
     source += "];\n";
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("linked.rs");
-    fs::write(out, source).expect("cannot write linked.rs");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    fs::write(out.join("linked.rs"), source).expect("cannot write linked.rs");
+    let compiled = compiled("WHOLE", Contents::Whole) + &compiled("ANSWERS", Contents::Answers);
+    fs::write(out.join("compiled.rs"), compiled).expect("cannot write compiled.rs");
+}
+
+/// A list `name` of models, each in a module of its own. An artifact that is refused is left out: a test links one.
+fn compiled(name: &str, contents: Contents) -> String {
+    let (mut modules, mut list) = (String::new(), String::new());
+    for (position, path) in artifacts().iter().enumerate() {
+        let bytes = fs::read(path).expect("cannot read an artifact");
+        let Ok(model) = Model::from_bytes(&bytes) else { continue };
+        let module = format!("{}_{position}", name.to_lowercase());
+        modules += &format!("mod {module} {{\n{}}}\n", source(&model, contents));
+        let file = path.file_stem().expect("an artifact's file name").to_string_lossy();
+        list += &format!("    ({file:?}, &{module}::MODEL),\n");
+    }
+    format!(
+        "{modules}\n/// File names without their extension, and models.\n\
+         pub static {name}: &[(&str, &simground_runtime::Model<'static>)] = &[\n{list}];\n"
+    )
 }
 
 fn artifacts() -> Vec<PathBuf> {

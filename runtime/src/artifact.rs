@@ -21,7 +21,7 @@ use crate::dense::{DenseShape, first_unbounded_row, padded};
 use crate::error::{ArtifactError, Part};
 use crate::head;
 use crate::input::{AFFINE_BYTES, Affine};
-use crate::kernel::{self, Dense, Weights};
+use crate::kernel::{self, Dense, Stream, Weights};
 use crate::network::ScratchPlan;
 
 pub use crate::head::gaussians::component_outputs;
@@ -90,10 +90,14 @@ pub struct Section {
 }
 
 impl Section {
-    fn of(self, tensors: &[u8]) -> Option<&[u8]> {
-        let start = usize::try_from(self.offset).ok()?;
-        let end = start.checked_add(usize::try_from(self.length).ok()?)?;
-        tensors.get(start..end)
+    pub(crate) const fn of(self, tensors: &[u8]) -> Option<&[u8]> {
+        match tensors.split_at_checked(self.offset as usize) {
+            Some((_, rest)) => match rest.split_at_checked(self.length as usize) {
+                Some((section, _)) => Some(section),
+                None => None,
+            },
+            None => None,
+        }
     }
 }
 
@@ -109,22 +113,29 @@ pub struct Records<'a, T> {
     kind: PhantomData<fn() -> T>,
 }
 
-impl<'a, T: Deserialize<'a>> Records<'a, T> {
+impl<'a, T> Records<'a, T> {
     /// A list over `count` encoded records. Whether the bytes decode is proved by [`Model::from_bytes`].
-    pub fn new(count: u16, bytes: &'a [u8]) -> Self {
+    pub const fn new(count: u16, bytes: &'a [u8]) -> Self {
         Records { count, bytes, kind: PhantomData }
     }
 
     /// Number of records.
-    pub fn len(&self) -> usize {
-        usize::from(self.count)
+    pub const fn len(&self) -> usize {
+        self.count as usize
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
+    /// The encoded records.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl<'a, T: Deserialize<'a>> Records<'a, T> {
     /// The records in order.
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
         let mut rest = self.bytes;
@@ -138,11 +149,6 @@ impl<'a, T: Deserialize<'a>> Records<'a, T> {
     /// One record, by position.
     pub fn at(&self, position: usize) -> Option<T> {
         self.iter().nth(position)
-    }
-
-    /// The encoded records.
-    pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.bytes
     }
 
     pub(crate) fn is_valid(&self) -> bool {
@@ -242,7 +248,7 @@ pub struct Layer {
 
 impl Layer {
     /// Widths.
-    pub fn shape(&self) -> DenseShape {
+    pub const fn shape(&self) -> DenseShape {
         DenseShape { d_input: self.d_input, d_output: self.d_output }
     }
 
@@ -577,8 +583,8 @@ pub struct Manifest<'a> {
 
 impl Manifest<'_> {
     /// Whether the first layer reads bytes: the layout has them, and the inputs' grid fits.
-    pub(crate) fn has_byte_inputs(&self) -> bool {
-        self.layout == Layout::Bytes && self.input.q_max <= i16::from(i8::MAX)
+    pub(crate) const fn has_byte_inputs(&self) -> bool {
+        matches!(self.layout, Layout::Bytes) && self.input.q_max <= i8::MAX as i16
     }
 }
 
@@ -626,6 +632,11 @@ impl<'a> Model<'a> {
     /// The manifest: names, shapes, provenance.
     pub fn manifest(&self) -> &Manifest<'a> {
         &self.manifest
+    }
+
+    /// The tensors that the manifest's sections lie in.
+    pub fn tensors(&self) -> &'a [u8] {
+        self.tensors
     }
 
     /// Values in a window: steps times channels.
@@ -849,7 +860,9 @@ impl<'a> Proof<'a> {
             return Err(ArtifactError::AccumulatorBound { part, row });
         }
         let weights = Weights { layout: self.layout, wide_inputs: read.wide };
-        Dense::new(bytes, shape, weights, clamps).ok_or(ArtifactError::Shape(part))
+        let stream = Stream::new(bytes);
+        let dense = stream.and_then(|stream| Dense::new(stream, shape, weights, clamps));
+        dense.ok_or(ArtifactError::Shape(part))
     }
 
     #[inline(never)]

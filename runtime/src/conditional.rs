@@ -11,7 +11,7 @@ use heapless::Vec;
 
 use crate::artifact::{Conditional, Layer, Layout, MAX_CONDITIONAL_LAYERS, MAX_THETA, Model};
 use crate::dense::DenseShape;
-use crate::kernel::{self, Dense, Ending, MAX_BEND, PART_LIMIT, Weights, halves_mut};
+use crate::kernel::{self, Dense, Ending, MAX_BEND, PART_LIMIT, Stream, Weights, halves_mut};
 use crate::math;
 use crate::network::Inference;
 
@@ -45,19 +45,20 @@ impl<'a> Stack<'a> {
         let mut hidden = Vec::new();
         let mut d_input = d_first;
         for layer in record.hidden.iter() {
-            let stream = model.section(layer.stream);
+            let stream = Stream::new(model.section(layer.stream))?;
             let dense = Dense::new(stream, layer.shape(), WEIGHTS, (layer.low, layer.high))?;
             hidden.push((dense, bend_of(&layer)?)).ok()?;
             d_input = layer.d_output;
         }
         let shape = DenseShape { d_input, d_output: record.output.d_output };
+        let stream = Stream::new(model.section(record.output.stream))?;
         Some(Stack {
             theta: model.section(record.theta),
             grid: record.grid,
             q_max: record.q_max,
             ending: ending(record)?,
             hidden,
-            output: Dense::new(model.section(record.output.stream), shape, WEIGHTS, (0, 0))?,
+            output: Dense::new(stream, shape, WEIGHTS, (0, 0))?,
         })
     }
 

@@ -17,26 +17,26 @@ pub struct DenseShape {
 
 impl DenseShape {
     /// Inputs, rounded up to a multiple of four.
-    pub fn padded_input(self) -> usize {
+    pub const fn padded_input(self) -> usize {
         padded(self.d_input)
     }
 
     /// Outputs, rounded up to a multiple of four.
-    pub fn padded_output(self) -> usize {
+    pub const fn padded_output(self) -> usize {
         padded(self.d_output)
     }
 
     /// Bytes of the layer's stream: a block of [`kernel::BLOCK_ROWS`] rows is its weights, then a bias and a
     /// multiplier for each row.
-    pub fn stream_bytes(self) -> usize {
+    pub const fn stream_bytes(self) -> usize {
         let block = kernel::block_bytes(self.padded_input());
         self.padded_output().saturating_div(kernel::BLOCK_ROWS).saturating_mul(block)
     }
 }
 
 /// A width as stored: rounded up to a multiple of four.
-pub(crate) fn padded(width: u16) -> usize {
-    usize::from(width).next_multiple_of(4)
+pub(crate) const fn padded(width: u16) -> usize {
+    (width as usize).next_multiple_of(4)
 }
 
 /// Largest magnitude that the weighted sum of a row can take, bias left out: `sum |w| * max |x|`.

@@ -69,6 +69,7 @@ pub mod additions;
 pub mod artifact;
 mod attribution;
 mod checksum;
+pub mod compiled;
 mod conditional;
 mod decode;
 mod dense;

@@ -33,43 +33,88 @@ pub(crate) struct ScratchPlan {
 
 impl ScratchPlan {
     pub(crate) fn new(manifest: &Manifest<'_>, layers: &Layers<'_>) -> Self {
-        let outputs = layers.heads.iter().map(Dense::places).fold(0, usize::saturating_add);
-        let embedding = layers.embedding.map_or(0, |layer| halfword_words(layer.places()));
-        let bank = manifest.bank.as_ref();
-        let distances = bank.map_or(0, |bank| usize::try_from(bank.prototypes).unwrap_or(0));
-        let padded_input = padded(d_input(manifest));
-        let widest = layers.trunk.iter().map(Dense::places).fold(padded_input, usize::max);
-        let activations = halfword_words(widest);
         let stacks = manifest.heads.iter().map(|head| {
             let sharpened = matches!(head, Head::Flow { .. });
             let words = |stack| conditional::words(stack, head.layer().d_output, sharpened);
             head.stack().map_or(0, words)
         });
-        let work = stacks.fold(activations.saturating_mul(2), usize::max);
-        let words =
-            outputs.saturating_add(embedding).saturating_add(distances).saturating_add(work);
-        let byte_inputs = manifest.has_byte_inputs();
-        ScratchPlan {
-            outputs,
-            embedding,
-            distances,
-            activations,
-            work,
-            padded_input,
-            byte_inputs,
-            words,
+        let mut plan =
+            ScratchPlan::of_layers(manifest, &layers.trunk, &layers.heads, &layers.embedding);
+        plan.work = stacks.fold(plan.work, usize::max);
+        plan.words = plan.before_work().saturating_add(plan.work);
+        plan
+    }
+
+    /// The plan of a whole of `words`, as another model of these layers has it; `None` where the network itself takes more.
+    pub(crate) const fn within(
+        words: usize,
+        manifest: &Manifest<'_>,
+        trunk: &[Dense<'_>],
+        heads: &[Dense<'_>],
+        embedding: &Option<Dense<'_>>,
+    ) -> Option<Self> {
+        let plan = ScratchPlan::of_layers(manifest, trunk, heads, embedding);
+        match words.checked_sub(plan.before_work()) {
+            Some(work) if work >= plan.work => Some(ScratchPlan { work, words, ..plan }),
+            _ => None,
         }
+    }
+
+    /// What the layers take, but for stacks on `[h, theta]`.
+    const fn of_layers(
+        manifest: &Manifest<'_>,
+        mut trunk: &[Dense<'_>],
+        mut heads: &[Dense<'_>],
+        embedding: &Option<Dense<'_>>,
+    ) -> Self {
+        let padded_input = padded(d_input(manifest));
+        let mut widest = padded_input;
+        while let Some((layer, later)) = trunk.split_first() {
+            if layer.places() > widest {
+                widest = layer.places();
+            }
+            trunk = later;
+        }
+        let mut outputs = 0_usize;
+        while let Some((layer, later)) = heads.split_first() {
+            outputs = outputs.saturating_add(layer.places());
+            heads = later;
+        }
+        let activations = halfword_words(widest);
+        let plan = ScratchPlan {
+            outputs,
+            embedding: match embedding {
+                Some(layer) => halfword_words(layer.places()),
+                None => 0,
+            },
+            distances: match &manifest.bank {
+                Some(bank) => bank.prototypes as usize,
+                None => 0,
+            },
+            activations,
+            work: activations.saturating_mul(2),
+            padded_input,
+            byte_inputs: manifest.has_byte_inputs(),
+            words: 0,
+        };
+        ScratchPlan { words: plan.before_work().saturating_add(plan.work), ..plan }
+    }
+
+    /// Words before those of the work.
+    const fn before_work(&self) -> usize {
+        self.outputs.saturating_add(self.embedding).saturating_add(self.distances)
     }
 }
 
 /// Words that hold `count` halfwords; `count` is a multiple of four.
-fn halfword_words(count: usize) -> usize {
+const fn halfword_words(count: usize) -> usize {
     count.wrapping_shr(1)
 }
 
 /// Inputs of the first layer: the values, and an indicator for each where the model knows missing ones.
-fn d_input(manifest: &Manifest<'_>) -> u16 {
-    let channels = u16::try_from(manifest.input.channels.len()).unwrap_or(0);
+pub(crate) const fn d_input(manifest: &Manifest<'_>) -> u16 {
+    // A list's length is a `u16`.
+    let channels = manifest.input.channels.len() as u16;
     let values = manifest.input.steps.saturating_mul(channels);
     match manifest.input.missing {
         Missing::Refuse => values,

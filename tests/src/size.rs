@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
@@ -17,7 +18,8 @@ pub struct Figure {
     /// `B-wide`: from inputs of 12. `bank`: the search for the nearest five. `A-float`, `B-float`: one
     /// inference from raw units. `bank-attribute`: one attribution. `bank-grown`: one with sixteen labels of the field; a firmware
     /// that writes and reads them. `ratio`: a likelihood at one theta of three parameters, by two hidden layers of 32;
-    /// `ratio-maximum`: its maximum, 337 of them. `demo`: inference and attribution of the demo's model.
+    /// `ratio-maximum`: its maximum, 337 of them. `demo`: inference and attribution of the demo's model. `A-compiled`,
+    /// `B-compiled`, `bank-compiled`, `demo-compiled`: the same of models that were proved while the firmware was built.
     pub workload: String,
     /// Instructions that the workload executes, exact.
     pub instructions: u64,
@@ -79,6 +81,25 @@ pub struct Grown {
     pub stack_bytes: u64,
 }
 
+/// One line of the firmware `measure-compiled`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Compiled {
+    /// File name of the artifact without its extension.
+    pub model: String,
+    /// Vectors of the self-test that it passed.
+    pub vectors: u16,
+    /// Instructions of `Model::infer`.
+    pub infer: u64,
+    /// Instructions of `Model::infer_integers`.
+    pub integers: u64,
+    /// Instructions of `Inference::nearest`.
+    pub nearest: u64,
+    /// Instructions of `Inference::attribute`.
+    pub attribute: u64,
+    /// Stack below the caller's frame, in bytes.
+    pub stack_bytes: u64,
+}
+
 /// Artifacts of the workloads; the demo's model is among them once `cargo xtask demo` has made it.
 pub fn workloads(board: Board) -> Result<Vec<PathBuf>> {
     let mut paths = golden::workloads(board)?;
@@ -91,19 +112,26 @@ pub fn workloads(board: Board) -> Result<Vec<PathBuf>> {
 
 /// What `measure` says on `board`.
 pub fn measure(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Measured>> {
-    let image = firmware::build(board, "measure", artifacts)?;
-    let run = qemu::run_alone(board, &image)?.passed().context(board.core)?;
-    let text = String::from_utf8(run.stdout)?;
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    lines(board, "measure", artifacts)
 }
 
 /// What `measure-growth` says of the artifact at `path` on `board`.
 pub fn measure_growth(board: Board, path: &PathBuf) -> Result<Grown> {
-    let image = firmware::build(board, "measure-growth", std::slice::from_ref(path))?;
+    let mut grown = lines(board, "measure-growth", std::slice::from_ref(path))?;
+    grown.pop().context("`measure-growth` said nothing")
+}
+
+/// What `measure-compiled` says of the models of `artifacts` on `board`.
+pub fn measure_compiled(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Compiled>> {
+    lines(board, "measure-compiled", artifacts)
+}
+
+/// What a firmware that measures says on `board`, a document for each line.
+fn lines<T: DeserializeOwned>(board: Board, bin: &str, artifacts: &[PathBuf]) -> Result<Vec<T>> {
+    let image = firmware::build(board, bin, artifacts)?;
     let run = qemu::run_alone(board, &image)?.passed().context(board.core)?;
     let text = String::from_utf8(run.stdout)?;
-
-    serde_json::from_str(&text).with_context(|| text)
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
 /// Every figure of `board`.
@@ -138,6 +166,17 @@ pub fn figures(board: Board, artifacts: &[PathBuf]) -> Result<Vec<Figure>> {
         };
         for (workload, bin, instructions) in workloads {
             figure(workload, bin, instructions, m.stack_bytes)?;
+        }
+        if let "A" | "B" | "bank" | "outbreak" = m.model.as_str() {
+            let measured = measure_compiled(board, std::slice::from_ref(path))?;
+            let c = measured.first().context("`measure-compiled` said nothing")?;
+            let (workload, bin, instructions) = match m.model.as_str() {
+                "A" => ("A-compiled", "compiled-integers", c.integers),
+                "B" => ("B-compiled", "compiled-integers", c.integers),
+                "bank" => ("bank-compiled", "compiled", c.nearest),
+                _ => ("demo-compiled", "compiled", c.infer + c.attribute),
+            };
+            figure(workload, bin, instructions, c.stack_bytes)?;
         }
         if m.model == "bank" {
             let grown = measure_growth(board, path)?;

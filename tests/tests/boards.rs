@@ -53,6 +53,16 @@ fn keeps_to_its_budget(name: &str) {
     assert!(exceeded.is_empty(), "{}", exceeded.join("\n"));
 }
 
+/// Models that are proved while the firmware is built: their self-tests compare with the host's answers.
+fn compiled_models_answer_alike(name: &str) {
+    let artifacts = golden::artifacts().expect("golden artifacts");
+    let measured = size::measure_compiled(board(name), &artifacts).expect("self-tests pass");
+    assert_eq!(measured.len(), artifacts.len());
+    for model in &measured {
+        assert!(model.vectors > 0, "{model:?}");
+    }
+}
+
 fn counts_repeat(name: &str) {
     let artifacts = golden::workloads(board(name)).expect("workloads");
     let first = size::measure(board(name), &artifacts).expect("measures");
@@ -79,6 +89,10 @@ macro_rules! each_board {
             #[test]
             fn keeps_to_its_budget() {
                 super::keeps_to_its_budget($core);
+            }
+            #[test]
+            fn compiled_models_answer_alike() {
+                super::compiled_models_answer_alike($core);
             }
             #[test]
             fn counts_repeat() {
@@ -118,13 +132,12 @@ fn a_failing_firmware_says_so() {
     assert!(log.contains("damaged: artifact refused: ChecksumMismatch"), "{log}");
 }
 
+/// Firmware that links only when the linker drops its panic handler.
+const PROOFS: [&str; 4] = ["bare", "bare-theta", "bare-growth", "compiled"];
+
 #[test]
 fn no_panic_is_reachable() {
-    // These link only when the linker drops their panic handler, on every instruction set.
-    for (board, bin) in BOARDS
-        .into_iter()
-        .flat_map(|board| ["bare", "bare-theta", "bare-growth"].map(|bin| (board, bin)))
-    {
+    for (board, bin) in BOARDS.into_iter().flat_map(|board| PROOFS.map(|bin| (board, bin))) {
         firmware::build(board, bin, &artifacts(board)).unwrap_or_else(|error| panic!("{error:#}"));
     }
 }
@@ -133,7 +146,7 @@ fn no_panic_is_reachable() {
 #[ignore = "slow: a hundred links"]
 fn no_panic_is_reachable_at_any_optimization() {
     for board in BOARDS {
-        for bin in ["bare", "bare-theta", "bare-growth"] {
+        for bin in PROOFS {
             for level in ["1", "2", "3", "\"s\"", "\"z\""] {
                 firmware::build_at(level, board, bin, &artifacts(board))
                     .unwrap_or_else(|error| panic!("{} at {level}: {error:#}", board.core));

@@ -1,6 +1,7 @@
 //! Arguments, one stage, an exit code. What is computed is computed by the library.
 
 mod compare;
+mod compile;
 mod evaluate;
 mod explain;
 mod files;
@@ -56,6 +57,9 @@ enum Command {
     /// Show what an artifact holds and what it costs.
     #[command(after_help = EXIT_CODES)]
     Inspect(inspect::Arguments),
+    /// Write an artifact as Rust source, proved here: for firmware whose model is never replaced without it.
+    #[command(after_help = EXIT_CODES)]
+    Compile(compile::Arguments),
     /// Answer for observations, by the integer runtime.
     #[command(after_help = EXIT_CODES)]
     Predict(predict::Arguments),
@@ -102,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(arguments) => simulate::run(arguments, output),
         Command::Train(arguments) => train::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),
+        Command::Compile(arguments) => compile::run(arguments, output),
         Command::Predict(arguments) => predict::run(arguments, output),
         Command::Explain(arguments) => explain::run(arguments, output),
         Command::Label(arguments) => label::run(arguments, output),

@@ -131,6 +131,27 @@ fn inspect_needs_the_artifact_alone() {
 }
 
 #[test]
+fn compile_writes_rust() {
+    let place = trained();
+    let document = place.json("compile tiny.sgnn");
+    assert_eq!(document["file"], "tiny.rs");
+    let bytes = place.bytes("tiny.sgnn");
+    let model = simground_runtime::Model::from_bytes(&bytes).expect("an artifact");
+    assert_eq!(document["scratch_words"], model.scratch_words());
+    let whole = simground_compile::source(&model, simground_compile::Contents::Whole);
+    assert_eq!(place.bytes("tiny.rs"), whole.as_bytes());
+
+    let smaller = place.json("compile tiny.sgnn --answers-only --out answers.rs");
+    assert!(smaller["tensor_bytes"].as_u64() < document["tensor_bytes"].as_u64());
+    let answers = String::from_utf8(place.bytes("answers.rs")).expect("text");
+    assert!(answers.contains("pub static MODEL") && answers.contains("study_hash: b\"\""));
+
+    place.write("tiny.sgnn", &bytes[..bytes.len() - 1]);
+    place.fails("compile tiny.sgnn", &["error: tiny.sgnn: "]);
+    assert_eq!(place.bytes("tiny.rs"), whole.as_bytes(), "an error leaves what was there");
+}
+
+#[test]
 fn predict_answers_each_row() {
     let place = trained();
     std::fs::remove_file(place.path("tiny.float")).unwrap();

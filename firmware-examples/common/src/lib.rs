@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod bare;
+pub mod compiled;
 pub mod growth;
 pub mod kernels;
 pub mod linked;

@@ -72,7 +72,7 @@ fn maximum(inference: &mut Inference<'_, '_, '_>) {
 }
 
 #[inline(never)]
-fn infer(model: &Model<'_>, x: &[f32], scratch: &mut [u32]) {
+pub(crate) fn infer(model: &Model<'_>, x: &[f32], scratch: &mut [u32]) {
     if let Ok(inference) = model.infer(black_box(x), scratch) {
         black_box(inference.outputs());
     }
@@ -80,7 +80,7 @@ fn infer(model: &Model<'_>, x: &[f32], scratch: &mut [u32]) {
 
 /// From quantized inputs to the last accumulator: what figures for kernels count.
 #[inline(never)]
-fn infer_integers(model: &Model<'_>, quantized: &[i16], scratch: &mut [u32]) {
+pub(crate) fn infer_integers(model: &Model<'_>, quantized: &[i16], scratch: &mut [u32]) {
     if let Ok(inference) = model.infer_integers(black_box(quantized), scratch) {
         black_box(inference.outputs());
     }
@@ -107,6 +107,6 @@ fn everything(bytes: &'static [u8], x: &[f32], scratch: &mut [u32]) {
 }
 
 /// Makes the compiler compute a value that nobody reads.
-fn discard<T>(value: T) {
+pub(crate) fn discard<T>(value: T) {
     black_box(value);
 }

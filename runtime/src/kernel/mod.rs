@@ -15,7 +15,8 @@
 use core::marker::PhantomData;
 use core::slice::ChunksExact;
 
-use crate::artifact::Layout;
+use crate::artifact::{Layout, SECTION_ALIGNMENT, Section};
+use crate::compiled::Tensors;
 use crate::dense::{DenseShape, padded};
 #[cfg(not(kernel = "helium"))]
 use crate::requantize::requantize;
@@ -104,7 +105,7 @@ pub const ALIGNMENT: usize = if cfg!(kernel = "portable") { 1 } else { 4 };
 const BLOCK_TAIL: usize = 32;
 
 /// Bytes of one block.
-pub fn block_bytes(padded_input: usize) -> usize {
+pub const fn block_bytes(padded_input: usize) -> usize {
     padded_input.saturating_mul(BLOCK_ROWS).saturating_add(BLOCK_TAIL)
 }
 
@@ -161,6 +162,32 @@ pub(crate) struct Dense<'a> {
     plan: helium::bytes::Plan,
 }
 
+/// Blocks at an address that this core's kernels accept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stream<'a>(&'a [u8]);
+
+impl<'a> Stream<'a> {
+    /// `None` where the address is not a multiple of [`ALIGNMENT`].
+    pub(crate) fn new(bytes: &'a [u8]) -> Option<Self> {
+        bytes.as_ptr().addr().is_multiple_of(ALIGNMENT).then_some(Stream(bytes))
+    }
+
+    /// A section of tensors whose alignment their type says, so that no address need be known. `None` for one that starts elsewhere than
+    /// at a multiple of [`SECTION_ALIGNMENT`], or ends behind the tensors.
+    pub(crate) const fn within<const N: usize>(
+        tensors: &'a Tensors<N>,
+        section: Section,
+    ) -> Option<Self> {
+        const { assert!(align_of::<Tensors<N>>() >= ALIGNMENT && SECTION_ALIGNMENT >= ALIGNMENT) };
+        match section.of(tensors.bytes()) {
+            Some(bytes) if (section.offset as usize).is_multiple_of(SECTION_ALIGNMENT) => {
+                Some(Stream(bytes))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a layer's weights multiply, and how they lie.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Weights {
@@ -175,24 +202,43 @@ pub(crate) struct Weights {
 const WIDTH_LIMIT: usize = 1 << 14;
 
 impl<'a> Dense<'a> {
-    /// `None` unless the stream is aligned as this core needs it and has a block for each four places.
+    /// A layer of one block, all zeros: for places that are filled later.
+    pub(crate) const ZEROS: Dense<'static> = {
+        static TENSORS: Tensors<{ 4 * BLOCK_ROWS + BLOCK_TAIL }> = Tensors::new([0; _]);
+        let shape = DenseShape { d_input: 4, d_output: 4 };
+        let section = Section { offset: 0, length: TENSORS.bytes().len() as u32 };
+        let weights = Weights { layout: Layout::Pairs, wide_inputs: true };
+        match Stream::within(&TENSORS, section) {
+            Some(stream) => match Dense::new(stream, shape, weights, (0, 0)) {
+                Some(layer) => layer,
+                None => panic!(),
+            },
+            None => panic!(),
+        }
+    };
+
+    /// `None` unless the stream has a block for each four places.
     ///
     /// An output layer has no clamps: they are ignored by [`Dense::accumulate`].
-    pub(crate) fn new(
-        stream: &'a [u8],
+    pub(crate) const fn new(
+        stream: Stream<'a>,
         shape: DenseShape,
         weights: Weights,
         (low, high): (i16, i16),
     ) -> Option<Self> {
         let (inputs, places) = (shape.padded_input(), shape.padded_output());
-        let sound = (1..WIDTH_LIMIT).contains(&inputs)
-            && (1..WIDTH_LIMIT).contains(&places)
-            && stream.as_ptr().addr().is_multiple_of(ALIGNMENT)
-            && stream.len() >= shape.stream_bytes();
-        let inputs = u16::try_from(inputs).ok()?;
-        sound.then_some(Dense {
-            stream,
-            inputs,
+        let sound = inputs != 0
+            && inputs < WIDTH_LIMIT
+            && places != 0
+            && places < WIDTH_LIMIT
+            && stream.0.len() >= shape.stream_bytes();
+        if !sound {
+            return None;
+        }
+        Some(Dense {
+            stream: stream.0,
+            // Below the limit.
+            inputs: inputs as u16,
             outputs: shape.d_output,
             #[cfg(not(kernel = "helium"))]
             low,
@@ -204,20 +250,20 @@ impl<'a> Dense<'a> {
             plan: match weights.layout {
                 Layout::Pairs => helium::bytes::Plan::none(low, high),
                 Layout::Bytes => {
-                    let blocks = u16::try_from(places).ok()?.wrapping_shr(2);
-                    helium::bytes::Plan::new(inputs, blocks, weights.wide_inputs, low, high)
+                    let blocks = places.wrapping_shr(2) as u16;
+                    helium::bytes::Plan::new(inputs as u16, blocks, weights.wide_inputs, low, high)
                 }
             },
         })
     }
 
     /// Outputs.
-    pub(crate) fn outputs(&self) -> usize {
-        usize::from(self.outputs)
+    pub(crate) const fn outputs(&self) -> usize {
+        self.outputs as usize
     }
 
     /// Outputs, rounded up to a multiple of four.
-    pub(crate) fn places(&self) -> usize {
+    pub(crate) const fn places(&self) -> usize {
         padded(self.outputs)
     }
 

@@ -56,7 +56,7 @@ const BEFORE_BYTES: [i16; 2] = [120, 228];
 
 impl Plan {
     /// That of a layer of `inputs`, a multiple of four and not zero, and `blocks`, not zero.
-    pub(in crate::kernel) fn new(
+    pub(in crate::kernel) const fn new(
         inputs: u16,
         blocks: u16,
         wide: bool,
@@ -68,9 +68,10 @@ impl Plan {
         // The code has 128 bytes of inputs, of which 64 stay in registers.
         let written = 8_u16.wrapping_div(size);
         let missing = written.saturating_sub(whole);
-        let missing_loads = missing.min(written.wrapping_shr(1));
-        let loads = |count: u16| count.wrapping_mul(4).wrapping_mul(size);
-        let skipped = loads(missing.wrapping_mul(8).wrapping_add(missing_loads));
+        let half = written.wrapping_shr(1);
+        let missing_loads = if missing < half { missing } else { half };
+        let load = size.wrapping_mul(4);
+        let skipped = missing.wrapping_mul(8).wrapping_add(missing_loads).wrapping_mul(load);
         let [before_bytes, before_halves] = BEFORE_BYTES;
         let entry = match (before == 0 && whole <= written, wide) {
             (true, _) => skipped.cast_signed(),
@@ -79,11 +80,11 @@ impl Plan {
         };
         Plan {
             low,
-            high: high.max(low),
+            high: if high < low { low } else { high },
             entry,
             // Below 2^15, because no layer has 2^14 inputs.
             last: inputs.wrapping_mul(size).cast_signed().wrapping_sub(128),
-            skipped_loads: loads(missing.wrapping_sub(missing_loads)),
+            skipped_loads: missing.wrapping_sub(missing_loads).wrapping_mul(load),
             blocks,
             skipped,
             before,
@@ -92,7 +93,7 @@ impl Plan {
     }
 
     /// That of a layer of another layout.
-    pub(in crate::kernel) fn none(low: i16, high: i16) -> Self {
+    pub(in crate::kernel) const fn none(low: i16, high: i16) -> Self {
         Plan { routines: None, ..Plan::new(4, 1, false, low, high) }
     }
 
