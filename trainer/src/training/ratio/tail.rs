@@ -22,6 +22,9 @@ use super::super::random::{Purpose, Stream};
 use super::matrix::{add_rows, add_scaled, dot, product, rows, transposed};
 use super::{Activation, ScoredRows};
 
+/// A derivative by a logit that no sum of a batch notices.
+const NEGLIGIBLE: f32 = 1e-25;
+
 /// Widths of a tail. Its parameters lie in one vector: `theta_weights [d_theta, hidden[0]]` (a row for each parameter, since there are
 /// few), then weights `[d_output, d_input]` and biases of each later layer, the output's last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,7 +241,9 @@ impl Tail {
             let decay = libm::expf(-f.abs());
             loss += f64::from(weight) * f64::from(f.max(0.0) - target * f + libm::log1pf(decay));
             let probability = if f > 0.0 { 1.0 / (1.0 + decay) } else { decay / (1.0 + decay) };
-            self.by_logits.push((probability - target) * weight);
+            let by_f = (probability - target) * weight;
+            // What so small a derivative sends back is subnormal, for which processors take a hundred times as long.
+            self.by_logits.push(if by_f.abs() < NEGLIGIBLE { 0.0 } else { by_f });
         }
         self.backward(parameters, theta, gradient);
         loss
