@@ -69,6 +69,18 @@ struct Measured {
     search: Option<f64>,
 }
 
+impl Measured {
+    /// For the progress: a run that is cut short leaves its figures.
+    fn line(&self) -> String {
+        let Measured { method, prototypes, d, scores, seconds, .. } = self;
+        format!(
+            "{method}: {prototypes} prototypes in {d} dimensions, total variation {:.4}, the same mechanism {:.1} %, {seconds:.0} s",
+            scores.mechanism_tv,
+            100.0 * scores.top1_agreement
+        )
+    }
+}
+
 /// What the whole way from the simulator to a bank of [`MAIN_BUDGET`] took.
 struct Build {
     time: Duration,
@@ -215,14 +227,18 @@ fn measure(
         // What ships is judged by the code that ships.
         let answers = device.answers(&chosen, &corpus, &windows).map_err(ExperimentError)?;
         let answers = Answers::new(&chosen, answers);
-        measured.push(record("ours", &chosen, chosen.bytes(&layout), &answers, started));
+        let ours = record("ours", &chosen, chosen.bytes(&layout), &answers, started);
+        talk.note(&ours.line());
+        measured.push(ours);
         let d = chosen.d;
         banks.push((budget, chosen));
         let mut add = |method: &'static str, make: &dyn Fn() -> Option<(Bank, usize)>| {
             let started = Instant::now();
             if let Some((bank, bytes)) = make() {
                 let answers = Answers::of(&bank, &test.observations);
-                measured.push(record(method, &bank, bytes, &answers, started));
+                let rival = record(method, &bank, bytes, &answers, started);
+                talk.note(&rival.line());
+                measured.push(rival);
             }
         };
         add("hard labels", &|| {
