@@ -122,7 +122,7 @@ fn calibration(n: usize, seed: u64, fault: Fault) -> Calibration {
     let heads: Vec<Head> = heads.into_iter().chain([Head::Mixture(mixture)]).collect();
     let mechanisms = corpus.schema.mechanisms.clone();
     let judge = Judge::new(&corpus, &heads, &mechanisms, 1).unwrap();
-    judge.calibration(&answers, None, None)
+    judge.calibration(&answers, 0, None, None)
 }
 
 /// How many of `repeats` models fail.
@@ -243,7 +243,7 @@ fn a_count_on_its_quantile_is_no_fault() {
     let head = study::Head::Quantiles { targets: vec!["a".into()], levels: LEVELS.to_vec() };
     let heads = [Head::new(&head, context).unwrap()];
     let judge = Judge::new(&corpus, &heads, &[], 1).unwrap();
-    let found = judge.calibration(&answers, None, None);
+    let found = judge.calibration(&answers, 0, None, None);
     assert_eq!(found.gate.failures, []);
     assert_eq!(found.sbc[0].total(), 2_000);
     assert!(found.mechanism.is_empty() && found.theta.is_empty() && found.tarp.is_empty());
