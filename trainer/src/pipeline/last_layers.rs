@@ -123,3 +123,69 @@ impl Scaling {
         folded
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::Silent;
+
+    /// One input, and a target that is that with uniform noise of -1/2 to 1/2.
+    fn examples(rows: u32) -> Examples {
+        let unit = |row: u32, salt: u32| {
+            ((row * 16 + salt).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32
+        };
+        let mut examples = Examples::default();
+        for row in 0..rows {
+            let x = 4.0 * unit(row, 1) - 2.0;
+            examples.inputs.push(x);
+            examples.targets.push(x + unit(row, 7) - 0.5);
+            examples.mechanism.push(0);
+        }
+        examples
+    }
+
+    fn dense(d_input: usize, d_output: usize, weight: impl Fn(usize) -> f32) -> Dense {
+        let weight = (0..d_input * d_output).map(weight).collect();
+        Dense { d_input, d_output, weight, bias: vec![0.0; d_output] }
+    }
+
+    #[test]
+    fn quantiles_that_a_joint_posterior_left_behind_are_learned() {
+        let ends = vec![(f32::NEG_INFINITY, f32::INFINITY)];
+        let heads = vec![
+            HeadSpec::Mixture { targets: vec![0], ends, components: 1, loss_share: 1.0 },
+            HeadSpec::Quantiles {
+                targets: vec![0],
+                levels: vec![0.1, 0.5, 0.9],
+                target_weights: vec![1.0],
+                loss_share: 1.0,
+            },
+        ];
+        let config = FitConfig { judged_by: Some(0), ..FitConfig::new(1, vec![4], heads) };
+        let mut network = FloatNetwork {
+            trunk: vec![dense(1, 4, |at| [1.0, -1.0, 20.0, -0.01][at])],
+            heads: vec![dense(4, 3, |at| at as f32), dense(4, 3, |_| 0.0)],
+            tails: Vec::new(),
+        };
+        assert_eq!(others(&config), [1]);
+        let (train, held_out) = (examples(2_000), examples(2_400).select(2_000..2_400));
+        let before = (network.clone(), loss(&config, &network, &held_out));
+        let until = Until::HeldOut(&held_out);
+        let (steps, learned) = learn(&config, &mut network, &train, until, &mut Silent).unwrap();
+        let after = loss(&config, &network, &held_out);
+        assert!((after - learned).abs() < 1e-4, "{after} {learned}");
+        // Pinball loss of the true quantiles at level a of a uniform distribution: a (1 - a) / 2, here its mean.
+        let best = (2.0 * 0.09 + 0.25) / 6.0;
+        assert!(after < 1.1 * best && before.1 > 3.0 * best, "{} {after} {best}", before.1);
+        assert_eq!((&network.trunk, &network.heads[0]), (&before.0.trunk, &before.0.heads[0]));
+        let until = Until::Step(steps.max(100));
+        learn(&config, &mut network, &train, until, &mut Silent).unwrap();
+        assert!(loss(&config, &network, &held_out) < 1.1 * best);
+    }
+
+    #[test]
+    fn nothing_is_learned_where_all_heads_decide() {
+        let heads = vec![HeadSpec::Point { targets: vec![0], loss_share: 1.0 }];
+        assert!(others(&FitConfig::new(1, vec![4], heads)).is_empty());
+    }
+}
