@@ -174,6 +174,7 @@ mod tests {
                 missing: Missing::Indicator,
             },
             heads: Vec::new(),
+            calibrated_on: 0,
             network: FloatNetwork {
                 trunk: vec![Dense {
                     d_input: 6,

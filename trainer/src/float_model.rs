@@ -15,7 +15,7 @@ use crate::source::CorpusOrigin;
 use crate::standardization::InputScaling;
 
 /// First bytes of a float model.
-const MAGIC: &[u8; 8] = b"SGFLOAT6";
+const MAGIC: &[u8; 8] = b"SGFLOAT7";
 
 /// Scaling, weights and study of a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct FloatModel {
     pub heads: Vec<Head>,
     /// Weights that the integers stand for, posterior calibration folded into the heads.
     pub network: FloatNetwork,
+    /// Simulations that calibrated its probabilities: how true these can be.
+    pub calibrated_on: u64,
     /// From the last hidden layer to grid units of the bank.
     pub embedding: Dense,
     /// What training gave, where `network` was fine-tuned to its integers since: without rounding those weights answer worse.

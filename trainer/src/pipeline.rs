@@ -9,6 +9,7 @@
 
 mod check;
 mod fine_tuning;
+mod last_layers;
 mod plan;
 mod selection;
 
@@ -340,7 +341,7 @@ pub fn evaluate(
         flow.add(&flow.baseline(), baselines.entry("prior".into()).or_default());
         flow.calibration(&found)
     });
-    let calibration = judge.calibration(&integer_answers, ratio, flow);
+    let calibration = judge.calibration(&integer_answers, float_model.calibrated_on, ratio, flow);
     Ok(Evaluation {
         largest_change: evaluation::largest_change(&integer, &float),
         gate_failures: calibration.gate.messages(),

@@ -8,7 +8,7 @@ mod support;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use simground_runtime::artifact::{MAX_THETA, Transform};
+use simground_runtime::artifact::{MAX_THETA, Transform, component_outputs};
 
 use crate::corpus::Corpus;
 use crate::pipeline::{self, PipelineError};
@@ -25,8 +25,10 @@ const WIDE: usize = 1_024;
 const RAM_KIB: usize = 8;
 /// Part of the flash that the first layer may take: its width falls where windows are long.
 const FIRST_LAYER_SHARE: usize = 4;
-/// Width up to which layers are widened for the sake of a joint posterior's start.
-const WIDENED: usize = 64;
+/// Bytes of flash for each output of one component of a joint posterior, beside its weights: bias and scale.
+const OUTPUT_BYTES: usize = 8;
+/// Part of the flash that a joint posterior may take, as [`crate::head::Mixture`] has it.
+const JOINT_SHARE: usize = 2;
 /// How often all sizes are halved before flash is said to be too small.
 const HALVINGS: u32 = 5;
 
@@ -84,7 +86,7 @@ pub fn propose_from(
     let Source::Stored { corpus, .. } = &source else { unreachable!("made of stored rows") };
     let facts = Facts { rows: num_simulations, ..Facts::of(corpus, has_target) };
     let train_rows = source.available(Split::Train, u64::MAX) as usize;
-    let mut flash_kib = FLASH_KIB * facts.d_input().div_ceil(WIDE);
+    let mut flash_kib = flash_kib(facts.d_input(), facts.parameters.len());
     let (mut ram_kib, mut halvings) = (RAM_KIB, 0);
     loop {
         let sizes = Sizes::of(train_rows, facts.d_input(), facts.parameters.len(), flash_kib)
@@ -278,6 +280,20 @@ impl Facts {
     }
 }
 
+/// Width of layers in which a joint posterior starts at a regression, which half of a layer carries in pairs of neurons; nothing without a
+/// joint posterior.
+fn carries(d_input: usize, parameters: usize) -> usize {
+    if parameters > MAX_THETA { 0 } else { (4 * parameters.min(d_input)).next_multiple_of(8) }
+}
+
+/// Flash to start from: of many parameters one Gaussian alone takes more than few do with all else.
+fn flash_kib(d_input: usize, parameters: usize) -> usize {
+    let gaussian = component_outputs(parameters.min(MAX_THETA))
+        * (carries(d_input, parameters) + OUTPUT_BYTES)
+        * JOINT_SHARE;
+    (FLASH_KIB * d_input.div_ceil(WIDE)).max(gaussian.div_ceil(1024).next_multiple_of(FLASH_KIB))
+}
+
 /// Everything whose size depends on how many rows there are to learn from.
 struct Sizes {
     hidden: Vec<usize>,
@@ -299,9 +315,8 @@ impl Sizes {
         };
         let first_layer_bytes = (flash_kib << 10) / FIRST_LAYER_SHARE;
         let narrowest = (first_layer_bytes / d_input.max(1)).next_multiple_of(8).max(8);
-        // A joint posterior starts at a regression, which half of a layer carries in pairs of neurons.
-        let carries = (4 * parameters.min(MAX_THETA).min(d_input)).next_multiple_of(8);
-        let width = |width: usize| width.max(carries.min(WIDENED)).min(narrowest);
+        let carries = carries(d_input, parameters);
+        let width = |width: usize| width.max(carries).min(narrowest);
         let hidden = hidden.into_iter().map(width).collect();
         let prototypes = 256.min(train_rows / 2).max(1);
         Sizes { hidden, prototypes, steps, batch, validate_every, patience }
@@ -409,7 +424,10 @@ mod tests {
         let hidden = |parameters| Sizes::of(300, 10, parameters, FLASH_KIB).hidden;
         assert_eq!(hidden(2), [32, 32]);
         assert_eq!(hidden(10), [40, 40]);
-        assert_eq!(Sizes::of(300, 30, 30, FLASH_KIB).hidden, [64, 64]);
+        assert_eq!(Sizes::of(300, 30, 30, 128).hidden, [120, 120]);
+        assert_eq!((flash_kib(10, 10), flash_kib(30, 30)), (FLASH_KIB, 2 * FLASH_KIB));
+        // More parameters than a joint posterior takes.
+        assert_eq!(Sizes::of(300, 50, 40, FLASH_KIB).hidden, [32, 32]);
         // No more than the inputs tell apart.
         assert_eq!(Sizes::of(300, 3, 10, FLASH_KIB).hidden, [32, 32]);
     }

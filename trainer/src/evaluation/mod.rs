@@ -361,10 +361,12 @@ impl<'c> Judge<'c> {
         baselines
     }
 
-    /// Whether stated probabilities are true, and what the gate says to that; `ratio` and `flow` are what was found of heads of these kinds.
+    /// Whether stated probabilities are true, and what the gate says to that, of a model that so many simulations calibrated; `ratio` and
+    /// `flow` are what was found of heads of these kinds.
     pub fn calibration(
         &self,
         answers: &[Answer],
+        calibrated_on: u64,
         ratio: Option<RatioCalibration>,
         flow: Option<JointCalibration>,
     ) -> Calibration {
@@ -449,7 +451,7 @@ impl<'c> Judge<'c> {
             } else {
                 [0.01, 0.05, 0.1, 0.25, 0.5].map(share).to_vec()
             },
-            gate: Gate::of(&claims),
+            gate: Gate::of(&claims, calibrated_on),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Tail probabilities of the binomial and the chi-squared distribution.
+//! Tail probabilities of the binomial, the beta-binomial and the chi-squared distribution.
 
 /// `P(K >= k)` for a binomial `K` of `n` trials with success probability `p`: a sum of the tail's own terms, so small ones keep their
 /// digits.
@@ -30,6 +30,38 @@ pub fn binomial_at_least(n: u64, p: f64, k: u64) -> f64 {
 /// `P(K <= k)`.
 pub fn binomial_at_most(n: u64, p: f64, k: u64) -> f64 {
     if k >= n { 1.0 } else { binomial_at_least(n, 1.0 - p, n - k) }
+}
+
+/// `P(K >= k)` for `n` trials whose success probability is itself drawn, from a beta distribution of this mean and concentration
+/// (the sum of its two parameters): a sum of terms as for the binomial, which it is at an infinite concentration.
+pub fn beta_binomial_at_least(n: u64, mean: f64, concentration: f64, k: u64) -> f64 {
+    if !concentration.is_finite() || k == 0 || k > n || mean <= 0.0 || mean >= 1.0 {
+        return binomial_at_least(n, mean, k);
+    }
+    let (trials, hits) = (n as f64, k as f64);
+    if hits <= trials * mean {
+        return 1.0 - beta_binomial_at_least(n, 1.0 - mean, concentration, n - k + 1);
+    }
+    let (a, b) = (concentration * mean, concentration * (1.0 - mean));
+    let log_beta = |a: f64, b: f64| libm::lgamma(a) + libm::lgamma(b) - libm::lgamma(a + b);
+    let misses = trials - hits;
+    let choose = libm::lgamma(trials + 1.0) - libm::lgamma(hits + 1.0) - libm::lgamma(misses + 1.0);
+    let mut term = (choose + log_beta(a + hits, b + misses) - log_beta(a, b)).exp();
+    let mut sum = 0.0;
+    for k in k..=n {
+        sum += term;
+        let (hits, misses) = (k as f64, (n - k) as f64);
+        if k == n || term <= 1e-17 * sum {
+            break;
+        }
+        term *= misses / (hits + 1.0) * (a + hits) / (b + misses - 1.0);
+    }
+    sum.min(1.0)
+}
+
+/// `P(K <= k)`.
+pub fn beta_binomial_at_most(n: u64, mean: f64, concentration: f64, k: u64) -> f64 {
+    if k >= n { 1.0 } else { beta_binomial_at_least(n, 1.0 - mean, concentration, n - k) }
 }
 
 /// Counts that a binomial exceeds on either side with a probability of at most `level / 2` each: the ends are included.
@@ -103,6 +135,23 @@ mod tests {
             close(chi_squared_at_least(2, x), (-x / 2.0_f64).exp());
             close(chi_squared_at_least(1, x), libm::erfc((x / 2.0_f64).sqrt()));
         }
+    }
+
+    #[test]
+    fn known_tails_of_a_drawn_probability() {
+        // A uniform probability makes every count as likely as any other.
+        for k in 0..=10 {
+            close(beta_binomial_at_least(10, 0.5, 2.0, k), (11 - k) as f64 / 11.0);
+            close(beta_binomial_at_most(10, 0.5, 2.0, k), (k + 1) as f64 / 11.0);
+        }
+        // B(a + n, b) / B(a, b) with a = 3, b = 7, n = 2: 3 / 10 * 4 / 11.
+        close(beta_binomial_at_least(2, 0.3, 10.0, 2), 12.0 / 110.0);
+        let sharp = beta_binomial_at_least(400, 0.5, 1e7, 230);
+        assert!((sharp / binomial_at_least(400, 0.5, 230) - 1.0).abs() < 1e-3);
+        assert_eq!(
+            beta_binomial_at_least(400, 0.5, f64::INFINITY, 230),
+            binomial_at_least(400, 0.5, 230)
+        );
     }
 
     #[test]

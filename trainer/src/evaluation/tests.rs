@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::corpus::{Parameter, Target};
 use crate::head::{Context, Mixture, ParameterScaling};
+use crate::posterior_calibration::conformal_offset;
 use crate::simulator::sampling::Generator;
 use crate::standardization::TargetScaling;
 use crate::study;
@@ -96,9 +97,14 @@ fn world(n: usize, seed: u64, fault: Fault) -> (Corpus, Vec<Answer>) {
 
 fn calibration(n: usize, seed: u64, fault: Fault) -> Calibration {
     let (corpus, answers) = world(n, seed, fault);
-    let targets = TargetScaling::fit(&corpus);
+    judged(&corpus, &answers, 3, 0)
+}
+
+/// By the first so many of the heads `quantiles`, `categorical` and `mixture`.
+fn judged(corpus: &Corpus, answers: &[Answer], count: usize, calibrated_on: u64) -> Calibration {
+    let targets = TargetScaling::fit(corpus);
     let context = Context {
-        sample: &corpus,
+        sample: corpus,
         scored: None,
         targets: &targets,
         d_hidden: 8,
@@ -107,7 +113,7 @@ fn calibration(n: usize, seed: u64, fault: Fault) -> Calibration {
     let quantiles =
         study::Head::Quantiles { targets: vec!["a".into(), "b".into()], levels: LEVELS.to_vec() };
     let heads =
-        [study::Head::Categorical, quantiles].map(|head| Head::new(&head, context).unwrap());
+        [quantiles, study::Head::Categorical].map(|head| Head::new(&head, context).unwrap());
     let scaling = |name: &str| ParameterScaling {
         name: name.into(),
         unit: String::new(),
@@ -119,10 +125,46 @@ fn calibration(n: usize, seed: u64, fault: Fault) -> Calibration {
         spread: 1.0,
     };
     let mixture = Mixture { parameters: vec![scaling("a"), scaling("b")], components: 1 };
-    let heads: Vec<Head> = heads.into_iter().chain([Head::Mixture(mixture)]).collect();
+    let heads: Vec<Head> = heads.into_iter().chain([Head::Mixture(mixture)]).take(count).collect();
     let mechanisms = corpus.schema.mechanisms.clone();
-    let judge = Judge::new(&corpus, &heads, &mechanisms, 1).unwrap();
-    judge.calibration(&answers, None, None)
+    let judge = Judge::new(corpus, &heads, &mechanisms, 1).unwrap();
+    judge.calibration(answers, calibrated_on, None, None)
+}
+
+/// Answers whose quantiles `m` simulations shifted to conformal coverage; then their width is made wrong. How many of `repeats` fail a gate
+/// that knows of the `m`, and one that does not, on `n` more simulations.
+fn failing_of_calibrated(m: usize, n: usize, repeats: u64, width: f32) -> (usize, usize) {
+    let fails = |seed: u64| {
+        let (corpus, mut answers) = world(m + n, 1_000 + seed, NONE);
+        for (at, level) in (0..2).flat_map(|at| (0..LEVELS.len()).map(move |level| (at, level))) {
+            let residual =
+                |row: usize| corpus.theta[2 * row + at] - answers[row].quantiles[at][level];
+            let mut residuals: Vec<f32> = (0..m).map(residual).collect();
+            let offset = conformal_offset(&mut residuals, LEVELS[level] as f32);
+            answers.iter_mut().for_each(|answer| answer.quantiles[at][level] += offset);
+        }
+        for quantiles in answers.iter_mut().flat_map(|answer| &mut answer.quantiles) {
+            let median = quantiles[2];
+            quantiles.iter_mut().for_each(|q| *q = median + width * (*q - median));
+        }
+        let fresh = corpus.select(&(m..m + n).collect::<Vec<_>>());
+        [m as u64, 0].map(|on| !judged(&fresh, &answers[m..], 1, on).gate.failures.is_empty())
+    };
+    let found: Vec<[bool; 2]> = (0..repeats).into_par_iter().map(fails).collect();
+    let count = |gate: usize| found.iter().filter(|failed| failed[gate]).count();
+    (count(0), count(1))
+}
+
+#[test]
+fn a_model_that_few_simulations_calibrated_passes_and_a_wrong_one_fails() {
+    for (m, blamed) in [(70, 30), (280, 1)] {
+        let (failing, without) = failing_of_calibrated(m, 4_000, 60, 1.0);
+        assert!(failing <= 3 && without >= blamed, "{m}: {failing}, {without}");
+    }
+    for (m, width) in [(70, 0.5), (70, 2.5), (280, 0.65), (1_000, 0.75)] {
+        let (failing, _) = failing_of_calibrated(m, 4_000, 20, width);
+        assert!(failing >= 19, "{m} {width}: {failing}");
+    }
 }
 
 /// How many of `repeats` models fail.
@@ -200,6 +242,17 @@ fn power_of_the_gate() {
         });
         println!("| {name} | {} |", shares.join(" | "));
     }
+    println!(
+        "\n| quantiles of 4,000 simulations, shifted by | 70 | 280 | 1,000 |\n|---|---|---|---|"
+    );
+    for width in [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 1.5, 2.0] {
+        let shares = [70, 280, 1_000].map(|m| {
+            let (failing, without) = failing_of_calibrated(m, 4_000, REPEATS, width);
+            let share = |count: usize| 100.0 * count as f64 / REPEATS as f64;
+            format!("{:.1} % ({:.1} %)", share(failing), share(without))
+        });
+        println!("| then widths times {width} | {} |", shares.join(" | "));
+    }
 }
 
 #[test]
@@ -243,7 +296,7 @@ fn a_count_on_its_quantile_is_no_fault() {
     let head = study::Head::Quantiles { targets: vec!["a".into()], levels: LEVELS.to_vec() };
     let heads = [Head::new(&head, context).unwrap()];
     let judge = Judge::new(&corpus, &heads, &[], 1).unwrap();
-    let found = judge.calibration(&answers, None, None);
+    let found = judge.calibration(&answers, 0, None, None);
     assert_eq!(found.gate.failures, []);
     assert_eq!(found.sbc[0].total(), 2_000);
     assert!(found.mechanism.is_empty() && found.theta.is_empty() && found.tarp.is_empty());

@@ -14,7 +14,7 @@ use crate::evaluation::Answer;
 use crate::network::Dense;
 use crate::posterior_calibration::golden_section;
 use crate::records::{Encoded, encode};
-use crate::training::HeadSpec;
+use crate::training::{HeadSpec, with_outliers};
 
 /// Most components where the study names no number and flash allows as many.
 const COMPONENTS: usize = MAX_COMPONENTS;
@@ -102,7 +102,7 @@ impl Answering for Mixture {
         HeadSpec::Mixture { targets, ends, components: self.components, loss_share }
     }
 
-    /// Scales all widths by the factor that gives the held-out simulations the highest log score.
+    /// Scales all widths by the factor that gives the held-out simulations the highest log score, outliers allowed for.
     fn calibrate(&self, layer: &mut Dense, outputs: &[&[f32]], held_out: &Corpus) {
         let truths: Vec<Vec<f32>> = (0..held_out.len()).map(|row| self.z(held_out, row)).collect();
         let rows: Vec<usize> = self.log_precisions().collect();
@@ -112,7 +112,8 @@ impl Answering for Mixture {
                 let mut outputs = outputs.to_vec();
                 rows.iter().for_each(|&row| outputs[row] -= log_scale as f32);
                 let gaussians = self.gaussians(&outputs);
-                -f64::from(gaussians.log_density(&gaussians.weights(), &ends, z))
+                let density = gaussians.log_density(&gaussians.weights(), &ends, z);
+                -f64::from(with_outliers(density, z.iter().copied()))
             });
             each.sum::<f64>()
         };

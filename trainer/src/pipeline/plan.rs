@@ -9,7 +9,8 @@ use simground_runtime::Model;
 use simground_runtime::artifact as format;
 
 use super::check::{check_corpus, check_variation, ranges_of_theta, window};
-use super::selection::{self, FEW};
+use super::last_layers::{self, Until};
+use super::selection::{self, FEW, Refitted};
 use super::{Options, PipelineError, Talk, ram_bytes};
 use crate::artifact::{self, BankTable, Parts, Provenance, ThetaRange, WriteError};
 use crate::bank::exact::Posterior;
@@ -25,7 +26,7 @@ use crate::source::Source;
 use crate::standardization::{InputScaling, TargetScaling};
 use crate::study::{self, BankSize, Study};
 use crate::training::ratio::TailShape;
-use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer};
+use crate::training::{self, ExampleSource, Examples, FitConfig, Fitted, HeadSpec, Observer, Stop};
 
 /// Training simulations from which scalings are estimated.
 const SCALING_SIMULATIONS: u64 = 16_384;
@@ -67,6 +68,8 @@ pub(super) struct Plan<'s> {
     pub(super) validation: u64,
     pub(super) calibration: u64,
     placeholder: BankTable,
+    /// Outputs of all heads for the training and the validation simulations, by networks that did not learn from them; see [`selection`].
+    out_of_fold: Vec<Vec<f32>>,
 }
 
 impl<'s> Plan<'s> {
@@ -133,6 +136,7 @@ impl<'s> Plan<'s> {
             validation,
             calibration,
             placeholder,
+            out_of_fold: Vec::new(),
         })
     }
 
@@ -249,14 +253,17 @@ impl<'s> Plan<'s> {
             }
             let config = self.config(options, None);
             let source = self.training_examples();
-            if options.seeds < 2 {
-                return Ok(vec![training::fit(&config, source, &validation, observer)?]);
-            }
-            let members = options.members(self.study.seed).into_iter();
-            let configs: Vec<FitConfig> = members
-                .map(|(seed, checkpoint)| FitConfig { seed, checkpoint, ..config.clone() })
-                .collect();
-            return Ok(training::fit_several(&configs, &source, &validation, observer)?);
+            let mut all = if options.seeds < 2 {
+                vec![training::fit(&config, source, &validation, observer)?]
+            } else {
+                let members = options.members(self.study.seed).into_iter();
+                let configs: Vec<FitConfig> = members
+                    .map(|(seed, checkpoint)| FitConfig { seed, checkpoint, ..config.clone() })
+                    .collect();
+                training::fit_several(&configs, &source, &validation, observer)?
+            };
+            self.learn_last_layers(&config, &mut all, &validation, talk)?;
+            return Ok(all);
         }
         let mut all = self.training_examples().examples(0..self.simulations);
         all.append(validation);
@@ -272,7 +279,39 @@ impl<'s> Plan<'s> {
         if options.seeds > 1 {
             talk.note("one seed: so few simulations leave none to judge several by");
         }
-        Ok(vec![selection::refit(&self.config(options, None), all, judged, observer)?])
+        let config = self.config(options, None);
+        let Refitted { fitted, out_of_fold } = selection::refit(&config, all, judged, observer)?;
+        self.out_of_fold = out_of_fold;
+        Ok(vec![fitted])
+    }
+
+    /// Learns the last layers of the heads that did not decide when training ended, and keeps them where the held-out loss falls.
+    fn learn_last_layers(
+        &self,
+        config: &FitConfig,
+        all: &mut [Fitted],
+        validation: &Examples,
+        talk: &mut dyn Talk,
+    ) -> Result<(), PipelineError> {
+        let ended = all.iter().all(|fitted| fitted.stop != Stop::Observer);
+        if !ended || last_layers::others(config).is_empty() {
+            return Ok(());
+        }
+        let train = self.training_examples().examples(0..self.simulations.min(last_layers::MOST));
+        for fitted in all {
+            let mut network = fitted.network.clone();
+            let before = last_layers::loss(config, &network, validation);
+            let until = Until::HeldOut(validation);
+            let observer = &mut training::Silent;
+            let (_, loss) = last_layers::learn(config, &mut network, &train, until, observer)?;
+            if loss < before {
+                fitted.network = network;
+            }
+            talk.note(&format!(
+                "held-out loss of the other heads {before:.4}, {loss:.4} with last layers of their own"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether the network is trained on the validation split as well: a joint posterior from few simulations.
@@ -393,7 +432,10 @@ impl<'s> Plan<'s> {
         Ok(artifact::write(&self.parts_of(&integers, &Provenance::default()))?)
     }
 
-    /// Fits temperature and offsets to the answers of the uncalibrated integer model and folds them into the float heads.
+    /// Fits temperature, widths and offsets to the answers of the uncalibrated integer model and folds them into the float heads.
+    ///
+    /// After a cross-validation also to the answers of its networks: they are those of other networks than this one, which learned from
+    /// more, but of very many more simulations.
     pub(super) fn calibrate(
         &mut self,
         subject: &mut Quantizable,
@@ -404,12 +446,14 @@ impl<'s> Plan<'s> {
         let bytes = artifact::write(&self.parts_of(&integers, &provenance))?;
         let network = &mut subject.network;
         let model = Model::from_bytes(&bytes).map_err(WriteError::Refused)?;
-        let outputs = output_values(&model, &held_out.x);
+        let mut outputs = self.out_of_fold.clone();
+        outputs.extend(output_values(&model, &held_out.x));
+        let judged = self.with_learned(held_out);
         let mut first = 0;
         for (layer, head) in network.heads.iter_mut().zip(&self.heads) {
             let own = first..first + layer.d_output;
             let rows: Vec<&[f32]> = outputs.iter().map(|row| &row[own.clone()]).collect();
-            head.calibrate(layer, &rows, held_out);
+            head.calibrate(layer, &rows, &judged);
             first = own.end;
         }
         for (at, ratio) in self.ratios() {
@@ -428,6 +472,17 @@ impl<'s> Plan<'s> {
             self.heads[at] = Head::Flow(flow);
         }
         Ok(())
+    }
+
+    /// Simulations that calibrate a network: those held out for it, behind those whose answers a cross-validation gave.
+    fn with_learned(&self, held_out: &Corpus) -> Corpus {
+        if self.out_of_fold.is_empty() {
+            return held_out.clone();
+        }
+        let mut all = self.source.simulations(Split::Train, 0..self.simulations);
+        all.append(self.source.simulations(Split::Validation, 0..self.validation));
+        all.append(held_out.clone());
+        all
     }
 
     /// Compresses the corpus to the bank.
@@ -504,6 +559,7 @@ impl<'s> Plan<'s> {
             schema: (*self.schema).clone(),
             input: self.input.clone(),
             heads: self.heads.clone(),
+            calibrated_on: self.out_of_fold.len() as u64 + self.calibration,
             network: network.clone(),
             embedding: embedding.clone(),
             before_fine_tuning: None,

@@ -1,7 +1,8 @@
 //! What a training is left to find out by itself: how many components a joint posterior has, and where few simulations, when to stop.
 //!
 //! - Few simulations: each choice is judged by cross-validation over all that may be learned from, training and validation split
-//!   alike; the network is then trained on all of them, for as many steps as did best.
+//!   alike; the network is then trained on all of them, for as many steps as did best. What the networks of the cross-validation answer
+//!   to the simulations that they did not learn from calibrates it, beside the calibration split, which alone is too small for that.
 //! - Many: each number of components is tried in a shorter training, judged on the validation split; the best is trained at length,
 //!   and stopped by the validation split.
 //!
@@ -9,7 +10,10 @@
 
 use std::ops::{ControlFlow, Range};
 
+use super::last_layers::{self, Until};
+use super::plan::interleaved;
 use super::{PipelineError, Talk};
+use crate::network::FloatNetwork;
 use crate::training::{
     self, ExampleSource, Examples, FitConfig, Fitted, Observer, Progress, Stop, Validation,
 };
@@ -26,10 +30,12 @@ const FAILURES: usize = 2;
 const WORTH: f64 = 1e-3;
 
 /// A number of steps and the held-out loss that it came to.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Judged {
     pub steps: u64,
     pub loss: f64,
+    /// The networks of a cross-validation, in the order of the folds that they did not learn from; none of another trial.
+    pub folds: Vec<FloatNetwork>,
 }
 
 /// The candidate of least loss and what it came to, tried in order until [`FAILURES`] in a row do not pay.
@@ -49,7 +55,7 @@ pub(super) fn best_of(
             "{components} components: held-out loss {:.4} after {} steps",
             judged.loss, judged.steps
         ));
-        if best.is_some_and(|(_, least)| judged.loss > least.loss - WORTH) {
+        if best.as_ref().is_some_and(|(_, least)| judged.loss > least.loss - WORTH) {
             failures += 1;
             if failures == FAILURES {
                 break;
@@ -72,10 +78,9 @@ pub(super) fn cross_validate(
     observer: &mut dyn Observer,
 ) -> Result<Judged, PipelineError> {
     let mut curves: Vec<Vec<Validation>> = Vec::new();
+    let mut folds = Vec::new();
     for fold in 0..FOLDS {
-        let held_out = |row: &usize| row % FOLDS == fold;
-        let train = all.select((0..all.len()).filter(|row| !held_out(row)));
-        let validation = all.select((0..all.len()).filter(held_out));
+        let (train, validation) = split(all, fold);
         let count = train.len() as u64;
         let config = FitConfig {
             simulations: count,
@@ -86,12 +91,17 @@ pub(super) fn cross_validate(
             ..config.clone()
         };
         let fitted = training::fit(&config, Rows(train), &validation, &mut Quiet(observer))?;
-        curves.push(uninterrupted(fitted)?.history);
+        let fitted = uninterrupted(fitted)?;
+        folds.push(fitted.network);
+        curves.push(fitted.history);
     }
     let common = curves.iter().map(Vec::len).min().unwrap_or(0);
     let mean = |at: usize| curves.iter().map(|curve| curve[at].loss).sum::<f64>() / FOLDS as f64;
-    let best = (0..common).map(|at| Judged { steps: curves[0][at].step, loss: mean(at) });
-    best.min_by(|a, b| a.loss.total_cmp(&b.loss)).ok_or(PipelineError::Interrupted { step: 0 })
+    let losses = (0..common).map(|at| (curves[0][at].step, mean(at)));
+    let (steps, loss) = losses
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        .ok_or(PipelineError::Interrupted { step: 0 })?;
+    Ok(Judged { steps, loss, folds })
 }
 
 /// A shorter training, judged on the validation split.
@@ -117,7 +127,14 @@ pub(super) fn trial(
     };
     let fitted = training::fit(&config, train, validation, &mut Quiet(observer))?;
     let fitted = uninterrupted(fitted)?;
-    Ok(Judged { steps: fitted.best_step, loss: fitted.best_loss })
+    Ok(Judged { steps: fitted.best_step, loss: fitted.best_loss, folds: Vec::new() })
+}
+
+/// A network that learned from all examples, and what the networks of the cross-validation say of it.
+pub(super) struct Refitted {
+    pub fitted: Fitted,
+    /// Outputs of all heads, one head behind the other, for each example by the network that did not learn from it.
+    pub out_of_fold: Vec<Vec<f32>>,
 }
 
 /// Trains on all examples for as many steps as cross-validation found best, whose loss it keeps.
@@ -130,8 +147,9 @@ pub(super) fn refit(
     all: Examples,
     judged: Judged,
     observer: &mut dyn Observer,
-) -> Result<Fitted, PipelineError> {
+) -> Result<Refitted, PipelineError> {
     let count = all.len() as u64;
+    let (steps, out_of_fold) = out_of_fold(config, &all, judged.folds, observer)?;
     let config = FitConfig {
         simulations: count,
         pool_start: count,
@@ -140,8 +158,43 @@ pub(super) fn refit(
     };
     // What it reports as held out is not: the loss is that of the cross-validation.
     let shown = all.select(0..all.len().min(config.batch));
-    let fitted = training::fit(&config, Rows(all), &shown, observer)?;
-    Ok(Fitted { best_loss: judged.loss, ..fitted })
+    let mut fitted = training::fit(&config, Rows(all.clone()), &shown, observer)?;
+    if let (Some(step), true) = (steps, fitted.stop != Stop::Observer) {
+        let network = &mut fitted.network;
+        last_layers::learn(&config, network, &all, Until::Step(step), &mut Quiet(observer))?;
+    }
+    Ok(Refitted { fitted: Fitted { best_loss: judged.loss, ..fitted }, out_of_fold })
+}
+
+/// Learns the last layers of the networks of a cross-validation, with the mean number of steps that they took, if any have to be learned; and
+/// what each network says of the fold that it did not learn from.
+fn out_of_fold(
+    config: &FitConfig,
+    all: &Examples,
+    folds: Vec<FloatNetwork>,
+    observer: &mut dyn Observer,
+) -> Result<(Option<u64>, Vec<Vec<f32>>), PipelineError> {
+    let mut answers = vec![Vec::new(); all.len()];
+    let (mut steps, count) = (0, folds.len() as u64);
+    let learns = !last_layers::others(config).is_empty();
+    for (fold, mut network) in folds.into_iter().enumerate() {
+        let (train, held_out) = split(all, fold);
+        if learns {
+            let until = Until::HeldOut(&held_out);
+            let observer = &mut Quiet(observer);
+            steps += last_layers::learn(config, &mut network, &train, until, observer)?.0;
+        }
+        let rows = (fold..all.len()).step_by(FOLDS);
+        rows.zip(outputs(&network, &held_out.inputs)).for_each(|(row, own)| answers[row] = own);
+    }
+    Ok((learns.then(|| (steps / count.max(1)).max(1)), answers))
+}
+
+/// What a fold leaves to learn from, and the fold.
+fn split(all: &Examples, fold: usize) -> (Examples, Examples) {
+    let held_out = |row: &usize| row % FOLDS == fold;
+    let rows = || 0..all.len();
+    (all.select(rows().filter(|row| !held_out(row))), all.select(rows().filter(held_out)))
 }
 
 fn uninterrupted(fitted: Fitted) -> Result<Fitted, PipelineError> {
@@ -151,8 +204,15 @@ fn uninterrupted(fitted: Fitted) -> Result<Fitted, PipelineError> {
     }
 }
 
+/// Outputs of all heads for each row, one head behind the other.
+fn outputs(network: &FloatNetwork, inputs: &[f32]) -> Vec<Vec<f32>> {
+    let width = network.heads.iter().map(|layer| layer.d_output).sum::<usize>().max(1);
+    let heads = network.forward_batch(inputs, false).heads;
+    interleaved(network, &heads).chunks_exact(width).map(<[f32]>::to_vec).collect()
+}
+
 /// Examples in memory.
-struct Rows(Examples);
+pub(super) struct Rows(pub Examples);
 
 impl ExampleSource for Rows {
     fn examples(&mut self, indices: Range<u64>) -> Examples {
@@ -178,6 +238,8 @@ impl Observer for Quiet<'_> {
 
 #[cfg(test)]
 mod tests {
+    use simground_runtime::artifact::component_outputs;
+
     use super::*;
     use crate::training::Silent;
 
@@ -194,7 +256,7 @@ mod tests {
         let judge = |components: usize| {
             tried += 1;
             let loss = losses.iter().find(|(c, _)| *c == components).unwrap().1;
-            Ok(Judged { steps: 1, loss })
+            Ok(Judged { steps: 1, loss, folds: Vec::new() })
         };
         let best = best_of(&candidates, &mut Nobody, judge).unwrap().0;
         (best, tried)
@@ -239,9 +301,12 @@ mod tests {
             ..FitConfig::new(6, vec![32, 32], heads)
         };
         let judged = cross_validate(&config, &all, &mut Silent).unwrap();
-        assert!(judged.steps < 600, "{judged:?}");
-        let fitted = refit(&config, all, judged, &mut Silent).unwrap();
-        assert_eq!((fitted.steps, fitted.best_step), (judged.steps, judged.steps));
-        assert_eq!(fitted.best_loss, judged.loss);
+        assert!(judged.steps < 600, "{}", judged.steps);
+        let (steps, loss) = (judged.steps, judged.loss);
+        let Refitted { fitted, out_of_fold } = refit(&config, all, judged, &mut Silent).unwrap();
+        assert_eq!((fitted.steps, fitted.best_step), (steps, steps));
+        assert_eq!(fitted.best_loss, loss);
+        let widths = out_of_fold.iter().map(Vec::len);
+        assert_eq!(widths.collect::<Vec<_>>(), vec![2 * component_outputs(1); 120]);
     }
 }

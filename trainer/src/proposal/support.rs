@@ -7,15 +7,21 @@
 
 /// Logarithm of the likelihood ratio from which an end counts as abrupt: twenty to one.
 const LOG_RATIO: f64 = 3.0;
-/// An end is sought within this many spacings beyond the outermost draw; of abrupt ends one in a thousand (`e^-7`) lies farther out.
-const SPACINGS: f64 = 7.0;
+/// An end is sought within this many spacings beyond the outermost draw; of abrupt ends one in eight thousand (`e^-9`) lies farther out, and
+/// a corpus may have dozens.
+const SPACINGS: f64 = 9.0;
+/// A smallest draw below this part of the median has come near 0.
+const NEAR_ZERO: f64 = 0.1;
+/// Skewness that logarithms leave, relative to that of the draws, where they are what is normal.
+const LESS_SKEWED: f64 = 0.5;
 /// Fewest draws from which an end is judged.
 const MIN_DRAWS: usize = 80;
 
 /// The ends of the support of these draws, rounded outward; `None` for an end that fades.
 ///
 /// Whole numbers end half way to the next one, since a density of bare whole numbers has no bound. A lower end alone is an end
-/// only where it is 0, as for rates and variances; an upper end alone is none: a fading tail has too often no visible one.
+/// only where it is 0, as for rates and variances; an upper end alone is none: a fading tail has too often no visible one. Where no end is
+/// abrupt, 0 is one if the draws are positive and their logarithms normal rather than they themselves.
 pub fn support(draws: &[f32]) -> (Option<f64>, Option<f64>) {
     let mut sorted: Vec<f64> = draws.iter().map(|&draw| f64::from(draw)).collect();
     sorted.sort_by(f64::total_cmp);
@@ -29,8 +35,32 @@ pub fn support(draws: &[f32]) -> (Option<f64>, Option<f64>) {
     match (low, high) {
         (Some(low), Some(high)) => (Some(low), Some(high)),
         (Some(low), None) if low == 0.0 && sorted[0] > 0.0 => (Some(0.0), None),
+        _ if is_positive(&sorted) => (Some(0.0), None),
         _ => (None, None),
     }
+}
+
+/// Whether sorted draws are of a parameter that is positive, such as a lognormal one: a lognormal distribution is likelier than a normal
+/// one by [`LOG_RATIO`], each at its maximum; and either their logarithms are hardly skewed, or the draws reach down to 0.
+fn is_positive(sorted: &[f64]) -> bool {
+    if sorted[0] <= 0.0 {
+        return false;
+    }
+    let logarithms: Vec<f64> = sorted.iter().map(|draw| draw.ln()).collect();
+    let ((_, sd, skewness), (log_mean, log_sd, log_skewness)) =
+        (moments(sorted), moments(&logarithms));
+    let ratio = sorted.len() as f64 * (sd.ln() - log_mean - log_sd.ln());
+    let reaches = sorted[0] < NEAR_ZERO * sorted[sorted.len() / 2];
+    ratio > LOG_RATIO && (reaches || log_skewness.abs() < LESS_SKEWED * skewness)
+}
+
+/// Mean, standard deviation and skewness.
+fn moments(values: &[f64]) -> (f64, f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let central = |power: i32| values.iter().map(|v| (v - mean).powi(power)).sum::<f64>() / count;
+    let sd = central(2).sqrt();
+    (mean, sd, central(3) / sd.powi(3))
 }
 
 /// The upper end of sorted draws.
@@ -123,6 +153,24 @@ mod tests {
             |(low, high)| low.is_finite() || high.is_finite(),
         );
         assert!(late <= 2, "{late} of 100");
+    }
+
+    #[test]
+    fn a_positive_parameter_without_an_abrupt_end_has_one_at_zero() {
+        let positive = |ends: (f64, f64)| ends == (0.0, f64::INFINITY);
+        for count in [160, 1_000, 10_000] {
+            let wide = share(count, |u| (0.5 * normal(u)).exp(), positive);
+            assert!(wide >= 90, "{count} draws: {wide} of 100");
+        }
+        // As narrow as the recovery rate of an epidemic: enough draws tell it from a normal one.
+        assert!(share(1_000, |u| 0.125 * (0.2 * normal(u)).exp(), positive) >= 95);
+        assert!(share(10_000, |u| (normal(u) / 10.0).exp(), positive) >= 95);
+        // Of the shape of a gamma distribution.
+        assert!(share(1_000, |u| (2.0 + 0.5 * normal(u)).max(0.0).powi(3), positive) >= 90);
+        for far in [|u| 10.0 + normal(u), |u| 2.5 + 0.5 * normal(u), |u: f64| normal(u).powi(3)] {
+            let found = share(1_000, far, |(low, _)| low.is_finite());
+            assert!(found <= 2, "{found} of 100");
+        }
     }
 
     #[test]

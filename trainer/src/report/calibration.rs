@@ -89,7 +89,7 @@ pub fn section(calibration: &Calibration, num_simulations: usize) -> Markup {
             h2 { "Are the stated probabilities true?" }
             p.soft {
                 "The gate: " (gate.tests) " exact tests on " (num_simulations) " simulations. It fails a model that is nowhere off by more than "
-                (100.0 * gate.tolerance) " points in at most " (100.0 * gate.level) " of 100 cases, and sees a fault of "
+                (100.0 * gate.tolerance) " points and what " (gate.calibrated_on) " simulations of its calibration left open in at most " (100.0 * gate.level) " of 100 cases, and sees a fault of "
                 (format!("{:.1}", 100.0 * gate.resolution)) " points at a stated 50 %."
             }
             @for figure in figures(calibration) {

@@ -43,6 +43,7 @@ pub use device::{Backend, probe};
 pub use examples::{ExampleSource, Examples};
 pub use fit::{fine_tune, fit};
 pub use loss::head_losses;
+pub use loss::mixture::with_outliers;
 pub use optimizer::{AdamW, Update};
 pub use progress::{Observer, Progress, ProgressObserver, Silent};
 pub use rounding::{Grid, Rounding};
