@@ -399,10 +399,7 @@ fn calibration_is_drawn_and_told() {
 
 #[test]
 fn a_model_that_is_not_calibrated_needs_leave_to_be_written() {
-    let place = with_study();
-    // Offsets from sixteen simulations are no quantiles.
-    let study = STUDY.replace("calibration = 1_024", "calibration = 16");
-    place.write("tiny.toml", study);
+    let place = Place::with("tiny.toml", include_str!("data/one-gaussian.toml"));
     let refused = place.run("run tiny.toml");
     assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
     let message = stderr(&refused);
