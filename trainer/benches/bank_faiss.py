@@ -71,7 +71,7 @@ def disagreement(found):
 
 def candidates(budget):
     """Every index that the budget holds."""
-    for d in (4, 8, 12, 16):
+    for d in (width for width in (4, 8, 12, 16) if width <= settings["d"]):
         layer = (4 * (-(-settings["d_hidden"] // 4) * 4) + 32) * (d // 4)
         novelty = 4 * settings["novelty_entries"][str(budget)]
         for codes in (2, 4, 8, 16):

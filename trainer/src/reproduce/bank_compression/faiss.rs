@@ -110,7 +110,7 @@ impl Faiss {
             .arg(path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .map_err(|error| format!("python3 does not start ({error})"))?;
         let requests = child.stdin.take().ok_or("no pipe to Python")?;
