@@ -22,30 +22,46 @@ const SURE: simground_label = simground_label {
     mechanism: 3,
 };
 
+/// An object of C's: one that refers to another does so by pointer, and a borrow of the whole would end that.
+struct Object<T>(*mut T);
+
+impl<T> Object<T> {
+    fn new(value: T) -> Self {
+        Object(Box::into_raw(Box::new(value)))
+    }
+}
+
+impl<T> Drop for Object<T> {
+    fn drop(&mut self) {
+        // SAFETY: from a box, and dropped once.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
 /// What C would declare.
 struct Caller {
-    model: simground_model,
-    inference: simground_inference,
-    additions: simground_additions,
-    grown: simground_grown,
+    model: Object<simground_model>,
+    inference: Object<simground_inference>,
+    additions: Object<simground_additions>,
+    grown: Object<simground_grown>,
     scratch: Vec<u32>,
     page: Vec<u8>,
 }
 
 impl Caller {
-    fn new() -> Box<Self> {
-        let mut caller = Box::new(Caller {
-            model: simground_model::new(),
-            inference: simground_inference::new(),
-            additions: simground_additions::new(),
-            grown: simground_grown::new(),
+    fn new() -> Self {
+        let mut caller = Caller {
+            model: Object::new(simground_model::new()),
+            inference: Object::new(simground_inference::new()),
+            additions: Object::new(simground_additions::new()),
+            grown: Object::new(simground_grown::new()),
             scratch: vec![0; 1024],
             page: vec![0xff; 1024],
-        });
+        };
         let bytes = &GOLDEN.0;
         // SAFETY: the pointers are to live objects of their types, here and in every call below.
         unsafe {
-            let model = &raw mut caller.model;
+            let model = caller.model.0;
             let status = simground_model_from_bytes(model, bytes.as_ptr(), bytes.len());
             assert_eq!(status, SIMGROUND_OK);
             assert_eq!(simground_record_bytes(model), 32);
@@ -60,7 +76,7 @@ impl Caller {
                     14,
                     caller.scratch.as_mut_ptr(),
                     1024,
-                    &raw mut caller.inference,
+                    caller.inference.0,
                 ),
                 SIMGROUND_OK
             );
@@ -75,8 +91,8 @@ impl Caller {
         // SAFETY: as above.
         unsafe {
             simground_additions_from_bytes(
-                &raw mut self.additions,
-                &raw const self.model,
+                self.additions.0,
+                self.model.0.cast_const(),
                 bytes,
                 length,
             )
@@ -94,7 +110,7 @@ impl Caller {
     ) -> Result<simground_appended, simground_status> {
         let mut record = [0xee; 32];
         let mut appended = simground_appended { offset: 0, record: 0, replaces: 0 };
-        let additions = &raw const self.additions;
+        let additions = self.additions.0.cast_const();
         match write(additions, record.as_mut_ptr(), &raw mut appended) {
             SIMGROUND_OK => (),
             status => return Err(status),
@@ -105,7 +121,7 @@ impl Caller {
     }
 
     fn label(&mut self, label: simground_label) -> Result<simground_appended, simground_status> {
-        let inference = &raw const self.inference;
+        let inference = self.inference.0.cast_const();
         self.append(|additions, record, appended| {
             // SAFETY: as above.
             unsafe {
@@ -142,7 +158,7 @@ impl Caller {
         let mut report = simground_additions_report::default();
         // SAFETY: as above.
         unsafe {
-            let additions = &raw const self.additions;
+            let additions = self.additions.0.cast_const();
             assert_eq!(simground_additions_describe(additions, &raw mut report), SIMGROUND_OK);
         }
         report
@@ -185,12 +201,12 @@ fn answers_equal_the_runtime() {
         from_field: false,
     };
     let (mut nearest, mut weights, mut found) = ([nothing; 4], [0; 6], 0);
-    let (grown, found) = (&raw mut caller.grown, &raw mut found);
+    let (grown, found) = (caller.grown.0, &raw mut found);
     // SAFETY: the pointers are to live objects of their types, here and below.
     unsafe {
         let status = simground_attribute_with(
-            &raw mut caller.inference,
-            &raw const caller.additions,
+            caller.inference.0,
+            caller.additions.0.cast_const(),
             weights.as_mut_ptr(),
             6,
             nearest.as_mut_ptr(),
@@ -227,7 +243,7 @@ fn answers_equal_the_runtime() {
         assert_eq!(summary.novelty, answer.novelty);
         assert_eq!(summary.novelty_of_both, answer.novelty_of_both);
 
-        let additions = &raw const caller.additions;
+        let additions = caller.additions.0.cast_const();
         let mut name = simground_text { text: null(), length: 0 };
         for (mechanism, text) in [(1, "mechanism 1"), (3, "spill")] {
             let status = simground_additions_mechanism_name(additions, mechanism, &raw mut name);
@@ -276,18 +292,21 @@ fn what_does_not_fit_has_a_status() {
     let mut found = 0;
     // SAFETY: every pointer is null, or to a live object of its type.
     let statuses = unsafe {
-        let (additions, grown) = (&raw const caller.additions, &raw mut caller.grown);
+        let (additions, grown) = (caller.additions.0.cast_const(), caller.grown.0);
         [
             // What was not made is not used.
             (simground_additions_describe(additions, report), SIMGROUND_NOT_READY),
             (simground_grown_thetas(grown, null_mut(), 0, &raw mut found), SIMGROUND_NOT_READY),
             (simground_additions_describe(null(), report), SIMGROUND_POINTER),
             (simground_additions_header(null(), 0, null_mut()), SIMGROUND_POINTER),
-            (simground_additions_header(&raw const caller.model, 0, null_mut()), SIMGROUND_POINTER),
+            (
+                simground_additions_header(caller.model.0.cast_const(), 0, null_mut()),
+                SIMGROUND_POINTER,
+            ),
             (simground_additions_from_bytes(null_mut(), null(), null(), 0), SIMGROUND_POINTER),
             (
                 simground_attribute_with(
-                    &raw mut caller.inference,
+                    caller.inference.0,
                     additions,
                     null_mut(),
                     0,
