@@ -32,9 +32,13 @@ use simground_runtime::artifact::{
 pub enum Contents {
     /// All of it.
     Whole,
-    /// What answers are made of: without the study's, the channels' and the mechanisms' names, the self-test and the provenance.
+    /// What answers are made of: without the study's, the channels' and the mechanisms' names, the self-test and the provenance. Its
+    /// self-test has nothing to compare with, and passes.
     Answers,
 }
+
+/// What each source begins with.
+pub const HEADER: &str = "// The model of `";
 
 /// Source of `pub static MODEL: Model<'static>`; it depends on `simground_runtime` and on nothing else.
 pub fn source(model: &Model<'_>, contents: Contents) -> String {
@@ -51,7 +55,7 @@ pub fn source(model: &Model<'_>, contents: Contents) -> String {
     let scratch_words = model.scratch_words();
     let name = model.manifest().name;
     format!(
-        "// The model of `{name}`, which `simground compile` proved and wrote. Not to be changed by hand.
+        "{HEADER}{name}`, which `simground compile` proved and wrote. Not to be changed by hand.
 
 #[rustfmt::skip]
 static TENSORS: simground_runtime::compiled::Tensors<{bytes}> = simground_runtime::compiled::Tensors::new(*{tensors});

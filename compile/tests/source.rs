@@ -5,6 +5,7 @@ use std::process::Command;
 
 use simground_compile::{Contents, source};
 use simground_runtime::Model;
+use simground_runtime::artifact::{CRC_OFFSET, checksum};
 
 const GOLDEN: [&str; 7] = ["bytes", "flow", "joint", "ratio", "ratio-bytes", "small", "wide"];
 
@@ -88,6 +89,22 @@ fn compiled_models_are_the_artifacts() {
         format!("{} {}\n", checksums.integers, checksums.answers).repeat(2)
     });
     assert_eq!(answers, expected.concat());
+}
+
+#[test]
+fn names_stay_names() {
+    let mut bytes = artifact("small");
+    let manifest = Model::from_bytes(&bytes).expect("a golden artifact").manifest().name;
+    let (name, hostile) = (manifest.to_owned(), "\"\n\\{`");
+    assert_eq!(name.len(), hostile.len());
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes());
+    bytes[at.expect("the name")..][..name.len()].copy_from_slice(hostile.as_bytes());
+    let checksum = checksum(&bytes).to_le_bytes();
+    bytes[CRC_OFFSET..][..4].copy_from_slice(&checksum);
+    let model = Model::from_bytes(&bytes).expect("any text is a name");
+    let text = source(&model, Contents::Whole);
+    let main = "print!(\"{}\", model::MODEL.manifest().name);\n";
+    assert_eq!(run("names", &[("model", text)], main).as_deref(), Ok(hostile));
 }
 
 #[test]

@@ -89,6 +89,9 @@ pub struct Section {
     pub length: u32,
 }
 
+// Offsets and lengths are taken for addresses as they are.
+const _: () = assert!(usize::BITS >= u32::BITS);
+
 impl Section {
     pub(crate) const fn of(self, tensors: &[u8]) -> Option<&[u8]> {
         match tensors.split_at_checked(self.offset as usize) {

@@ -36,6 +36,8 @@
 //! # Ok::<(), ArtifactError>(())
 //! ```
 //!
+//! A model that is a part of its firmware, and never replaced without it, can be proved before that is built: [`compiled`].
+//!
 //! # Features
 //!
 //! - `defmt`: `defmt::Format` for errors and answers.

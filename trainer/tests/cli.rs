@@ -146,6 +146,12 @@ fn compile_writes_rust() {
     let answers = String::from_utf8(place.bytes("answers.rs")).expect("text");
     assert!(answers.contains("pub static MODEL") && answers.contains("study_hash: b\"\""));
 
+    for own in ["main.rs", "tiny.sgnn"] {
+        place.write("main.rs", "fn main() {}\n");
+        let before = place.bytes(own);
+        place.fails(&format!("compile tiny.sgnn --out {own}"), &[own, "hint: "]);
+        assert_eq!(place.bytes(own), before);
+    }
     place.write("tiny.sgnn", &bytes[..bytes.len() - 1]);
     place.fails("compile tiny.sgnn", &["error: tiny.sgnn: "]);
     assert_eq!(place.bytes("tiny.rs"), whole.as_bytes(), "an error leaves what was there");

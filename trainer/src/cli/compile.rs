@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use serde::Serialize;
-use simground_compile::{Contents, source, tensors};
+use simground_compile::{Contents, HEADER, source, tensors};
 use simground_trainer::artifact::replace_file;
 
 use super::{Output, Verdict, files};
@@ -36,6 +37,13 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let model = files::model(&bytes, &arguments.artifact)?;
     let contents = if arguments.answers_only { Contents::Answers } else { Contents::Whole };
     let file = arguments.out.clone().unwrap_or_else(|| arguments.artifact.with_extension("rs"));
+    // By default the name is the artifact's, and somebody's own source may have it.
+    if std::fs::read(&file).is_ok_and(|found| !found.starts_with(HEADER.as_bytes())) {
+        bail!(
+            "{}: exists, and `simground compile` did not write it\nhint: name another file with `--out`",
+            file.display()
+        );
+    }
     replace_file(&file, source(&model, contents).as_bytes())?;
     let document = Document {
         file: file.display().to_string(),

@@ -212,7 +212,7 @@ fn a_wrong_model_fails() {
     }
 }
 
-/// The table of `docs/calibration.md`.
+/// What `docs/calibration.md` says of known faults.
 #[test]
 #[ignore = "slow: judges thousands of models"]
 fn power_of_the_gate() {
@@ -244,7 +244,7 @@ fn power_of_the_gate() {
     }
 }
 
-/// The other table of `docs/calibration.md`.
+/// What it says of faults after a calibration.
 #[test]
 #[ignore = "slow: judges thousands of models"]
 fn power_of_the_gate_after_a_calibration() {
