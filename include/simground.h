@@ -601,6 +601,16 @@ simground_status simground_additions_from_bytes(struct simground_additions *addi
                                                 const uint8_t *bytes,
                                                 size_t length);
 
+// Says of a region that `simground_additions_from_bytes` refused what is wrong with it, and with which numbers: the bytes of a header
+// and those there are, the two checksums, the model's fingerprint and the region's. `*error` is all zeros, as the status is, when
+// nothing is wrong.
+//
+// `model` is null or points to a `simground_model`, `bytes` is null or points to `length` bytes, `error` to a `simground_error`.
+simground_status simground_additions_diagnose(const struct simground_model *model,
+                                              const uint8_t *bytes,
+                                              size_t length,
+                                              struct simground_error *error);
+
 // What a region holds.
 //
 // `additions` is null or points to a `simground_additions`, `report` to a `simground_additions_report`.

@@ -5,13 +5,14 @@ use core::str;
 use simground_runtime::additions::{
     HEADER_BYTES, MAX_LABELS, MAX_RECORD_BYTES, MAX_RECORDS, ONE_OBSERVATION,
 };
-use simground_runtime::{Additions, Appended, BankPart, GrowthError, Label, Reach};
+use simground_runtime::{Additions, AdditionsError, Appended, BankPart, GrowthError, Label, Reach};
 
 use crate::memory::{address, array, array_mut};
+use crate::status::simground_error;
 use crate::status::simground_status::{self, *};
 use crate::{
-    SIMGROUND_MAX_NEAREST, give, simground_additions, simground_grown, simground_inference,
-    simground_model, simground_text, simground_theta, status,
+    SIMGROUND_MAX_NEAREST, diagnosis, give, simground_additions, simground_grown,
+    simground_inference, simground_model, simground_text, simground_theta, status,
 };
 
 /// Bytes of a region's header.
@@ -198,6 +199,29 @@ pub unsafe extern "C" fn simground_additions_from_bytes(
         additions.store(Additions::from_bytes(model, bytes)?);
         Ok(())
     })())
+}
+
+/// Says of a region that `simground_additions_from_bytes` refused what is wrong with it, and with which numbers: the bytes of a header
+/// and those there are, the two checksums, the model's fingerprint and the region's. `*error` is all zeros, as the status is, when
+/// nothing is wrong.
+///
+/// # Safety
+///
+/// `model` is null or points to a `simground_model`, `bytes` is null or points to `length` bytes, `error` to a `simground_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_additions_diagnose(
+    model: *const simground_model,
+    bytes: *const u8,
+    length: usize,
+    error: *mut simground_error,
+) -> simground_status {
+    let diagnosed = || {
+        // SAFETY: the caller's promise.
+        let (model, bytes) = unsafe { (simground_model::get(model)?, array(bytes, length)?) };
+        Ok(Additions::from_bytes(model, bytes).err().map_or(simground_error::NONE, Into::into))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { diagnosis(error, diagnosed) }
 }
 
 /// What a region holds.
@@ -493,8 +517,8 @@ unsafe fn append(
     })())
 }
 
-impl From<simground_runtime::AdditionsError> for simground_status {
-    fn from(error: simground_runtime::AdditionsError) -> Self {
+impl From<AdditionsError> for simground_status {
+    fn from(error: AdditionsError) -> Self {
         simground_status::with_code(error.code(), SIMGROUND_ARTIFACT)
     }
 }

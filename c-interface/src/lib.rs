@@ -128,6 +128,25 @@ fn status(outcome: Result<(), simground_status>) -> simground_status {
     outcome.err().unwrap_or(SIMGROUND_OK)
 }
 
+/// Writes what `diagnose` finds into `*error`, and gives its status.
+///
+/// # Safety
+///
+/// As for [`address`].
+unsafe fn diagnosis(
+    error: *mut simground_error,
+    diagnose: impl FnOnce() -> Result<simground_error, simground_status>,
+) -> simground_status {
+    // SAFETY: the caller's promise.
+    let error = match unsafe { address(error) } {
+        Ok(error) => error,
+        Err(status) => return status,
+    };
+    *error =
+        diagnose().unwrap_or_else(|status| simground_error { status, ..simground_error::NONE });
+    error.status
+}
+
 /// Proves that the bytes are an artifact that this library can run on this core, and makes `model` of them.
 ///
 /// The bytes are read in place, from then on: they stay where they are, unchanged, as long as the model is used. Align
@@ -506,7 +525,7 @@ pub unsafe extern "C" fn simground_diagnose(
     scratch_words: usize,
     error: *mut simground_error,
 ) -> simground_status {
-    let diagnosed = || -> Result<simground_error, simground_status> {
+    let diagnosed = || {
         // SAFETY: the caller's promise.
         let (bytes, scratch) =
             unsafe { (array(bytes, length)?, array_mut(scratch, scratch_words)?) };
@@ -517,20 +536,10 @@ pub unsafe extern "C" fn simground_diagnose(
         if scratch.is_empty() {
             return Ok(simground_error::NONE);
         }
-        Ok(model.self_test(scratch).err().map_or(simground_error::NONE, simground_error::from))
+        Ok(model.self_test(scratch).err().map_or(simground_error::NONE, Into::into))
     };
-    status((|| {
-        // SAFETY: the caller's promise.
-        let error = unsafe { address(error) }?;
-        *error = match diagnosed() {
-            Ok(found) => found,
-            Err(status) => simground_error { status, ..simground_error::NONE },
-        };
-        match error.status {
-            SIMGROUND_OK => Ok(()),
-            status => Err(status),
-        }
-    })())
+    // SAFETY: the caller's promise.
+    unsafe { diagnosis(error, diagnosed) }
 }
 
 /// Makes a drift monitor that has seen nothing.

@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use simground_runtime::{ArtifactError, InputError, Part, SelfTestError};
+use simground_runtime::{AdditionsError, ArtifactError, InputError, Part, SelfTestError};
 
 /// What a call came to. 1 to 31: the bytes, export again. 32 to 47: the call, fix the code. 48 to 63: this device.
 ///
@@ -322,6 +322,22 @@ impl From<ArtifactError> for simground_error {
             | ArtifactError::Value(part) => plain.at(part),
             ArtifactError::Section { part, needed, found } => plain.at(part).numbers(needed, found),
             ArtifactError::AccumulatorBound { part, row } => plain.at(part).numbers(0, row.into()),
+            _ => plain,
+        }
+    }
+}
+
+impl From<AdditionsError> for simground_error {
+    fn from(error: AdditionsError) -> Self {
+        let plain = simground_error { status: error.into(), ..Self::NONE };
+        match error {
+            AdditionsError::NotAdditions { found } => plain.numbers(0, u32::from_le_bytes(found)),
+            AdditionsError::UnsupportedVersion { found, supported } => {
+                plain.numbers(supported.into(), found.into())
+            }
+            AdditionsError::Truncated { needed, found } => plain.numbers(word(needed), word(found)),
+            AdditionsError::ChecksumMismatch { expected, found }
+            | AdditionsError::OtherArtifact { expected, found } => plain.numbers(expected, found),
             _ => plain,
         }
     }

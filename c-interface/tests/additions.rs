@@ -330,6 +330,46 @@ fn what_does_not_fit_has_a_status() {
 }
 
 #[test]
+fn a_diagnosis_has_the_numbers() {
+    let mut caller = Caller::new();
+    let diagnose = |caller: &Caller, length: usize| {
+        let mut error = simground_error::NONE;
+        let (model, bytes) = (caller.model.0.cast_const(), caller.page.as_ptr());
+        // SAFETY: the pointers are to live objects of their types, `length` at most the page's.
+        let status = unsafe { simground_additions_diagnose(model, bytes, length, &raw mut error) };
+        assert_eq!(error.status, status);
+        error
+    };
+    let whole = caller.page.len();
+    assert_eq!(diagnose(&caller, whole), simground_error::NONE);
+    let cut = diagnose(&caller, 7);
+    assert_eq!((cut.status, cut.needed, cut.found), (SIMGROUND_TRUNCATED, 32, 7));
+    // The fingerprint of the model, by whose bytes the checksum is no longer that of the header.
+    caller.page[8] ^= 1;
+    let changed = diagnose(&caller, whole);
+    assert_eq!(changed.status, SIMGROUND_CHECKSUM_MISMATCH);
+    assert_ne!(changed.needed, changed.found);
+    caller.page[..4].copy_from_slice(b"SGNN");
+    let other = diagnose(&caller, whole);
+    let magic = u32::from_le_bytes(*b"SGNN");
+    assert_eq!((other.status, other.found), (SIMGROUND_NOT_ADDITIONS, magic));
+    // SAFETY: null is refused.
+    unsafe {
+        let bytes = caller.page.as_ptr();
+        let mut error = simground_error::NONE;
+        let status = simground_additions_diagnose(null(), bytes, whole, &raw mut error);
+        assert_eq!((status, error.status), (SIMGROUND_POINTER, SIMGROUND_POINTER));
+        let model = caller.model.0.cast_const();
+        let status = simground_additions_diagnose(model, bytes, whole, null_mut());
+        assert_eq!(status, SIMGROUND_POINTER);
+    }
+    let error = AdditionsError::OtherArtifact { expected: 3, found: 4 };
+    let error = simground_error::from(error);
+    let found = (error.status, error.needed, error.found);
+    assert_eq!(found, (SIMGROUND_OTHER_ARTIFACT, 3, 4));
+}
+
+#[test]
 fn every_rust_error_has_its_status() {
     let (expected, found) = (1, 2);
     for (error, status) in [
