@@ -190,6 +190,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic over many values: hours")]
     fn ville_bounds_false_alarms() {
         let streams = 4_000;
         for odds in [10, 20, 100] {
@@ -210,6 +211,7 @@ mod tests {
 
     /// After 500 windows without drift, p-values that are the square or the cube of uniform ones, or all the least possible.
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic over many values: hours")]
     fn detects_drift_soon() {
         let delay = |seed: u64, power: i32| {
             let mut stream = Stream(seed << 32);

@@ -217,6 +217,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic over many values: hours")]
     fn normals_of_bits_have_normal_moments() {
         let (mut sum, mut squares, mut fourth) = (0.0, 0.0, 0.0);
         let count = 1 << 16;
@@ -238,6 +239,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic over many values: hours")]
     fn nearest_integer_at_and_beside_every_tie_of_the_grid() {
         for half in 0..=2 * i32::from(i16::MAX) {
             let tie = half as f32 / 2.0;

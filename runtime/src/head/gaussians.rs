@@ -416,6 +416,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic over many values: hours")]
     fn samples_have_the_moments() {
         let gaussians = Gaussians::new(&OUTPUTS[..], 2, 2);
         let weights = gaussians.weights();
@@ -450,6 +451,7 @@ mod tests {
         [Ends { low: -2.2, high: 0.5 }, Ends { low: f32::NEG_INFINITY, high: 0.9 }];
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic over many values: hours")]
     fn the_density_of_a_cut_mixture_is_normalized() {
         let gaussians = Gaussians::new(&OUTPUTS[..], 2, 2);
         let weights = gaussians.weights();
@@ -465,6 +467,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "arithmetic over many values: hours")]
     fn samples_of_a_cut_mixture_stay_inside_and_have_the_moments() {
         let gaussians = Gaussians::new(&OUTPUTS[..], 2, 2);
         let weights = gaussians.weights();
