@@ -47,14 +47,18 @@ def squared_distances(queries, vectors):
 
 def posteriors(distances, rows, half_life):
     """Mechanism posterior, then presence, mean and standard deviation of each parameter."""
-    weights = np.exp2((distances.min(1, keepdims=True) - distances) / half_life)
-    weights /= weights.sum(1, keepdims=True)
+    weights = distances.min(1, keepdims=True) - distances
+    weights *= np.float32(1 / half_life)
+    np.exp2(weights, out=weights)
     known = ~np.isnan(theta[rows])
     values = np.where(known, np.round(theta[rows] * 254) / 254, 0)
-    present = weights @ known
-    mean, square = ((weights @ moment) / np.maximum(present, 1e-30) for moment in (values, values**2))
+    one_hot = np.eye(settings["mechanisms"])[mechanism[rows]]
+    # One product of matrices in float32: most of the time goes here.
+    sums = weights @ np.concatenate([one_hot, known, values, values**2], 1).astype("f4")
+    k, d = settings["mechanisms"], settings["d_theta"]
+    mechanisms, present, mean, square = np.split(sums / sums[:, :k].sum(1, keepdims=True), [k, k + d, k + 2 * d], 1)
+    mean, square = (moment / np.maximum(present, 1e-30) for moment in (mean, square))
     spread = np.sqrt(np.maximum(square - mean**2, 0))
-    mechanisms = weights @ np.eye(settings["mechanisms"])[mechanism[rows]]
     return np.concatenate([mechanisms, np.stack([present, mean, spread], 2).reshape(len(weights), -1)], 1)
 
 
