@@ -24,7 +24,14 @@ pub(crate) fn ln(x: f32) -> f32 {
 
 #[cfg(feature = "micromath")]
 pub(crate) fn ln(x: f32) -> f32 {
-    if x > 0.0 && x < f32::INFINITY { micromath::F32Ext::ln(x) } else { libm::logf(x) }
+    if (1.0..f32::INFINITY).contains(&x) {
+        micromath::F32Ext::ln(x)
+    } else if (f32::MIN_POSITIVE..1.0).contains(&x) {
+        // Below 1 micromath's own goes by a reciprocal of two digits.
+        -micromath::F32Ext::ln(1.0 / x)
+    } else {
+        libm::logf(x)
+    }
 }
 
 #[cfg(feature = "micromath")]
@@ -46,7 +53,7 @@ pub(crate) fn exp_m1(x: f32) -> f32 {
 
 #[cfg(feature = "micromath")]
 pub(crate) fn ln_1p(x: f32) -> f32 {
-    if x == f32::INFINITY { x } else { micromath::F32Ext::ln(1.0 + x) }
+    ln(1.0 + x)
 }
 
 /// `sqrt` is correctly rounded in hardware and in software alike.
@@ -54,14 +61,17 @@ pub(crate) fn sqrt(x: f32) -> f32 {
     libm::sqrtf(x)
 }
 
-/// Nearest whole number, ties away from zero.
+/// Nearest whole number, ties away from zero; never a negative zero.
 pub(crate) fn round(x: f32) -> f32 {
-    libm::roundf(x)
+    libm::roundf(x) + 0.0
 }
 
 /// The nearest value of `low..=high`; a NaN becomes `low`, and bounds that contradict each other `high`: nothing panics.
+///
+/// By comparisons: which zero `f32::max` takes of two with different signs is not said, and cores differ.
 pub(crate) fn within(x: f32, low: f32, high: f32) -> f32 {
-    x.max(low).min(high)
+    let x = if x >= low { x } else { low };
+    if x <= high { x } else { high }
 }
 
 /// `ln sqrt(2 pi)`.
@@ -232,6 +242,32 @@ mod tests {
         assert!((squares / n - 1.0).abs() < 1e-3 && (fourth / n - 3.0).abs() < 2e-2);
         assert_eq!(normal_of_bits(0), -normal_of_bits(u32::MAX));
         assert!((normal_of_bits(0) + 6.338).abs() < 0.01, "{}", normal_of_bits(0));
+    }
+
+    #[test]
+    fn logarithm_and_exponential_of_either_library() {
+        let (of_ln, of_exp) = if cfg!(feature = "micromath") { (2e-4, 3e-3) } else { (1e-6, 1e-6) };
+        for i in -2_000_i16..=2_000 {
+            let y = f32::from(i) / 50.0;
+            let x = libm::expf(y);
+            assert!((ln(x) - y).abs() < of_ln + 2e-7 * y.abs(), "ln {x}: {}", ln(x));
+            assert!((exp(y) / x - 1.0).abs() < of_exp, "exp {y}: {}", exp(y));
+            let near = f64::from(x) / 50.0;
+            let error = f64::from(ln_1p(near as f32)) - libm::log1p(f64::from(near as f32));
+            assert!(
+                error.abs() < f64::from(of_ln) + 2e-7 * y.abs() as f64,
+                "ln_1p {near}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn zeros_have_one_sign_and_bounds_are_kept() {
+        assert!(round(-0.4).is_sign_positive() && round(-0.0).is_sign_positive());
+        assert!(within(-1.0, 0.0, 3.0).is_sign_positive());
+        assert_eq!(within(f32::NAN, 2.0, 3.0), 2.0);
+        assert_eq!(within(7.0, 2.0, f32::INFINITY), 7.0);
+        assert_eq!(within(1.0, 3.0, 2.0), 2.0);
     }
 
     fn check(x: f32) {

@@ -18,6 +18,8 @@ fn stages_in(stages: &mut Stages, slow: bool) -> Result<()> {
     stages.run("runtime, dev profile", || {
         execute(&mut cargo(&["test", "--package", "simground-runtime", "--quiet"]))?;
         execute(&mut cargo(&["test", "--package", "simground-c", "--quiet"]))?;
+        let library = ["test", "--package", "simground-runtime", "--lib", "--quiet"];
+        execute(cargo(&library).args(["--features", "micromath", "math::tests::logarithm"]))?;
         let hostile = ["test", "--package", "simground-tests", "--test", "hostile", "--quiet"];
         execute(&mut cargo(&hostile))
     })?;

@@ -54,8 +54,9 @@ impl<'a> MixturePosterior<'_, 'a> {
         &self.weights
     }
 
-    /// Logarithm of the posterior density at `theta`, per product of the parameters' units; of a whole number, the
-    /// logarithm of its probability. Minus infinity outside the support, NaN for a theta of another length.
+    /// Logarithm of the posterior density at `theta`, per product of the parameters' units. A whole number has that in the middle of
+    /// the interval of width 1 around it, nearly the logarithm of its probability where the posterior spans several. Minus infinity
+    /// outside the support, NaN for a theta of another length.
     pub fn log_density(&self, theta: &[f32]) -> f32 {
         if theta.len() != self.parameters.len() {
             return f32::NAN;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cut::Cut;
+use super::cut::{Cut, MEAN_REACH};
 use super::gaussians::{Ends, Gaussian};
 use crate::artifact::{FLOAT_LIMIT, MAX_THETA, Records};
 use crate::error::{ArtifactError, Part};
@@ -49,14 +49,21 @@ pub struct Parameter<'a> {
 impl Parameter<'_> {
     /// Into the standardized space. Outside the support of a logarithm as at its nearest end.
     pub fn to_z(&self, theta: f32) -> f32 {
+        self.to_z_by(math::ln, theta)
+    }
+
+    /// The same on every device, also where answers are made by another library: for integers that a self-test compares.
+    pub(crate) fn to_z_exactly(&self, theta: f32) -> f32 {
+        self.to_z_by(libm::logf, theta)
+    }
+
+    fn to_z_by(&self, ln: fn(f32) -> f32, theta: f32) -> f32 {
         let (low, high) = self.edges();
         let u = match self.transform {
             ParameterTransform::Identity => theta,
-            ParameterTransform::Log if low.is_finite() => {
-                math::ln((theta - low).max(f32::MIN_POSITIVE))
-            }
-            ParameterTransform::Log => -math::ln((high - theta).max(f32::MIN_POSITIVE)),
-            ParameterTransform::LogValue => math::ln(theta.max(f32::MIN_POSITIVE)),
+            ParameterTransform::Log if low.is_finite() => ln((theta - low).max(f32::MIN_POSITIVE)),
+            ParameterTransform::Log => -ln((high - theta).max(f32::MIN_POSITIVE)),
+            ParameterTransform::LogValue => ln(theta.max(f32::MIN_POSITIVE)),
         };
         (u - self.center) / self.spread
     }
@@ -133,8 +140,18 @@ impl Parameter<'_> {
             ParameterTransform::Log => high - math::exp(half - u),
             // exp tilts a normal into one whose mean is `sd^2` higher: a ratio of two masses.
             ParameterTransform::LogValue => {
-                let tilted = Cut::new(cut.low - sd, cut.high - sd).log_mass;
-                math::exp(u + half + tilted - Cut::new(cut.low, cut.high).log_mass)
+                let log_mass = Cut::new(cut.low, cut.high).log_mass;
+                let (far, near) = (sd - cut.low, sd - cut.high);
+                let log_mean = if near <= MEAN_REACH {
+                    u + half + Cut::new(cut.low - sd, cut.high - sd).log_mass
+                } else {
+                    // The tilted mass is a tail that no `f32` holds; seen from the upper end, `half` cancels.
+                    let tail =
+                        mills(near) - math::exp(-0.5 * (far - near) * (far + near)) * mills(far);
+                    let at_end = u + (sd - 0.5 * cut.high) * cut.high;
+                    at_end - math::LN_SQRT_TAU + math::ln(tail)
+                };
+                math::exp(log_mean - log_mass)
             }
         };
         self.inside(theta)
@@ -169,6 +186,12 @@ impl Parameter<'_> {
             && finite(self.spread)
             && self.spread > 0.0
     }
+}
+
+/// Mass of the standard normal beyond `x`, over its density there, for a large `x` (Abramowitz and Stegun 1964, eq. 26.2.12).
+fn mills(x: f32) -> f32 {
+    let square = 1.0 / (x * x);
+    (1.0 - square * (1.0 - 3.0 * square)) / x
 }
 
 /// Proves a head's parameters; their number.
@@ -260,6 +283,30 @@ mod tests {
             let average = variates.map(|e| f64::from(parameter.from_z(mean + sd * e))).sum::<f64>() / 4_000.0;
             let found = f64::from(parameter.mean_of_normal(&gaussian));
             prop_assert!((found - average).abs() < 2e-3 * (1.0 + average.abs()), "{found} {average}");
+        }
+    }
+
+    /// Against the integral over the quantiles of a normal that is nearly flat between the ends, or far wider than they are apart.
+    #[test]
+    fn the_mean_of_a_log_uniform_parameter_is_inside() {
+        for (low, high) in [(1e-3_f32, 1e3_f32), (1e-2, 1e2), (0.5, 800.0)] {
+            let (a, b) = (low.ln(), high.ln());
+            let (center, spread) = (0.5 * (a + b), (b - a) / 12.0_f32.sqrt());
+            let parameter = Parameter { low, high, center, spread, ..parameters()[5] };
+            for sd in [0.3_f32, 1.0, 2.0, 3.0, 3.5, 6.0, 10.0, 50.0, 148.0] {
+                let gaussian = Gaussian { weight: 1.0, mean: 0.0, sd };
+                let (cut, mean) = gaussian.cut_to(parameter.ends());
+                let value = |i: u32| {
+                    let variate = variate_of_bits(cut.low, cut.high, i * 1_073_741 + 536_870);
+                    f64::from(parameter.from_z(mean + sd * variate))
+                };
+                let expected = (0..4_000).map(value).sum::<f64>() / 4_000.0;
+                let found = f64::from(parameter.mean_of_normal(&gaussian));
+                assert!(
+                    (found / expected - 1.0).abs() < 5e-3,
+                    "{low} {high} {sd}: {found} {expected}"
+                );
+            }
         }
     }
 

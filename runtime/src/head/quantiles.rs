@@ -101,5 +101,5 @@ fn physical(target: &Target<'_>, z: f32) -> f32 {
             root * root
         }
     };
-    value.min(target.upper).max(target.lower)
+    math::within(value, target.lower, target.upper)
 }

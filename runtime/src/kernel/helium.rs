@@ -226,22 +226,27 @@ macro_rules! vector {
     };
 }
 
+/// Whether the routines of the bank take this query: `vld2` reads from words' addresses alone.
+fn is_vector(query: &[i16]) -> bool {
+    query.len() == WIDTH && query.as_ptr().addr().is_multiple_of(4)
+}
+
 /// See [`portable::squared_distances`](super::portable::squared_distances).
 pub fn squared_distances(vectors: &[u8], query: &[i16], out: &mut [u32]) {
-    if query.len() != WIDTH {
+    if !is_vector(query) {
         return bank::squared_distances(vectors, query, out);
     }
     let vectors = vectors.as_chunks::<WIDTH>().0;
     let count = vectors.len().min(out.len());
     if count > 0 {
-        // SAFETY: both hold `count` entries, at least one, and the query is a whole vector.
+        // SAFETY: both hold `count` entries, at least one, and the query is a whole vector at a word's address.
         unsafe { distances(vectors.as_ptr().cast(), query.as_ptr(), count, out.as_mut_ptr()) }
     }
 }
 
 /// # Safety
 ///
-/// `vectors` holds `count` vectors of 16 values and `out` as many places; `count` is not 0. `query` holds 16 values.
+/// `vectors` holds `count` vectors of 16 values and `out` as many places; `count` is not 0. `query` holds 16 values, at a word's address.
 #[unsafe(naked)]
 unsafe extern "C" fn distances(vectors: *const u8, query: *const i16, count: usize, out: *mut u32) {
     naked_asm!(
@@ -263,7 +268,7 @@ unsafe extern "C" fn distances(vectors: *const u8, query: *const i16, count: usi
 /// See [`portable::nearest`](super::portable::nearest).
 pub fn nearest<const K: usize>(vectors: &[u8], query: &[i16]) -> Vec<Ranked, K> {
     let whole = vectors.as_chunks::<WIDTH>().0;
-    if query.len() != WIDTH || whole.is_empty() {
+    if !is_vector(query) || whole.is_empty() {
         return bank::nearest(vectors, query);
     }
     let first = whole.as_ptr().cast();
@@ -300,7 +305,7 @@ macro_rules! nearer {
 ///
 /// # Safety
 ///
-/// `vectors` holds `count` vectors of 16 values, one or more; `query` holds 16 values. Before `last` lie entries in order
+/// `vectors` holds `count` vectors of 16 values, one or more; `query` holds 16 values, at a word's address. Before `last` lie entries in order
 /// of distance, of which the first is at distance 0.
 #[unsafe(naked)]
 unsafe extern "C" fn rank(vectors: *const u8, count: usize, query: *const i16, last: *mut Ranked) {
