@@ -52,7 +52,7 @@ pub fn source(model: &Model<'_>, contents: Contents) -> String {
     let trunk: Vec<String> = manifest.trunk.iter().map(|record| layer(&record)).collect();
     let heads: Vec<String> = manifest.heads.iter().map(|head| output_layer(head.layer())).collect();
     let (trunk, heads) = (trunk.join(", "), heads.join(", "));
-    let scratch_words = model.scratch_words();
+    let (scratch_words, fingerprint) = (model.scratch_words(), model.fingerprint());
     let name = model.manifest().name;
     format!(
         "{HEADER}{name}`, which `simground compile` proved and wrote. Not to be changed by hand.
@@ -69,7 +69,7 @@ pub static MODEL: simground_runtime::Model<'static> = {{
     }};
     let manifest = {manifest};
     let (trunk, heads) = ([{trunk}], [{heads}]);
-    let model = simground_runtime::Model::compiled(manifest, &TENSORS, trunk, heads, {scratch_words});
+    let model = simground_runtime::Model::compiled(manifest, &TENSORS, trunk, heads, {scratch_words}, {fingerprint:#010x});
     model.expect(\"layers fit their tensors: write this file again\")
 }};
 ",

@@ -74,7 +74,7 @@ fn compiled_models_are_the_artifacts() {
              for model in [&{module}::MODEL, &{module}_answers::MODEL] {{\n\
              let x: Vec<f32> = (0..model.d_values()).map(|i| 1.5 * i as f32).collect();\n\
              let checksums = model.infer(&x, &mut scratch).unwrap().checksums();\n\
-             println!(\"{{}} {{}}\", checksums.integers, checksums.answers);\n}}\n"
+             println!(\"{{}} {{}} {{}}\", checksums.integers, checksums.answers, model.fingerprint());\n}}\n"
         );
     }
     let modules: Vec<_> = modules.iter().map(|(name, text)| (&**name, text.clone())).collect();
@@ -86,7 +86,8 @@ fn compiled_models_are_the_artifacts() {
         let mut scratch = vec![0; model.scratch_words()];
         let x: Vec<f32> = (0..model.d_values()).map(|i| 1.5 * i as f32).collect();
         let checksums = model.infer(&x, &mut scratch).expect("a window").checksums();
-        format!("{} {}\n", checksums.integers, checksums.answers).repeat(2)
+        let fingerprint = model.fingerprint();
+        format!("{} {} {fingerprint}\n", checksums.integers, checksums.answers).repeat(2)
     });
     assert_eq!(answers, expected.concat());
 }

@@ -598,6 +598,8 @@ pub struct Model<'a> {
     pub(crate) tensors: &'a [u8],
     pub(crate) layers: Layers<'a>,
     pub(crate) plan: ScratchPlan,
+    /// What [`Model::fingerprint`] says of a compiled model, which may lack a part of what it is made of.
+    pub(crate) fingerprint: Option<u32>,
 }
 
 /// The manifest's layers, decoded and proved once: inference reads them every time.
@@ -622,8 +624,13 @@ impl<'a> Model<'a> {
         let (manifest, rest) = decode::take::<Manifest<'a>>(manifest)
             .ok_or(ArtifactError::Undecodable(Part::Manifest))?;
         // Built in one place: a model is several hundred bytes, and the stack would hold each copy.
-        let mut model =
-            Model { manifest, tensors, layers: Layers::default(), plan: ScratchPlan::default() };
+        let mut model = Model {
+            manifest,
+            tensors,
+            layers: Layers::default(),
+            plan: ScratchPlan::default(),
+            fingerprint: None,
+        };
         if !rest.is_empty() {
             return Err(ArtifactError::Undecodable(Part::Manifest));
         }
@@ -953,9 +960,10 @@ impl<'a> Proof<'a> {
     ) -> Result<Dense<'a>, ArtifactError> {
         let part = Part::Bank;
         let embedding = self.layer(&bank.embedding, Part::Embedding, read)?;
-        if bank.embedding.magnitude() > EMBEDDING_LIMIT.unsigned_abs()
-            || bank.embedding.d_output > 256
-        {
+        if bank.embedding.d_output > 256 {
+            return Err(ArtifactError::Shape(Part::Embedding));
+        }
+        if bank.embedding.magnitude() > EMBEDDING_LIMIT.unsigned_abs() {
             return Err(ArtifactError::Value(Part::Embedding));
         }
         if !bank.theta.is_valid() {

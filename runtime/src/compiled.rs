@@ -63,13 +63,14 @@ impl<'a> Model<'a> {
     /// # Shapes
     ///
     /// `trunk` and `heads`: the layers of the manifest, whose own records are decoded at run time by what reads them, and only there.
-    /// `scratch_words`: [`Model::scratch_words`].
+    /// `scratch_words`: [`Model::scratch_words`]; `fingerprint`: [`Model::fingerprint`], both of the artifact.
     pub const fn compiled<const N: usize, const TRUNK: usize, const HEADS: usize>(
         manifest: Manifest<'a>,
         tensors: &'a Tensors<N>,
         trunk: [Layer; TRUNK],
         heads: [OutputLayer; HEADS],
         scratch_words: usize,
+        fingerprint: u32,
     ) -> Option<Self> {
         let layout = manifest.layout;
         let mut read = Read { d: network::d_input(&manifest), wide: !manifest.has_byte_inputs() };
@@ -104,7 +105,8 @@ impl<'a> Model<'a> {
             some!(ScratchPlan::within(scratch_words, &manifest, &hidden, &outputs, &embedding));
         let layers =
             Layers { trunk: Vec::from_array(hidden), heads: Vec::from_array(outputs), embedding };
-        Some(Model { manifest, tensors: tensors.bytes(), layers, plan })
+        let fingerprint = Some(fingerprint);
+        Some(Model { manifest, tensors: tensors.bytes(), layers, plan, fingerprint })
     }
 }
 

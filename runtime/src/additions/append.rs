@@ -3,7 +3,7 @@
 use super::{
     Addition, Additions, CRC_BYTES, ERASED, HEAD_BYTES, HEADER_BYTES, KIND_EXAMPLE, KIND_NAME,
     KIND_RETRACTION, MAX_NEW_MECHANISMS, MAX_PRIOR, MAX_SHIFT, NONE, ONE_OBSERVATION, Shape,
-    fingerprint, header_of, put, record_crc,
+    header_of, put, record_crc,
 };
 use crate::artifact::{MAX_THETA, Model};
 use crate::attribution::THETA_ABSENT;
@@ -74,7 +74,7 @@ impl Additions<'_> {
         if !(1..=MAX_PRIOR).contains(&prior) {
             return Err(AdditionsError::Shape);
         }
-        Ok(header_of(shape, fingerprint(model), prior))
+        Ok(header_of(shape, model.fingerprint(), prior))
     }
 
     /// The record of a labeled window, in the first [`record_bytes`](Self::record_bytes) of `record`.

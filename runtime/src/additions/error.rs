@@ -44,7 +44,7 @@ pub enum AdditionsError {
         /// Fingerprint in the header.
         found: u32,
     },
-    /// A number of the header does not fit the model.
+    /// A number of the header does not fit the model, or a prior for a new one is not 1 to 4,096 observations.
     Shape,
 }
 
@@ -64,7 +64,7 @@ pub enum GrowthError {
         /// Past the last that a region can add.
         end: u8,
     },
-    /// A count of zero, or a prior outside 1 to 4,096 observations.
+    /// A count of zero.
     Count,
     /// Another number of parameters than the bank's.
     WrongWidth {

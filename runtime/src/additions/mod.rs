@@ -448,7 +448,7 @@ fn prove_header(
         return Err(AdditionsError::ChecksumMismatch { expected, found });
     }
     let found = body.get(8..).and_then(<[u8]>::first_chunk).map_or(0, |b| u32::from_le_bytes(*b));
-    let expected = fingerprint(model);
+    let expected = model.fingerprint();
     if expected != found {
         return Err(AdditionsError::OtherArtifact { expected, found });
     }
@@ -477,13 +477,18 @@ fn header_of(shape: Shape, fingerprint: u32, prior: u16) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// A checksum of what an embedding and its labels mean: everything that is computed with, and the names.
-///
-/// The self-test's checksums among the tensors depend on what the manifest says beside them.
-fn fingerprint(model: &Model<'_>) -> u32 {
-    let manifest = &model.manifest;
-    let thetas = manifest.bank.as_ref().map_or(&[][..], |bank| bank.theta.bytes());
-    crc(&[model.tensors, manifest.mechanisms.bytes(), thetas, manifest.provenance.float_hash])
+impl Model<'_> {
+    /// A checksum of what an embedding and its labels mean: everything that is computed with, and the names. [`Additions`] are to one
+    /// model, which this number in their header says.
+    ///
+    /// The self-test's checksums among the tensors depend on what the manifest says beside them.
+    pub fn fingerprint(&self) -> u32 {
+        let manifest = &self.manifest;
+        let thetas = manifest.bank.as_ref().map_or(&[][..], |bank| bank.theta.bytes());
+        let parts =
+            [self.tensors, manifest.mechanisms.bytes(), thetas, manifest.provenance.float_hash];
+        self.fingerprint.unwrap_or_else(|| crc(&parts))
+    }
 }
 
 /// The header stands for the region: what an older one left behind has another checksum.
