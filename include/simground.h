@@ -45,7 +45,7 @@
 
 #if defined(SIMGROUND_64_BIT)
 // Size of a `simground_model` in words of 64 bits, with room to grow.
-#define SIMGROUND_MODEL_WORDS 128
+#define SIMGROUND_MODEL_WORDS 136
 #endif
 
 #if defined(SIMGROUND_32_BIT)
@@ -295,8 +295,6 @@ typedef struct simground_error {
   // What there is instead, or the row of weights or the flags that are wrong; otherwise 0.
   uint32_t found;
 } simground_error;
-// Nothing is wrong.
-#define simground_error_NONE (simground_error){ .status = SIMGROUND_OK, .part = SIMGROUND_PART_NONE, .position = 0, .needed = 0, .found = 0 }
 
 // A drift monitor: evidence that a stream of windows has stopped looking like the simulations.
 //
@@ -444,6 +442,29 @@ size_t simground_num_thetas(const struct simground_model *model);
 // `model` is null or points to a `simground_model`; `name` is null or points to a `simground_text`.
 simground_status simground_mechanism_name(const struct simground_model *model,
                                           size_t mechanism,
+                                          struct simground_text *name);
+
+// Levels of a target's quantiles, probabilities in their order; targets count as for `simground_quantiles`. `*found` is set to how
+// many. Past the last target the status is `SIMGROUND_ABSENT`.
+//
+// `model` is null or points to a `simground_model`, `levels` to `length` floats, `found` to a `size_t`.
+simground_status simground_levels(const struct simground_model *model,
+                                  size_t target,
+                                  float *levels,
+                                  size_t length,
+                                  size_t *found);
+
+// Parameters of the joint posterior: the length of a theta in every call that takes or gives one. A `mixture`'s or a `flow`'s, without
+// them a `ratio`'s, without it a `point`'s; 0 without any.
+//
+// `model` is null or points to a `simground_model`.
+size_t simground_num_parameters(const struct simground_model *model);
+
+// The name of a parameter of the joint posterior, inside the artifact; counted as in a theta.
+//
+// `model` is null or points to a `simground_model`; `name` is null or points to a `simground_text`.
+simground_status simground_parameter_name(const struct simground_model *model,
+                                          size_t parameter,
                                           struct simground_text *name);
 
 // Runs every self-test vector of the artifact: proves at boot that this device computes what the host computed.
@@ -642,7 +663,7 @@ simground_status simground_additions_label(const struct simground_additions *add
 // As there; `name` is null or points to `name_length` bytes of UTF-8.
 simground_status simground_additions_name(const struct simground_additions *additions,
                                           uint8_t mechanism,
-                                          const uint8_t *name,
+                                          const char *name,
                                           size_t name_length,
                                           uint8_t *record,
                                           size_t length,

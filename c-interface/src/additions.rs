@@ -1,5 +1,6 @@
 //! Growth in the field: labels beside the artifact, and answers by both parts of the bank.
 
+use core::ffi::c_char;
 use core::str;
 
 use simground_runtime::additions::{
@@ -314,7 +315,7 @@ pub unsafe extern "C" fn simground_additions_label(
 pub unsafe extern "C" fn simground_additions_name(
     additions: *const simground_additions,
     mechanism: u8,
-    name: *const u8,
+    name: *const c_char,
     name_length: usize,
     record: *mut u8,
     length: usize,
@@ -323,7 +324,7 @@ pub unsafe extern "C" fn simground_additions_name(
     // SAFETY: the caller's promise.
     unsafe {
         append(additions, record, length, appended, |additions, record| {
-            let name = array(name, name_length)?;
+            let name = array(name.cast::<u8>(), name_length)?;
             let name = str::from_utf8(name).map_err(|_| SIMGROUND_NAME)?;
             Ok(additions.name(mechanism, name, record)?)
         })

@@ -21,7 +21,9 @@ mod theta;
 
 use core::ffi::c_char;
 
-use simground_runtime::artifact::{MAX_LEVELS, MAX_MECHANISMS, MAX_THETA};
+use simground_runtime::artifact::{
+    Head, MAX_LEVELS, MAX_MECHANISMS, MAX_THETA, Parameter, Records,
+};
 use simground_runtime::{Drift, Model};
 
 pub use additions::*;
@@ -235,6 +237,86 @@ pub unsafe extern "C" fn simground_mechanism_name(
         *name = simground_text { text: text.as_ptr().cast(), length: text.len() };
         Ok(())
     })())
+}
+
+/// Levels of a target's quantiles, probabilities in their order; targets count as for `simground_quantiles`. `*found` is set to how
+/// many. Past the last target the status is `SIMGROUND_ABSENT`.
+///
+/// # Safety
+///
+/// `model` is null or points to a `simground_model`, `levels` to `length` floats, `found` to a `size_t`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_levels(
+    model: *const simground_model,
+    target: usize,
+    levels: *mut f32,
+    length: usize,
+    found: *mut usize,
+) -> simground_status {
+    status((|| {
+        // SAFETY: the caller's promise.
+        let model = unsafe { simground_model::get(model) }?;
+        let mut left = target;
+        for head in model.manifest().heads.iter() {
+            let Head::Quantiles { levels: own, targets, .. } = head else { continue };
+            match left.checked_sub(targets.len()) {
+                Some(rest) => left = rest,
+                // SAFETY: the caller's promise.
+                None => return unsafe { give(own.iter(), levels, length, found) },
+            }
+        }
+        Err(SIMGROUND_ABSENT)
+    })())
+}
+
+/// Parameters of the joint posterior: the length of a theta in every call that takes or gives one. A `mixture`'s or a `flow`'s, without
+/// them a `ratio`'s, without it a `point`'s; 0 without any.
+///
+/// # Safety
+///
+/// `model` is null or points to a `simground_model`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_num_parameters(model: *const simground_model) -> usize {
+    // SAFETY: the caller's promise.
+    let model = unsafe { simground_model::get(model) };
+    model.ok().and_then(parameters).map_or(0, |parameters| parameters.len())
+}
+
+/// The name of a parameter of the joint posterior, inside the artifact; counted as in a theta.
+///
+/// # Safety
+///
+/// `model` is null or points to a `simground_model`; `name` is null or points to a `simground_text`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn simground_parameter_name(
+    model: *const simground_model,
+    parameter: usize,
+    name: *mut simground_text,
+) -> simground_status {
+    status((|| {
+        // SAFETY: the caller's promise.
+        let (model, name) = unsafe { (simground_model::get(model)?, address(name)?) };
+        let record = parameters(model).and_then(|parameters| parameters.at(parameter));
+        let text = record.ok_or(SIMGROUND_ABSENT)?.name;
+        *name = simground_text { text: text.as_ptr().cast(), length: text.len() };
+        Ok(())
+    })())
+}
+
+fn parameters(model: &Model<'static>) -> Option<Records<'static, Parameter<'static>>> {
+    let heads = || model.manifest().heads.iter();
+    let joint = heads().find_map(|head| match head {
+        Head::Mixture { parameters, .. } | Head::Flow { parameters, .. } => Some(parameters),
+        _ => None,
+    });
+    let other = |ratio: bool| {
+        heads().find_map(move |head| match head {
+            Head::Ratio { parameters, .. } if ratio => Some(parameters),
+            Head::Point { parameters, .. } if !ratio => Some(parameters),
+            _ => None,
+        })
+    };
+    joint.or_else(|| other(true)).or_else(|| other(false))
 }
 
 /// Runs every self-test vector of the artifact: proves at boot that this device computes what the host computed.

@@ -72,7 +72,7 @@ struct Filled<T> {
 
 /// Size of a `simground_model` in words of 64 bits, with room to grow.
 #[cfg(target_pointer_width = "64")]
-pub const SIMGROUND_MODEL_WORDS: usize = 128;
+pub const SIMGROUND_MODEL_WORDS: usize = 136;
 /// Size of a `simground_model` in words of 64 bits, with room to grow.
 #[cfg(target_pointer_width = "32")]
 pub const SIMGROUND_MODEL_WORDS: usize = 112;

@@ -268,6 +268,8 @@ pub struct simground_error {
 
 impl simground_error {
     /// Nothing is wrong.
+    ///
+    /// cbindgen:ignore
     pub const NONE: simground_error = simground_error {
         status: simground_status::SIMGROUND_OK,
         part: simground_part::SIMGROUND_PART_NONE,

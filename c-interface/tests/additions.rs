@@ -139,7 +139,7 @@ impl Caller {
 
     fn name(&mut self, mechanism: u8, name: &[u8]) -> Result<simground_appended, simground_status> {
         self.append(|additions, record, appended| {
-            let (text, length) = (name.as_ptr(), name.len());
+            let (text, length) = (name.as_ptr().cast(), name.len());
             // SAFETY: as above.
             unsafe {
                 simground_additions_name(additions, mechanism, text, length, record, 32, appended)

@@ -6,6 +6,7 @@ use std::ptr::{null, null_mut};
 
 use simground_c::simground_status::*;
 use simground_c::*;
+use simground_runtime::artifact::Head;
 use simground_runtime::{ArtifactError, InputError, Model, Part, SelfTestError};
 
 #[repr(align(16))]
@@ -169,6 +170,24 @@ fn shapes_and_names() {
         let text = std::slice::from_raw_parts(name.text.cast::<u8>(), name.length);
         assert_eq!(text, b"mechanism 1");
         assert_eq!(simground_mechanism_name(model, 3, &raw mut name), SIMGROUND_ABSENT);
+        let (mut levels, mut found) = ([f32::NAN; SIMGROUND_MAX_LEVELS], 0);
+        let mut levels_of = |target| {
+            let status = simground_levels(model, target, levels.as_mut_ptr(), 16, &raw mut found);
+            (status, levels[..found].to_vec())
+        };
+        let own = Model::from_bytes(&GOLDEN.0).expect("golden");
+        let mut targets = 0;
+        for head in own.manifest().heads.iter() {
+            let Head::Quantiles { levels, targets: of_head, .. } = head else { continue };
+            for _ in 0..of_head.len() {
+                assert_eq!(levels_of(targets), (SIMGROUND_OK, levels.iter().collect()));
+                targets += 1;
+            }
+        }
+        assert!(targets > 1);
+        assert_eq!(levels_of(targets).0, SIMGROUND_ABSENT);
+        assert_eq!(simground_num_parameters(model), 0);
+        assert_eq!(simground_parameter_name(model, 0, &raw mut name), SIMGROUND_ABSENT);
         let scratch = caller.scratch.as_mut_ptr();
         assert_eq!(simground_self_test(model, scratch, caller.scratch.len()), SIMGROUND_OK);
         assert_eq!(simground_self_test(model, scratch, 3), SIMGROUND_SCRATCH_TOO_SMALL);

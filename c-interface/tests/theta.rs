@@ -2,11 +2,12 @@
 
 use std::convert::Infallible;
 use std::ffi::c_void;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 use rand_core::{Rng as _, TryRng};
 use simground_c::simground_status::*;
 use simground_c::*;
+use simground_runtime::artifact::Head;
 use simground_runtime::{Axis, Inference, Model};
 
 #[repr(align(16))]
@@ -41,6 +42,28 @@ fn both(
         )
     };
     assert_eq!(status, SIMGROUND_OK);
+    let mut name = simground_text { text: null(), length: 0 };
+    let mut names = |own: &[&str]| {
+        // SAFETY: as above.
+        assert_eq!(unsafe { simground_num_parameters(&raw const model) }, own.len());
+        for (at, own) in own.iter().enumerate() {
+            // SAFETY: as above; a name lies inside the artifact.
+            let text = unsafe {
+                let status = simground_parameter_name(&raw const model, at, &raw mut name);
+                assert_eq!(status, SIMGROUND_OK);
+                std::slice::from_raw_parts(name.text.cast::<u8>(), name.length)
+            };
+            assert_eq!(text, own.as_bytes());
+        }
+    };
+    let parameters = own.manifest().heads.iter().find_map(|head| match head {
+        Head::Mixture { parameters, .. }
+        | Head::Flow { parameters, .. }
+        | Head::Ratio { parameters, .. } => Some(parameters),
+        _ => None,
+    });
+    let parameters = parameters.expect("a head of theta");
+    names(&parameters.iter().map(|parameter| parameter.name).collect::<Vec<_>>());
     compare(&raw mut inference, &mut own.infer(&WINDOW, &mut own_scratch).expect("fits"));
 }
 
