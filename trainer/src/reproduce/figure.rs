@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 /// A panel.
@@ -31,6 +34,10 @@ pub(super) struct Curve {
 }
 
 const PANEL: (u32, u32) = (430, 340);
+/// Height of a row of the legend.
+const ROW: u32 = 16;
+/// Gridlines of an axis, about.
+const GRIDLINES: usize = 6;
 const COLORS: [RGBColor; 8] = [
     RGBColor(0x3b, 0x82, 0xc4),
     RGBColor(0xd9, 0x82, 0x2b),
@@ -42,37 +49,41 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(0x60, 0x60, 0x60),
 ];
 
-/// Draws the panels in one row.
+/// Draws the panels in one row, each above its legend.
 pub(super) fn draw(panels: &[Panel]) -> String {
     let mut svg = String::new();
-    let size = (PANEL.0 * panels.len() as u32, PANEL.1);
+    let rows = panels.iter().map(|panel| panel.curves.len()).max().unwrap_or(0) as u32;
+    let size = (PANEL.0 * panels.len() as u32, PANEL.1 + ROW * rows);
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         // Drawing into a string cannot fail, and every range is finite and not empty.
         area.fill(&WHITE).expect("a figure into a string");
         for (panel, area) in panels.iter().zip(area.split_evenly((1, panels.len()))) {
-            panel.draw(&area).expect("a figure into a string");
+            let (chart, legend) = area.split_vertically(PANEL.1);
+            panel.draw(&chart).expect("a figure into a string");
+            panel.draw_legend(&legend).expect("a figure into a string");
         }
         area.present().expect("a figure into a string");
     }
     svg
 }
 
+type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+
 impl Panel {
-    fn draw<B: DrawingBackend>(
-        &self,
-        area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn<B> {
         let curves: Vec<(&Curve, Vec<(f64, f64)>)> =
             self.curves.iter().map(|curve| (curve, self.scaled(curve))).collect();
         let all = || curves.iter().flat_map(|(_, points)| points);
+        let x = Axis::new(span(all().map(|p| p.0)), self.logarithmic.0);
+        let y = Axis::new(span(all().map(|p| p.1)), self.logarithmic.1);
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, ("sans-serif", 15))
             .margin(6)
             .margin_right(14)
             .x_label_area_size(36)
             .y_label_area_size(54)
-            .build_cartesian_2d(span(all().map(|p| p.0)), span(all().map(|p| p.1)))?;
+            .build_cartesian_2d(x, y)?;
         let tick = |logarithmic: bool| {
             move |value: &f64| {
                 let value = if logarithmic { libm::exp10(*value) } else { *value };
@@ -81,8 +92,6 @@ impl Panel {
         };
         chart
             .configure_mesh()
-            .x_labels(6)
-            .y_labels(6)
             .bold_line_style(RGBColor(0xe4, 0xe4, 0xe4))
             .light_line_style(TRANSPARENT)
             .x_desc(self.x_label)
@@ -92,20 +101,28 @@ impl Panel {
             .label_style(("sans-serif", 12))
             .draw()?;
         for ((curve, points), color) in curves.iter().zip(COLORS.iter().cycle()) {
-            let style = color.stroke_width(if curve.reference { 1 } else { 2 });
-            chart
-                .draw_series(LineSeries::new(points.iter().copied(), style))?
-                .label(&curve.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], style));
+            chart.draw_series(LineSeries::new(points.iter().copied(), curve.stroke(color)))?;
             if !curve.reference {
                 chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, color.filled())))?;
             }
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerLeft)
-            .label_font(("sans-serif", 11))
-            .draw()
+        Ok(())
+    }
+
+    fn draw_legend<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn<B> {
+        for ((row, curve), color) in self.curves.iter().enumerate().zip(COLORS.iter().cycle()) {
+            let (left, middle) = (62, ROW as i32 * row as i32 + 4);
+            area.draw(&PathElement::new(
+                [(left, middle), (left + 18, middle)],
+                curve.stroke(color),
+            ))?;
+            if !curve.reference {
+                area.draw(&Circle::new((left + 9, middle), 3, color.filled()))?;
+            }
+            let place = (left + 26, middle - 6);
+            area.draw(&Text::new(curve.name.clone(), place, ("sans-serif", 11)))?;
+        }
+        Ok(())
     }
 
     fn scaled(&self, curve: &Curve) -> Vec<(f64, f64)> {
@@ -115,6 +132,58 @@ impl Panel {
             points.map(|p| (scale(p.0, self.logarithmic.0), scale(p.1, self.logarithmic.1)));
         points.filter(|p| p.0.is_finite() && p.1.is_finite()).collect()
     }
+}
+
+impl Curve {
+    fn stroke(&self, color: &RGBColor) -> ShapeStyle {
+        color.stroke_width(if self.reference { 1 } else { 2 })
+    }
+}
+
+/// An axis whose gridlines are at round numbers; a logarithmic one is given in powers of ten.
+struct Axis {
+    values: RangedCoordf64,
+    gridlines: Vec<f64>,
+}
+
+impl Axis {
+    fn new(range: Range<f64>, logarithmic: bool) -> Self {
+        let gridlines = if logarithmic {
+            powers(&range)
+        } else {
+            RangedCoordf64::from(range.clone()).key_points(GRIDLINES)
+        };
+        Axis { values: range.into(), gridlines }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.values.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.gridlines.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.values.range()
+    }
+}
+
+/// Logarithms in `range` of round numbers.
+fn powers(range: &Range<f64>) -> Vec<f64> {
+    let decades = range.start.floor() as i32..=range.end.ceil() as i32;
+    let marks = |of: &[f64]| -> Vec<f64> {
+        let marks = decades.clone().flat_map(|d| of.iter().map(move |m| f64::from(d) + m.log10()));
+        marks.filter(|mark| range.contains(mark)).collect()
+    };
+    let candidates = [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]].map(marks);
+    let fits = |marks: &&Vec<f64>| marks.len() <= GRIDLINES + 2;
+    candidates.iter().find(fits).unwrap_or(&candidates[2]).clone()
 }
 
 fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
@@ -142,6 +211,18 @@ mod tests {
     fn ticks_are_short() {
         let ticks = [0.0, 0.05, 0.25, 12.0, 250.0, 1e5, 0.001].map(short);
         assert_eq!(ticks, ["0.000", "0.050", "0.25", "12", "250", "1e5", "1e-3"]);
+    }
+
+    #[test]
+    fn gridlines_are_at_round_numbers() {
+        let marks = |low: f64, high: f64| {
+            let marks = powers(&(low.log10()..high.log10()));
+            marks.into_iter().map(|mark| short(libm::exp10(mark))).collect::<Vec<_>>()
+        };
+        assert_eq!(marks(0.9, 300.0), ["1.0", "2.0", "5.0", "10", "20", "50", "100", "200"]);
+        assert_eq!(marks(0.9, 2e3), ["1.0", "3.0", "10", "30", "100", "300", "1e3"]);
+        assert_eq!(marks(0.9, 2e6).len(), 7);
+        assert_eq!(Axis::new(0.0..1.0, false).gridlines.len(), 6);
     }
 
     #[test]
