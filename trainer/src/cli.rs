@@ -12,6 +12,7 @@ mod likelihood;
 mod lock;
 mod making;
 mod output;
+mod place;
 mod predict;
 mod probe;
 mod replay;

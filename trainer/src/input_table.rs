@@ -147,10 +147,24 @@ impl Expectation {
     }
 
     /// That columns count by position, where the model has names for them.
-    fn note_of_positions(&self, columns: &[String]) -> Option<String> {
-        let absent = self.names.as_ref()?.iter().find(|name| !columns.contains(name))?;
-        Some(format!(
-            "columns are taken by position, for none is named `{absent}` as the model's are"
+    ///
+    /// # Errors
+    ///
+    /// Where most are named as the model's are, and one is not: what lies where it should be is anyone's guess.
+    fn note_of_positions(&self, columns: &[String]) -> Result<Option<String>, String> {
+        let Some(names) = &self.names else { return Ok(None) };
+        let (there, absent): (Vec<_>, Vec<_>) =
+            names.iter().partition(|name| columns.contains(name));
+        let Some(first) = absent.first() else { return Ok(None) };
+        if there.len() <= absent.len() {
+            return Ok(Some(format!(
+                "columns are taken by position, for none is named `{first}` as the model's are"
+            )));
+        }
+        let stranger = columns.iter().find(|column| !names.contains(column));
+        let stranger = stranger.map_or(String::new(), |name| format!(", but one is `{name}`"));
+        Err(format!(
+            "no column `{first}`, though others are named as the model's are{stranger}\nhint: name all columns as the model does, or none: then they count by position"
         ))
     }
 

@@ -343,7 +343,7 @@ pub fn evaluate(
     });
     let calibration = judge.calibration(&integer_answers, float_model.calibrated_on, ratio, flow);
     Ok(Evaluation {
-        largest_change: evaluation::largest_change(&integer, &float),
+        largest_change: evaluation::largest_change(&integer, &float, corpus.len()),
         gate_failures: calibration.gate.messages(),
         baselines,
         calibration,

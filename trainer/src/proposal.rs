@@ -85,6 +85,12 @@ pub fn propose_from(
     let source = Source::stored(corpus, 1, None);
     let Source::Stored { corpus, .. } = &source else { unreachable!("made of stored rows") };
     let facts = Facts { rows: num_simulations, ..Facts::of(corpus, has_target) };
+    if facts.mechanisms.len() < 2 && facts.targets.is_empty() && facts.parameters.is_empty() {
+        let what = if has_target { "targets" } else { "parameters" };
+        return Err(PipelineError::Study(format!(
+            "nothing to learn: all {what} are the same in every row, and there is one mechanism\nhint: a corpus spans what is to be inferred"
+        )));
+    }
     let train_rows = source.available(Split::Train, u64::MAX) as usize;
     let mut flash_kib = flash_kib(facts.d_input(), facts.parameters.len());
     let (mut ram_kib, mut halvings) = (RAM_KIB, 0);

@@ -72,7 +72,8 @@ pub fn page(subject: &Subject<'_>) -> String {
     markup.into_string()
 }
 
-/// A number with at least this many significant digits; whole numbers keep all of theirs.
+/// A number with at least this many significant digits; whole numbers keep all of theirs, up to a hundred billions. What is
+/// smaller than a hundred thousandth has an exponent.
 ///
 /// ```
 /// use simground_trainer::report::significant;
@@ -80,12 +81,17 @@ pub fn page(subject: &Subject<'_>) -> String {
 /// assert_eq!(significant(0.012345, 3), "0.0123");
 /// assert_eq!(significant(123456.7, 4), "123457");
 /// assert_eq!(significant(2.0, 4), "2.000");
+/// assert_eq!(significant(-5.58e-13, 4), "-5.580e-13");
+/// assert_eq!(significant(2.779e12, 4), "2.779e12");
 /// ```
 pub fn significant(value: f64, digits: i32) -> String {
     if !value.is_finite() {
         return "-".into();
     }
     let magnitude = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
-    let decimals = (digits - 1 - magnitude).clamp(0, 9) as usize;
+    if !(-5..=10).contains(&magnitude) {
+        return format!("{value:.*e}", (digits - 1).max(0) as usize);
+    }
+    let decimals = (digits - 1 - magnitude).max(0) as usize;
     format!("{value:.decimals$}")
 }

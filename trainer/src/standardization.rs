@@ -154,7 +154,8 @@ impl Moments {
     /// 1 for constant or absent values.
     fn sd(&self) -> f64 {
         let sd = f64::sqrt(self.squares / f64::max(self.count, 1.0));
-        let negligible = 1e-6 * f64::max(self.mean.abs(), 1e-6);
+        // Rounding of `f32` beside the mean, and what no scale of the integers' grid could be the reciprocal of.
+        let negligible = f64::max(1e-6 * self.mean.abs(), 1e-30);
         if sd > negligible { sd } else { 1.0 }
     }
 }
@@ -246,4 +247,22 @@ fn automatic_target_transform(values: &[f32], integer: bool, lower: f32) -> Targ
     let (low, high) =
         values.iter().fold((f32::INFINITY, 0.0_f32), |(low, high), &y| (low.min(y), high.max(y)));
     if low > 0.0 && high > 30.0 * low { TargetTransform::Log } else { TargetTransform::Identity }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_units_are_scaled_and_constants_are_not() {
+        for unit in [1e-20_f32, 1e-13, 1.0, 1e20] {
+            let (mean, sd) = moments([1.0, 2.0, 3.0].map(|x| x * unit).into_iter());
+            assert!((mean / f64::from(unit) - 2.0).abs() < 1e-5, "{unit}");
+            assert!((sd / f64::from(unit) - 0.816_497).abs() < 1e-5, "{unit}");
+            assert_eq!(moments([unit; 3].into_iter()).1, 1.0);
+        }
+        assert_eq!(moments([0.0; 3].into_iter()), (0.0, 1.0));
+        // Rounding of a constant beside its size.
+        assert_eq!(moments([1e6, 1e6 + 0.0625].into_iter()).1, 1.0);
+    }
 }

@@ -149,6 +149,10 @@ fn samples_go_into_a_parquet_file() {
 fn samples_that_nobody_can_have_are_refused() {
     PLACE.fails("predict joint.sgnn --input data.csv --samples 5", &["say where they go"]);
     PLACE.fails("predict joint.sgnn --input data.csv --samples 5 --out .", &["is a folder"]);
+    for lost in ["joint.sgnn", "data.csv"] {
+        let command = format!("predict joint.sgnn --input data.csv --samples 5 --out {lost}");
+        PLACE.fails(&command, &[lost]);
+    }
     PLACE.fails("predict joint.sgnn --input data.csv --seed 5", &["--samples"]);
     let without = STUDY.replace("kind = \"mixture\"\ncomponents = 3", "kind = \"point\"");
     let without = without.replace("[[head]]\nkind = \"point\"\nparameters = [\"gamma\"]\n", "");

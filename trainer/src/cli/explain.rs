@@ -16,6 +16,7 @@ use simground_trainer::replay::Replayer;
 
 use super::files::Replays;
 use super::output::{indented, series, significant, table};
+use super::place::{self, Kind};
 use super::predict::{probabilities, warn_of_clamped};
 use super::{Output, Verdict, files, label};
 
@@ -86,6 +87,9 @@ struct Row {
 /// Runs the command.
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let path = &arguments.artifact;
+    if let Some(svg) = &arguments.svg {
+        place::check(svg, Kind::Picture, &[])?;
+    }
     let bytes = files::read_artifact(path)?;
     let model = files::model(&bytes, path)?;
     let input = files::windows(&arguments.input, &model, path)?;
@@ -359,14 +363,21 @@ fn replays(row: &Row, channels: &[String]) -> Vec<Vec<String>> {
 /// The inputs that separate two mechanisms' nearest simulations.
 fn contrast_text(contrast: &Contrast, columns: &[String]) -> String {
     let Contrast { against, nearest, .. } = contrast;
-    let farther = if contrast.difference >= 0 { "farther" } else { "nearer" };
+    let farther = |by: f64| if by >= 0.0 { "farther" } else { "nearer" };
+    let (difference, float) = (contrast.difference as f64, f64::from(contrast.float_difference));
+    let rounded = if (difference - float).abs() < 1.0 {
+        String::new()
+    } else {
+        format!(" ({} by {:.0} without the integers' rounding)", farther(float), float.abs())
+    };
     let mut text = format!(
-        "{} {} or {} {}? The latter is {farther} by {} in squared distance; of this\n",
+        "{} {} or {} {}? The latter is {} by {}{rounded} in squared distance; of this\n",
         against.mechanism,
         against.index,
         nearest.mechanism,
         nearest.index,
-        contrast.difference.abs()
+        farther(difference),
+        difference.abs()
     );
     let cell =
         |value: f32| if value.is_nan() { "-".into() } else { significant(f64::from(value), 3) };

@@ -66,10 +66,19 @@ fn text(document: &Document) -> String {
         heads.join(", ")
     );
     for support in supports {
-        let high = support.high.map_or("no end".into(), |high| high.to_string());
-        text += &format!("guessed    {} from {} to {high}\n", support.parameter, support.low);
+        let high = support.high.map_or("no end".into(), end);
+        text += &format!("guessed    {} from {} to {high}\n", support.parameter, end(support.low));
     }
     text + &format!("next       {}\n", document.next)
+}
+
+/// An end as short as it can be said.
+fn end(value: f64) -> String {
+    if value == 0.0 || (1e-5..1e11).contains(&value.abs()) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
 }
 
 /// A name for studies and files after that of the corpus.

@@ -25,6 +25,7 @@ use super::Verdict;
 use super::evaluate::{Judgement, judgement_text};
 use super::lock::Lock;
 use super::output::{Output, say};
+use super::place::{self, Kind};
 use super::probe;
 
 /// Options of every command that trains.
@@ -105,6 +106,9 @@ impl Files {
         let folder = folder.unwrap_or(Path::new("."));
         tempfile::NamedTempFile::new_in(folder)
             .map_err(|error| anyhow!("{shown}: cannot write into the folder: {}", error.kind()))?;
+        place::check(artifact, Kind::Artifact, &[])?;
+        place::check(&FloatModel::path_beside(artifact), Kind::FloatModel, &[])?;
+        place::check(&artifact.with_extension("html"), Kind::Page, &[])?;
         let files = Files {
             _lock: Lock::take(artifact)?,
             artifact: artifact.to_owned(),

@@ -19,6 +19,7 @@ use simground_trainer::samples::{ROW, generator, write_samples};
 use super::explain::grown_text;
 use super::likelihood::{self, Likelihood, Prior, Resampling};
 use super::output::{say, significant, table};
+use super::place::{self, Kind};
 use super::{Output, Verdict, files, label};
 
 /// Levels at which the marginals of a joint posterior are told.
@@ -121,10 +122,8 @@ fn check_samples(arguments: &Arguments, model: &Model<'_>, output: Output) -> an
         None if !output.json => {
             bail!("--samples: say where they go\nhint: `--out FILE.parquet`, or `--json`")
         }
-        Some(out) if out.is_dir() => {
-            bail!("{}: is a folder\nhint: name a file, such as `samples.parquet`", out.display())
-        }
-        _ => Ok(()),
+        Some(out) => place::check(out, Kind::Samples, &[&arguments.input]),
+        None => Ok(()),
     }
 }
 
@@ -470,8 +469,11 @@ fn prediction_text(prediction: &Prediction<'_, '_>) -> String {
     if !prediction.mechanism.is_empty() {
         text += &format!("  mechanism  {}\n", probabilities(&prediction.mechanism));
     }
-    for quantiles in [&prediction.quantiles, &prediction.marginals] {
-        text += &super::output::indented(&table(&quantile_rows(quantiles)));
+    let both = !prediction.quantiles.is_empty() && !prediction.marginals.is_empty();
+    let tables = [(&prediction.quantiles, "each alone"), (&prediction.marginals, "jointly")];
+    for (quantiles, title) in tables {
+        let title = if both { title } else { "" };
+        text += &super::output::indented(&table(&quantile_rows(quantiles, title)));
     }
     if !prediction.mean.is_empty() {
         let mean =
@@ -494,15 +496,15 @@ fn prediction_text(prediction: &Prediction<'_, '_>) -> String {
     text
 }
 
-/// A row for each target; a row of levels above the first, and wherever the levels change.
-fn quantile_rows(named: &Named<Named<f32>>) -> Vec<Vec<String>> {
+/// A row for each target; a row of levels behind `title` above the first, and wherever the levels change.
+fn quantile_rows(named: &Named<Named<f32>>, title: &str) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut header: Vec<&str> = Vec::new();
     for (target, quantiles) in named.iter() {
         let levels: Vec<&str> = quantiles.iter().map(|(level, _)| level.as_str()).collect();
         if levels != header {
             let titles = levels.iter().map(|level| (*level).to_owned());
-            rows.push([String::new()].into_iter().chain(titles).collect());
+            rows.push([title.to_owned()].into_iter().chain(titles).collect());
             header = levels;
         }
         let values = quantiles.iter().map(|(_, q)| significant(f64::from(*q), 4));

@@ -11,6 +11,7 @@ use simground_trainer::replay::Replayed;
 
 use super::files::Replays;
 use super::output::{say, series, significant, table};
+use super::place::{self, Kind};
 use super::{Output, Verdict, files};
 
 /// What the user says.
@@ -49,6 +50,9 @@ struct Document {
 /// Runs the command.
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let path = &arguments.artifact;
+    if let Some(svg) = &arguments.svg {
+        place::check(svg, Kind::Picture, &[])?;
+    }
     let bytes = files::read_artifact(path)?;
     let model = files::model(&bytes, path)?;
     let index = arguments.index;

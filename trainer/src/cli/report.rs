@@ -1,13 +1,12 @@
 //! `simground report`: one self-contained page about an artifact.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::bail;
 use serde::Serialize;
 use simground_trainer::artifact::replace_file;
-use simground_trainer::float_model::FloatModel;
 use simground_trainer::report::{self, Subject};
 
+use super::place::{self, Kind};
 use super::{Output, Verdict, evaluate, files};
 
 /// What the user says.
@@ -40,17 +39,7 @@ struct Document {
 /// Runs the command.
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
     let path = &arguments.artifact;
-    if arguments.out.is_dir() {
-        bail!(
-            "{}: is a folder\nhint: name a file, such as `--out report.html`",
-            arguments.out.display()
-        );
-    }
-    for read in [path, &FloatModel::path_beside(path)] {
-        if same_file(&arguments.out, read) {
-            bail!("{}: would be overwritten by the page", read.display());
-        }
-    }
+    place::check(&arguments.out, Kind::Page, &[])?;
     let bytes = files::read_artifact(path)?;
     let model = files::model(&bytes, path)?;
     let float_model = files::float_model(&model, path)?;
@@ -81,12 +70,4 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
         format!("{}  {} bytes\n", document.report.display(), document.bytes)
     })?;
     Ok(Verdict::Passed)
-}
-
-/// Whether two paths lead to one file, however they are spelled.
-fn same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }

@@ -144,7 +144,7 @@ impl Reader {
             values.ok_or_else(|| file.missing_column(column))
         };
         // Where theta is the target there is nothing to learn from an absent entry.
-        let absent = if self.has_target { Absent::Null } else { Absent::Never };
+        let absent = if self.has_target { Absent::Null } else { Absent::BesideTarget };
         let theta = needed("theta", schema.d_theta(), absent)?;
         check_supports(batch, &theta, &schema.theta)?;
         let target = if self.has_target {

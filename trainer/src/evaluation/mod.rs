@@ -584,8 +584,9 @@ impl Judged {
 
 /// Largest change from float to integer, relative to the float model's value, and where.
 ///
-/// The expected calibration error is left out: a few thousand simulations hardly determine its value, which is mostly noise.
-pub fn largest_change(integer: &Metrics, float: &Metrics) -> (f64, String) {
+/// The expected calibration error is left out: a few thousand simulations hardly determine its value, which is mostly noise. Shares of
+/// the `simulations` that were judged may differ by two of them, which rounding turns over where an answer was on the edge.
+pub fn largest_change(integer: &Metrics, float: &Metrics, simulations: usize) -> (f64, String) {
     let mut largest = (0.0, String::new());
     for (metric, targets) in integer.iter().filter(|(metric, _)| *metric != "ece") {
         for (target, value) in targets {
@@ -594,7 +595,9 @@ pub fn largest_change(integer: &Metrics, float: &Metrics) -> (f64, String) {
             };
             // The difference of two logarithms is a relative change already.
             let size = if metric == "log_score" { 1.0 } else { reference.abs().max(1e-12) };
-            let change = (value - reference).abs() / size;
+            let is_share = matches!(metric.as_str(), "coverage90" | "accuracy");
+            let grain = if is_share { 2.0 / simulations.max(1) as f64 } else { 0.0 };
+            let change = ((value - reference).abs() - grain) / size;
             if change > largest.0 {
                 largest = (change, format!("{metric}/{target}"));
             }

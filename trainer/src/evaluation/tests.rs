@@ -326,7 +326,17 @@ fn interval_score_of_hand_values() {
 fn change_is_relative_and_named() {
     let metrics =
         |mae: f64| Metrics::from([("mae".to_string(), BTreeMap::from([("R0".to_string(), mae)]))]);
-    let (change, place) = largest_change(&metrics(1.01), &metrics(1.0));
+    let (change, place) = largest_change(&metrics(1.01), &metrics(1.0), 90);
     assert!((change - 0.01).abs() < 1e-9);
     assert_eq!(place, "mae/R0");
+}
+
+#[test]
+fn two_simulations_more_or_less_inside_are_no_change() {
+    let metrics = |inside: u8| {
+        let share = f64::from(inside) / 90.0;
+        Metrics::from([("coverage90".to_string(), BTreeMap::from([("R0".to_string(), share)]))])
+    };
+    assert!(largest_change(&metrics(79), &metrics(81), 90).0 < 1e-12);
+    assert!((largest_change(&metrics(78), &metrics(81), 90).0 - 1.0 / 81.0).abs() < 1e-9);
 }

@@ -19,7 +19,7 @@ pub(super) fn parse(
         .from_reader(text.as_bytes());
     let mut columns: Vec<String> = Vec::new();
     let mut order: Vec<usize> = Vec::new();
-    let mut matched_by_name = None;
+    let mut note = None;
     let mut lines = Vec::new();
     let mut x = Vec::new();
     for record in reader.records() {
@@ -28,10 +28,12 @@ pub(super) fn parse(
         if columns.is_empty() {
             columns = record.iter().map(str::to_owned).collect();
             check_names(&columns).map_err(|message| at(line, message))?;
-            matched_by_name = expected.positions(&columns);
-            order = match &matched_by_name {
-                Some(positions) => positions.clone(),
+            order = match expected.positions(&columns) {
+                Some(positions) => positions,
                 None => {
+                    note = expected
+                        .note_of_positions(&columns)
+                        .map_err(|message| at(line, message))?;
                     check_width(&columns, expected).map_err(|message| at(line, message))?;
                     (0..columns.len()).collect()
                 }
@@ -59,10 +61,6 @@ pub(super) fn parse(
     if lines.is_empty() {
         return Err(file("a header without rows\nhint: write one window a row"));
     }
-    let note = match matched_by_name {
-        None => expected.note_of_positions(&columns),
-        Some(_) => None,
-    };
     Ok(InputTable {
         file: path.into(),
         columns: order.iter().map(|&column| columns[column].clone()).collect(),
@@ -194,10 +192,15 @@ mod tests {
         let message = parse_named("c,a,b\n3,-1,2\n", Missing::Refuse, names).unwrap_err();
         assert!(message.starts_with("data.csv:2: column `a`: -1 is negative"), "{message}");
 
-        let table = parse_named("c,a,d\n3,1,2\n", Missing::Refuse, names).unwrap();
+        let table = parse_named("c,d,e\n3,1,2\n", Missing::Refuse, names).unwrap();
         assert_eq!(table.x, [3.0, 1.0, 2.0]);
         let note = table.note.unwrap();
-        assert!(note.contains("by position") && note.contains("`b`"), "{note}");
-        assert!(parse_named("c,a,d,e\n3,1,2,4\n", Missing::Refuse, names).is_err());
+        assert!(note.contains("by position") && note.contains("`a`"), "{note}");
+        assert!(parse_named("c,d,e,f\n3,1,2,4\n", Missing::Refuse, names).is_err());
+
+        // One name is wrong, and the others are not where they would be by position.
+        let message = parse_named("c,a,B\n3,1,2\n", Missing::Refuse, names).unwrap_err();
+        assert!(message.starts_with("data.csv:1: no column `b`"), "{message}");
+        assert!(message.contains("one is `B`"), "{message}");
     }
 }

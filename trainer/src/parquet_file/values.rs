@@ -19,6 +19,8 @@ pub enum Absent {
     Missing,
     /// Null is a value that this row does not have; NaN is an error.
     Null,
+    /// As `Never`; the error says that a corpus with a column `target` may have a null here.
+    BesideTarget,
     /// Every value must be there.
     Never,
 }
@@ -273,7 +275,14 @@ impl Numbers {
     /// An entry as float32, or what it is instead.
     fn single(&self, at: usize, absent: Absent) -> Result<f32, String> {
         if self.array.is_null(at) {
-            return if absent == Absent::Never { Err("null".to_owned()) } else { Ok(f32::NAN) };
+            return match absent {
+                Absent::Never => Err("null".to_owned()),
+                Absent::BesideTarget => Err(
+                    "null, which it may be only beside a column `target`: without one it is what is learned"
+                        .to_owned(),
+                ),
+                Absent::Null | Absent::Missing => Ok(f32::NAN),
+            };
         }
         let single = self.singles[at];
         if single.is_finite() || (single.is_nan() && absent == Absent::Missing) {

@@ -212,7 +212,8 @@ impl Plan<'_> {
         let mechanisms = &float_model.schema.mechanisms;
         let judge = Judge::new(corpus, &float_model.heads, mechanisms, model.d_values())?;
         let integer = judge.metrics(&evaluation::integer_answers(model, &corpus.x));
-        Ok(evaluation::largest_change(&integer, &judge.metrics(&float_model.answer(&corpus.x))))
+        let float = judge.metrics(&float_model.answer(&corpus.x));
+        Ok(evaluation::largest_change(&integer, &float, corpus.len()))
     }
 
     /// Mean loss of each head by the float network.

@@ -178,7 +178,7 @@ fn every_fault_is_told_with_file_row_and_column() {
     let mut absent = rows(THETA);
     absent[0] = Some(vec![None]);
     write(&path, vec![("x", x()), ("theta", doubles(absent))], &[]);
-    refused(&path, "row 0, column `theta`: entry 0 is null");
+    refused(&path, "row 0, column `theta`: entry 0 is null, which it may be only beside a column");
     write(
         &path,
         vec![("x", x()), ("theta", theta()), ("target", doubles(rows([[1.0], [f64::NAN], [1.0]])))],
