@@ -49,15 +49,15 @@ pub struct Parameter<'a> {
 impl Parameter<'_> {
     /// Into the standardized space. Outside the support of a logarithm as at its nearest end.
     pub fn to_z(&self, theta: f32) -> f32 {
-        self.to_z_by(math::ln, theta)
+        self.z_by(math::ln, theta)
     }
 
     /// The same on every device, also where answers are made by another library: for integers that a self-test compares.
-    pub(crate) fn to_z_exactly(&self, theta: f32) -> f32 {
-        self.to_z_by(libm::logf, theta)
+    pub(crate) fn exact_z(&self, theta: f32) -> f32 {
+        self.z_by(libm::logf, theta)
     }
 
-    fn to_z_by(&self, ln: fn(f32) -> f32, theta: f32) -> f32 {
+    fn z_by(&self, ln: fn(f32) -> f32, theta: f32) -> f32 {
         let (low, high) = self.edges();
         let u = match self.transform {
             ParameterTransform::Identity => theta,

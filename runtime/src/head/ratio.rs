@@ -233,8 +233,8 @@ impl<'a> Ratio<'_, 'a> {
     /// The support, as far as the grid reaches.
     fn range(&self) -> Range {
         let end = |theta: f32| self.stack.quantize(theta);
-        let low = self.parameters.iter().map(|p| end(p.to_z_exactly(p.low)));
-        let high = self.parameters.iter().map(|p| end(p.to_z_exactly(p.high)));
+        let low = self.parameters.iter().map(|p| end(p.exact_z(p.low)));
+        let high = self.parameters.iter().map(|p| end(p.exact_z(p.high)));
         Range { low: crate::first_items(low), high: crate::first_items(high) }
     }
 
