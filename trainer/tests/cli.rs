@@ -627,15 +627,12 @@ fn report_is_one_page() {
     place.fails("report tiny.sgnn --out nowhere/page.html --count 300", &["nowhere/page.html"]);
     place.fails("report tiny.sgnn --out . --count 300", &["is a folder"]);
     // What is not a page stays what it is.
-    let artifact = place.bytes("tiny.sgnn");
-    place.fails("report tiny.sgnn --out tiny.sgnn --count 300", &["is not an HTML page"]);
     place.fails("replay tiny.sgnn --index 1 --svg tiny.float", &["is not an SVG picture"]);
-    assert_eq!(place.bytes("tiny.sgnn"), artifact);
     let before = (place.bytes("tiny.sgnn"), place.bytes("tiny.float"));
     for out in ["tiny.sgnn", "./tiny.sgnn", "tiny.float", "../{}/tiny.float"] {
         let folder = place.path("").file_name().unwrap().to_str().unwrap().to_owned();
         let out = out.replace("{}", &folder);
-        place.fails(&format!("report tiny.sgnn --out {out} --count 300"), &["overwritten"]);
+        place.fails(&format!("report tiny.sgnn --out {out} --count 300"), &["is not an HTML page"]);
     }
     assert!(before == (place.bytes("tiny.sgnn"), place.bytes("tiny.float")));
 }

@@ -368,10 +368,10 @@ fn contrast_text(contrast: &Contrast, columns: &[String]) -> String {
     let rounded = if (difference - float).abs() < 1.0 {
         String::new()
     } else {
-        format!(" ({} by {:.0} without the integers' rounding)", farther(float), float.abs())
+        format!("\n({} by {:.0} without the integers' rounding)", farther(float), float.abs())
     };
     let mut text = format!(
-        "{} {} or {} {}? The latter is {} by {}{rounded} in squared distance; of this\n",
+        "{} {} or {} {}? The latter is {} by {} in squared distance{rounded}; of this\n",
         against.mechanism,
         against.index,
         nearest.mechanism,
