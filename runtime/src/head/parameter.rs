@@ -54,10 +54,11 @@ impl Parameter<'_> {
 
     /// The same on every device, also where answers are made by another library: for integers that a self-test compares.
     pub(crate) fn exact_z(&self, theta: f32) -> f32 {
-        self.z_by(libm::logf, theta)
+        // One copy of the code where both are the same.
+        if cfg!(feature = "micromath") { self.z_by(libm::logf, theta) } else { self.to_z(theta) }
     }
 
-    fn z_by(&self, ln: fn(f32) -> f32, theta: f32) -> f32 {
+    fn z_by(&self, ln: impl Fn(f32) -> f32, theta: f32) -> f32 {
         let (low, high) = self.edges();
         let u = match self.transform {
             ParameterTransform::Identity => theta,
@@ -145,11 +146,8 @@ impl Parameter<'_> {
                 let log_mean = if near <= MEAN_REACH {
                     u + half + Cut::new(cut.low - sd, cut.high - sd).log_mass
                 } else {
-                    // The tilted mass is a tail that no `f32` holds; seen from the upper end, `half` cancels.
-                    let tail =
-                        mills(near) - math::exp(-0.5 * (far - near) * (far + near)) * mills(far);
-                    let at_end = u + (sd - 0.5 * cut.high) * cut.high;
-                    at_end - math::LN_SQRT_TAU + math::ln(tail)
+                    // Seen from the upper end, `half` cancels.
+                    u + (sd - 0.5 * cut.high) * cut.high + log_tail(near, far)
                 };
                 math::exp(log_mean - log_mass)
             }
@@ -188,10 +186,17 @@ impl Parameter<'_> {
     }
 }
 
-/// Mass of the standard normal beyond `x`, over its density there, for a large `x` (Abramowitz and Stegun 1964, eq. 26.2.12).
-fn mills(x: f32) -> f32 {
-    let square = 1.0 / (x * x);
-    (1.0 - square * (1.0 - 3.0 * square)) / x
+/// Logarithm of the standard normal's mass from `near` to `far`, both large, less that of `exp(-near^2 / 2)`: a tail that no `f32` holds
+/// (Abramowitz and Stegun 1964, eq. 26.2.12).
+#[cold]
+#[inline(never)]
+fn log_tail(near: f32, far: f32) -> f32 {
+    let mills = |x: f32| {
+        let square = 1.0 / (x * x);
+        (1.0 - square * (1.0 - 3.0 * square)) / x
+    };
+    let fall = math::exp(-0.5 * (far - near) * (far + near));
+    math::ln(mills(near) - fall * mills(far)) - math::LN_SQRT_TAU
 }
 
 /// Proves a head's parameters; their number.
