@@ -234,7 +234,7 @@ static const float thetas_of_labels[2] = {0.15f + (0.5f - 0.15f) / 254.0f * 99.0
 static simground_status append(uint32_t step, uint8_t *bytes, simground_appended *appended) {
     const uint8_t known = (uint8_t)simground_num_mechanisms(&model);
     if (step % 16 == 7) {
-        const uint8_t *name = (const uint8_t *)(step / 16 % 2 ? "spill" : "drift");
+        const char *name = step / 16 % 2 ? "spill" : "drift";
         return simground_additions_name(&additions, known, name, 5, bytes, SIMGROUND_MAX_RECORD_BYTES,
                                         appended);
     }
