@@ -32,7 +32,7 @@ pub use cells::squared_distance;
 use coreset::Candidates;
 pub use coreset::Selection;
 pub use embedded::Embedded;
-use exact::{Exact, Posterior};
+use exact::{Bandwidth, Exact, Posterior};
 pub use integers::{Answer, Bank, on_grid, theta_code};
 use integers::{integer_masses, share_code, share_codes};
 pub use layout::{Layout, Size};
@@ -53,8 +53,8 @@ pub struct Subject<'c> {
     pub corpus: &'c Embedded,
     /// The search through all of it.
     pub exact: Exact,
-    /// Half-life of the exact kernel.
-    pub half_life: f64,
+    /// Of the exact kernel.
+    pub bandwidth: Bandwidth,
     /// Rows of the corpus that banks are fitted to.
     lessons: Vec<usize>,
     /// Their exact posteriors, each without itself.
@@ -79,17 +79,17 @@ impl<'c> Subject<'c> {
         ranges: &[(f32, f32)],
     ) -> Subject<'c> {
         let exact = Exact::new(corpus, num_mechanisms, ranges);
-        let half_life = exact.choose_half_life(validation);
+        let bandwidth = exact.choose_bandwidth(validation);
         let count = (corpus.len() / 16).clamp(LESSONS[0], LESSONS[1]).min(corpus.len());
         let lessons: Vec<usize> = (0..count).map(|at| at * corpus.len() / count).collect();
-        let posterior = |&row: &usize| exact.posterior(corpus.row(row), half_life, Some(row));
+        let posterior = |&row: &usize| exact.posterior(corpus.row(row), bandwidth, Some(row));
         let posteriors = lessons.par_iter().map(posterior).collect();
-        let posterior = |at: usize| exact.posterior(validation.row(at), half_life, None);
+        let posterior = |at: usize| exact.posterior(validation.row(at), bandwidth, None);
         let validation_posteriors = (0..validation.len()).into_par_iter().map(posterior).collect();
         Subject {
             corpus,
             exact,
-            half_life,
+            bandwidth,
             lessons,
             posteriors,
             validation,

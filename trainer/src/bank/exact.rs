@@ -1,7 +1,8 @@
 //! The kernel posterior over a whole corpus: what a compressed bank has to agree with.
 //!
-//! `p(m, theta | z) = sum over simulations i of K_i [m_i = m, theta_i = theta] / sum of K_i`, with the Gaussian kernel
-//! `K_i = weight_i 2^(-|z - z_i|^2 / half_life)`. Every simulation counts whose kernel is above `2^-18` of the nearest one's. The
+//! `p(m | z) = sum over simulations i of K_i [m_i = m] / sum of K_i`, with the Gaussian kernel `K_i = weight_i 2^(-|z - z_i|^2 / half_life)`,
+//! and `p(theta | z)` alike with a half-life of its own: what is best for a share is not best for a mean, and each is chosen by a score
+//! that is proper for what it judges ([`Exact::choose_bandwidth`]). Every simulation counts whose kernel is above `2^-18` of the nearest one's. The
 //! corpus is sorted into cells, and a cell is passed over when the triangle inequality puts all of it farther away: the
 //! answer is that of a search through every simulation.
 
@@ -18,6 +19,12 @@ pub const BINS: usize = 64;
 const HALVINGS: f64 = 18.0;
 /// A mechanism without any simulation in reach counts as this probable.
 const LEAST_PROBABILITY: f64 = 1e-4;
+/// Half-lives that are tried.
+const LEAST_HALF_LIFE: f64 = 0.1;
+const LARGEST_HALF_LIFE: f64 = 16_384.0;
+/// What an octave of half-lives has to gain, in nats or in variances of a parameter: where nothing can be told apart the score rises with
+/// the half-life for ever, ever less.
+const LEAST_GAIN: f64 = 1e-4;
 
 /// A corpus ready to be searched.
 #[derive(Debug, Clone)]
@@ -33,6 +40,15 @@ pub struct Exact {
     theta: Vec<[f32; 2]>,
 }
 
+/// Squared distances over which a kernel halves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bandwidth {
+    /// For the mechanism.
+    pub mechanism: f64,
+    /// For the parameters.
+    pub theta: f64,
+}
+
 /// The posterior of one observation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Posterior {
@@ -40,7 +56,7 @@ pub struct Posterior {
     pub mechanism: Vec<f64>,
     /// Of each parameter.
     pub theta: Vec<Marginal>,
-    /// `(sum of K)^2 / sum of K^2`: how many simulations the posterior rests on.
+    /// `(sum of K)^2 / sum of K^2` of the mechanism's kernel: how many simulations the posterior rests on.
     pub effective_simulations: f64,
     /// Squared distance of the nearest simulation.
     pub least: u32,
@@ -85,23 +101,33 @@ impl Exact {
     }
 
     /// Posterior of one observation. The simulation in row `skip` is left out: an observation that is itself of the corpus.
-    pub fn posterior(&self, query: &[i16], half_life: f64, skip: Option<usize>) -> Posterior {
+    pub fn posterior(&self, query: &[i16], bandwidth: Bandwidth, skip: Option<usize>) -> Posterior {
         /// Simulations between two transfers of single-precision sums into double precision.
         const BLOCK: usize = 256;
-        let kernel = kernel_table(half_life);
-        let (near, least) = self.within(query, kernel.len() as u32, skip);
+        let kernels = [bandwidth.mechanism, bandwidth.theta].map(kernel_table);
+        let excess = kernels[0].len().max(kernels[1].len());
+        let (near, least) = self.within(query, excess as u32, skip);
         let d_theta = self.ranges.len();
         let mut mechanism = vec![0.0; self.num_mechanisms];
-        let (mut total, mut squares) = (0.0, 0.0);
+        let (mut totals, mut squares) = ([0.0; 2], 0.0);
         let mut sums = vec![[0.0_f64; 3]; d_theta];
         let mut part = vec![[0.0_f32; 3]; d_theta];
         for block in near.chunks(BLOCK) {
             for &(place, distance) in block {
                 let place = place as usize;
-                let weight = kernel[(distance - least) as usize] * self.weight[place];
-                total += f64::from(weight);
-                squares += f64::from(weight) * f64::from(weight);
-                mechanism[usize::from(self.mechanism[place])] += f64::from(weight);
+                let weight_of = |kernel: &Vec<f32>| {
+                    kernel.get((distance - least) as usize).map_or(0.0, |k| k * self.weight[place])
+                };
+                let for_mechanism = f64::from(weight_of(&kernels[0]));
+                totals[0] += for_mechanism;
+                squares += for_mechanism * for_mechanism;
+                mechanism[usize::from(self.mechanism[place])] += for_mechanism;
+                let weight = weight_of(&kernels[1]);
+                totals[1] += f64::from(weight);
+                // Where mechanisms reach farther than parameters, most simulations are here for the former.
+                if weight == 0.0 {
+                    continue;
+                }
                 let theta = &self.theta[place * d_theta..][..d_theta];
                 for (sums, [value, one]) in part.iter_mut().zip(theta) {
                     sums[0] += weight * one;
@@ -113,23 +139,23 @@ impl Exact {
                 *sums += f64::from(std::mem::take(part));
             }
         }
-        mechanism.iter_mut().for_each(|mass| *mass /= total);
+        mechanism.iter_mut().for_each(|mass| *mass /= totals[0]);
         let marginal = |&[present, first, second]: &[f64; 3]| {
             let mean = first / present;
             let sd = (second / present - mean * mean).max(0.0).sqrt();
-            Marginal { present: present / total, mean, sd }
+            Marginal { present: present / totals[1], mean, sd }
         };
         Posterior {
             mechanism,
             theta: sums.iter().map(marginal).collect(),
-            effective_simulations: total * total / squares,
+            effective_simulations: totals[0] * totals[0] / squares,
             least,
         }
     }
 
     /// The marginal posterior of each parameter: probabilities of [`BINS`] equal parts of its range, given that it is present.
-    pub fn marginals(&self, query: &[i16], half_life: f64) -> Vec<[f64; BINS]> {
-        let kernel = kernel_table(half_life);
+    pub fn marginals(&self, query: &[i16], bandwidth: Bandwidth) -> Vec<[f64; BINS]> {
+        let kernel = kernel_table(bandwidth.theta);
         let (near, least) = self.within(query, kernel.len() as u32, None);
         let d_theta = self.ranges.len();
         let mut marginals = vec![[0.0; BINS]; d_theta];
@@ -167,34 +193,42 @@ impl Exact {
         nearest.map(|(distance, row)| (row as usize, distance)).collect()
     }
 
-    /// The half-life that says most about held-out simulations.
+    /// The half-lives that say most about held-out simulations.
     ///
-    /// The score is the mean log probability of the true mechanism minus the mean squared error of the posterior mean of each parameter,
-    /// in units of its variance over the held-out simulations: both are proper for what they judge. Half-lives are tried in octaves from
-    /// the median squared distance to the nearest simulation on, until the score falls; then the half octaves around the best.
-    pub fn choose_half_life(&self, held_out: &Embedded) -> f64 {
+    /// The mechanism's score is the mean log probability of the true one; that of the parameters is minus the mean squared error of the
+    /// posterior mean of each, in units of its variance over the held-out simulations. Both are proper for what they judge. Half-lives are
+    /// tried in octaves from the median squared distance to the nearest simulation on, until one gains less than [`LEAST_GAIN`]; then the
+    /// half octaves around the best. With one mechanism, or without parameters, there is one half-life for both.
+    pub fn choose_bandwidth(&self, held_out: &Embedded) -> Bandwidth {
         let mut least: Vec<u32> = (0..held_out.len())
             .into_par_iter()
             .map(|at| self.nearest(held_out.row(at), 1).first().map_or(1, |nearest| nearest.1))
             .collect();
         least.sort_unstable();
         let start = f64::from(least[least.len() / 2].max(1));
-        let score = |half_life: f64| (self.score(held_out, half_life), half_life);
-        let mut best = score(start);
-        for factor in [2.0, 0.5] {
-            loop {
-                let next = score(best.1 * factor);
-                if next.0 <= best.0 || next.1 < 0.1 {
-                    break;
-                }
-                best = next;
-            }
-        }
-        let around = [0.5_f64.sqrt(), 2.0_f64.sqrt()].map(|factor| score(best.1 * factor));
-        around.into_iter().fold(best, |best, next| if next.0 > best.0 { next } else { best }).1
+        let by_mechanism = || best_half_life(start, |h| self.mechanism_score(held_out, h));
+        let by_theta = || best_half_life(start, |h| self.theta_score(held_out, h));
+        let [mechanism, theta] = match (self.num_mechanisms, self.ranges.len()) {
+            (..2, _) => [by_theta(); 2],
+            (_, 0) => [by_mechanism(); 2],
+            _ => [by_mechanism(), by_theta()],
+        };
+        Bandwidth { mechanism, theta }
     }
 
-    fn score(&self, held_out: &Embedded, half_life: f64) -> f64 {
+    /// Mean log probability of the true mechanism.
+    fn mechanism_score(&self, held_out: &Embedded, half_life: f64) -> f64 {
+        let bandwidth = Bandwidth { mechanism: half_life, theta: LEAST_HALF_LIFE };
+        let score = |at: usize| {
+            let posterior = self.posterior(held_out.row(at), bandwidth, None);
+            let same = posterior.mechanism[usize::from(held_out.mechanism[at])];
+            same.max(LEAST_PROBABILITY).ln()
+        };
+        mean_of(held_out.len(), score)
+    }
+
+    /// Minus the mean squared error of the posterior means, in variances of the parameters.
+    fn theta_score(&self, held_out: &Embedded, half_life: f64) -> f64 {
         let d_theta = self.ranges.len();
         let theta: Vec<f64> = held_out
             .theta
@@ -204,25 +238,22 @@ impl Exact {
             .collect();
         let variances: Vec<f64> =
             (0..d_theta).map(|at| variance(theta.iter().skip(at).step_by(d_theta))).collect();
-        let scores: Vec<f64> = (0..held_out.len())
-            .into_par_iter()
-            .map(|at| {
-                let posterior = self.posterior(held_out.row(at), half_life, None);
-                let same = posterior.mechanism[usize::from(held_out.mechanism[at])];
-                let truths = theta[at * d_theta..].iter().zip(&posterior.theta).zip(&variances);
-                let (mut error, mut terms) = (0.0, 0.0_f64);
-                for ((truth, marginal), variance) in truths {
-                    if !truth.is_nan() && *variance > 0.0 {
-                        terms += 1.0;
-                        // Where no simulation in reach has the parameter, its mean counts as known no better than from the prior.
-                        let missed = (marginal.mean - truth).powi(2) / variance;
-                        error += if marginal.present > 0.0 { missed } else { 1.0 };
-                    }
+        let bandwidth = Bandwidth { mechanism: LEAST_HALF_LIFE, theta: half_life };
+        let score = |at: usize| {
+            let posterior = self.posterior(held_out.row(at), bandwidth, None);
+            let truths = theta[at * d_theta..].iter().zip(&posterior.theta).zip(&variances);
+            let (mut error, mut terms) = (0.0, 0.0_f64);
+            for ((truth, marginal), variance) in truths {
+                if !truth.is_nan() && *variance > 0.0 {
+                    terms += 1.0;
+                    // Where no simulation in reach has the parameter, its mean counts as known no better than from the prior.
+                    let missed = (marginal.mean - truth).powi(2) / variance;
+                    error += if marginal.present > 0.0 { missed } else { 1.0 };
                 }
-                same.max(LEAST_PROBABILITY).ln() - error / terms.max(1.0)
-            })
-            .collect();
-        scores.iter().sum::<f64>() / scores.len() as f64
+            }
+            -error / terms.max(1.0)
+        };
+        mean_of(held_out.len(), score)
     }
 
     /// Places and squared distances of the simulations whose squared distance exceeds the least by less than `excess`; the least.
@@ -248,6 +279,32 @@ impl Exact {
     }
 }
 
+/// The half-life of the best score: octaves from `start` on while they gain, then the half octaves around the best.
+fn best_half_life(start: f64, score: impl Fn(f64) -> f64) -> f64 {
+    let score = |half_life: f64| (score(half_life), half_life);
+    let mut best = score(start);
+    for factor in [2.0, 0.5] {
+        loop {
+            let half_life = best.1 * factor;
+            if !(LEAST_HALF_LIFE..=LARGEST_HALF_LIFE).contains(&half_life) {
+                break;
+            }
+            let next = score(half_life);
+            if next.0 < best.0 + LEAST_GAIN {
+                break;
+            }
+            best = next;
+        }
+    }
+    let around = [0.5_f64.sqrt(), 2.0_f64.sqrt()].map(|factor| score(best.1 * factor));
+    around.into_iter().fold(best, |best, next| if next.0 > best.0 { next } else { best }).1
+}
+
+fn mean_of(count: usize, value: impl Fn(usize) -> f64 + Send + Sync) -> f64 {
+    let values: Vec<f64> = (0..count).into_par_iter().map(value).collect();
+    values.iter().sum::<f64>() / count as f64
+}
+
 /// A parameter in units of its range; NaN stays NaN.
 pub(super) fn share_of_range(value: f32, (low, high): (f32, f32)) -> f32 {
     (value - low) / (high - low).max(f32::MIN_POSITIVE)
@@ -264,4 +321,77 @@ fn variance<'v>(values: impl Iterator<Item = &'v f64>) -> f64 {
 fn kernel_table(half_life: f64) -> Vec<f32> {
     let entries = (HALVINGS * half_life).ceil().max(1.0) as usize;
     (0..entries).map(|excess| libm::exp2(-(excess as f64) / half_life) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Simulations on a line: theta is the place and noise of `spread` steps, and so is the mechanism's chance where `told_apart`.
+    fn corpus(n: u64, salt: u64, spread: f32, told_apart: bool) -> Embedded {
+        let random = |at: u64, of: u64| {
+            // Two rounds of SplitMix64's finalizer (Steele, Lea and Flood 2014).
+            let mut z = (at * 3 + of + salt * 1_000_003).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            for _ in 0..2 {
+                z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            }
+            (z >> 40) as f32 / (1_u64 << 24) as f32
+        };
+        let place = |at: u64| (200.0 * random(at, 0)) as i16 - 100;
+        let share = |at: u64| if told_apart { (f32::from(place(at)) + 100.0) / 200.0 } else { 0.5 };
+        Embedded {
+            d: 4,
+            embedding: (0..n).flat_map(|at| [place(at), 0, 0, 0]).collect(),
+            mechanism: (0..n).map(|at| u16::from(random(at, 1) < share(at))).collect(),
+            theta: (0..n).map(|at| f32::from(place(at)) + spread * (random(at, 2) - 0.5)).collect(),
+            weight: Vec::new(),
+            index: (0..n).collect(),
+        }
+    }
+
+    #[test]
+    fn the_posterior_is_the_sum_over_all_simulations() {
+        let corpus = corpus(3_000, 1, 40.0, true);
+        let exact = Exact::new(&corpus, 2, &[(-150.0, 150.0)]);
+        let bandwidth = Bandwidth { mechanism: 30.0, theta: 7.0 };
+        for (query, skip) in [(-90, None), (3, Some(5)), (70, None)] {
+            let found = exact.posterior(&[query, 0, 0, 0], bandwidth, skip);
+            let distance = |at: usize| i64::from(corpus.row(at)[0] - query).pow(2);
+            let rows = || (0..corpus.len()).filter(|at| Some(*at) != skip);
+            let least = rows().map(distance).min().unwrap();
+            let kernel = |at: usize, half_life: f64| {
+                let halvings = (distance(at) - least) as f64 / half_life;
+                if halvings < HALVINGS { (-halvings).exp2() } else { 0.0 }
+            };
+            let sum = |of: &dyn Fn(usize) -> f64| rows().map(of).sum::<f64>();
+            let total = sum(&|at| kernel(at, 30.0));
+            let second = sum(&|at| kernel(at, 30.0) * f64::from(corpus.mechanism[at]));
+            assert!((found.mechanism[1] - second / total).abs() < 1e-4, "{found:?}");
+            let value = |at: usize| (f64::from(corpus.theta[at]) + 150.0) / 300.0;
+            let mean = sum(&|at| kernel(at, 7.0) * value(at)) / sum(&|at| kernel(at, 7.0));
+            assert!((found.theta[0].mean - mean).abs() < 1e-4, "{found:?} {mean}");
+            assert_eq!(i64::from(found.least), least);
+        }
+    }
+
+    #[test]
+    fn each_answer_has_the_bandwidth_that_serves_it() {
+        // A place says much of theta and little of the mechanism, so that shares want a wider kernel than means.
+        let (whole, held_out) = (corpus(20_000, 1, 2.0, true), corpus(2_000, 2, 2.0, true));
+        let ranges = [(-101.0, 101.0)];
+        let chosen = Exact::new(&whole, 2, &ranges).choose_bandwidth(&held_out);
+        assert!(chosen.mechanism > 8.0 * chosen.theta, "{chosen:?}");
+        // One mechanism has the kernel of the parameters.
+        let chosen = Exact::new(&whole, 1, &ranges)
+            .choose_bandwidth(&Embedded { mechanism: vec![0; held_out.len()], ..held_out.clone() });
+        assert_eq!(chosen.mechanism, chosen.theta);
+    }
+
+    #[test]
+    fn where_nothing_can_be_told_apart_the_search_for_a_bandwidth_ends() {
+        let (whole, held_out) = (corpus(2_000, 1, 2.0, false), corpus(300, 2, 2.0, false));
+        let chosen = Exact::new(&whole, 2, &[(-101.0, 101.0)]).choose_bandwidth(&held_out);
+        assert!(chosen.mechanism <= 2.0 * LARGEST_HALF_LIFE, "{chosen:?}");
+    }
 }

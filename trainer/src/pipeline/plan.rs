@@ -531,7 +531,7 @@ impl<'s> Plan<'s> {
             num_simulations: count,
         };
         let judged = Embedded::of(&model, test);
-        let exact = |at: usize| subject.exact.posterior(judged.row(at), subject.half_life, None);
+        let exact = |at: usize| subject.exact.posterior(judged.row(at), subject.bandwidth, None);
         let exact = (0..judged.len()).into_par_iter().map(exact).collect();
         Ok(Compressed { table, corpus_hash: hash.finalize().into(), exact })
     }

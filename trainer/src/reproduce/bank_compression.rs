@@ -20,7 +20,7 @@ use self::faiss::Faiss;
 use self::judge::{Answers, Scores, TestSet};
 use super::{Experiment, ExperimentError, Findings, Settings};
 use crate::artifact::{BankTable, ThetaRange, index_bytes, with_bank};
-use crate::bank::exact::{Exact, Marginal};
+use crate::bank::exact::{Bandwidth, Exact, Marginal};
 use crate::bank::{Answer, Bank, Codec, Embedded, Layout, Selection, Subject, agreement};
 use crate::pipeline::{self, Options, Talk};
 use crate::simulator::{Simulator, Split};
@@ -94,7 +94,7 @@ struct Run {
     build: Build,
     /// Simulations that an exact posterior rests on: median.
     effective_simulations: f64,
-    half_life: f64,
+    bandwidth: Bandwidth,
     faiss: Result<String, String>,
 }
 
@@ -203,7 +203,7 @@ fn measure(
     let observations = embed(Split::Test, 0, effort.test);
     let first = Split::Test.base();
     let windows = simulator.simulate(seed, first..first + effort.test).x;
-    let test = TestSet::new(observations, &corpus, &subject.exact, subject.half_life);
+    let test = TestSet::new(observations, &corpus, &subject.exact, subject.bandwidth);
     let mut measured = references(&test, &corpus, &subject, &ranges, || {
         let other = embed(Split::Train, effort.simulations, effort.simulations);
         Exact::new(&other, layout.mechanisms, &ranges)
@@ -279,7 +279,7 @@ fn measure(
         measured,
         build,
         effective_simulations: effective[effective.len() / 2],
-        half_life: subject.half_life,
+        bandwidth: subject.bandwidth,
         faiss,
     })
 }
@@ -307,7 +307,7 @@ fn references(
     let other = other();
     let posteriors: Vec<_> = (0..n)
         .into_par_iter()
-        .map(|at| other.posterior(test.observations.row(at), subject.half_life, None))
+        .map(|at| other.posterior(test.observations.row(at), subject.bandwidth, None))
         .collect();
     let elsewhere = Answers {
         mechanism: posteriors.iter().map(|p| p.mechanism.clone()).collect(),

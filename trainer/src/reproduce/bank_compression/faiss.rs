@@ -101,7 +101,7 @@ impl Faiss {
             "mechanisms": layout.mechanisms,
             "d_theta": layout.d_theta,
             "index_bytes": layout.index_bytes,
-            "half_life": subject.half_life,
+            "half_lives": [subject.bandwidth.mechanism, subject.bandwidth.theta],
             "novelty_entries": budgets.iter().zip(&entries).map(|(b, e)| (b.to_string(), *e)).collect::<std::collections::BTreeMap<_, _>>(),
         });
         std::fs::write(path.join("settings.json"), settings.to_string()).map_err(said)?;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::bank::agreement::{self, wasserstein};
-use crate::bank::exact::{BINS, Exact, Marginal, Posterior};
+use crate::bank::exact::{BINS, Bandwidth, Exact, Marginal, Posterior};
 use crate::bank::{Answer, Bank, Embedded, squared_distance};
 
 /// Nearest simulations of the corpus that are looked for.
@@ -47,7 +47,12 @@ pub(super) struct Scores {
 }
 
 impl TestSet {
-    pub fn new(observations: Embedded, corpus: &Embedded, exact: &Exact, half_life: f64) -> Self {
+    pub fn new(
+        observations: Embedded,
+        corpus: &Embedded,
+        exact: &Exact,
+        bandwidth: Bandwidth,
+    ) -> Self {
         let rows = || (0..observations.len()).into_par_iter();
         let neighbors = |at: usize| {
             let nearest = exact.nearest(observations.row(at), NEIGHBORS);
@@ -55,9 +60,9 @@ impl TestSet {
         };
         TestSet {
             posteriors: rows()
-                .map(|at| exact.posterior(observations.row(at), half_life, None))
+                .map(|at| exact.posterior(observations.row(at), bandwidth, None))
                 .collect(),
-            marginals: rows().map(|at| exact.marginals(observations.row(at), half_life)).collect(),
+            marginals: rows().map(|at| exact.marginals(observations.row(at), bandwidth)).collect(),
             neighbors: rows().map(neighbors).collect(),
             observations,
         }

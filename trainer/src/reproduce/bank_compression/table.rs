@@ -42,7 +42,8 @@ pub(super) fn findings(runs: &[Run], simulations: u64) -> Findings {
     summary.push(("build_peak_bytes".into(), peak.into()));
     let effective = of_runs(&|run| run.effective_simulations).mean;
     summary.push(("effective_simulations".into(), effective.into()));
-    summary.push(("half_life".into(), of_runs(&|run| run.half_life).mean.into()));
+    summary.push(("half_life".into(), of_runs(&|run| run.bandwidth.mechanism).mean.into()));
+    summary.push(("half_life_of_theta".into(), of_runs(&|run| run.bandwidth.theta).mean.into()));
     let faiss = match &runs[0].faiss {
         Ok(version) => version.clone(),
         Err(reason) => format!("left out: {reason}"),
