@@ -9,6 +9,7 @@ use simground_runtime::artifact::{Layer, Layout, Manifest, OutputLayer, Records,
 use simground_runtime::{ArtifactError, Model};
 
 use crate::bank::Bank;
+use crate::disk;
 use crate::head::Head;
 use crate::quantization::{
     Ending, IntegerLayer, IntegerNetwork, IntegerTail, TAIL_LAYOUT, THETA_MAX,
@@ -437,7 +438,8 @@ pub fn replace_file_by(
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new("."))).map_err(named)?;
+    let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
+    let mut file = file.map_err(disk::without_its_name).map_err(named)?;
     write(file.as_file_mut()).map_err(named)?;
     file.as_file().sync_all().map_err(named)?;
     file.persist(path).map_err(|error| named(error.error))?;

@@ -1,5 +1,6 @@
-//! Room on a disk.
+//! Room on a disk, and what the system says of it.
 
+use std::io;
 use std::path::Path;
 
 /// Bytes that anyone may still write in a folder; `None` where the system does not say.
@@ -27,5 +28,13 @@ pub fn size(bytes: u64) -> String {
         ..1_000_000 => format!("{bytes} bytes"),
         1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// What went wrong with a temporary file, without the name of that file, which says nothing to anyone.
+pub fn without_its_name(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(error.kind(), "no such folder"),
+        kind => io::Error::from(kind),
     }
 }

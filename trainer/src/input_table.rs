@@ -11,6 +11,7 @@ use simground_runtime::Model;
 use simground_runtime::artifact::{Missing, Transform};
 
 use crate::parquet_file::{self, ParquetFileError};
+use crate::replay;
 
 /// Windows read from a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,8 @@ pub struct Expectation {
     pub missing: Missing,
     /// Names of the values, where they are known.
     pub names: Option<Vec<String>>,
+    /// Whether the model was trained on a corpus that is not ours.
+    pub foreign: bool,
 }
 
 /// A file that holds no windows for this model.
@@ -91,6 +94,10 @@ impl InputTable {
             return parquet::read(path, expected);
         }
         let name = path.display().to_string();
+        if path.is_dir() {
+            let message = "a folder\nhint: name one file of windows, CSV or Parquet".into();
+            return Err(InputTableError::File { path: name, message });
+        }
         let bytes = std::fs::read(path)
             .map_err(|source| InputTableError::Read { path: name.clone(), source })?;
         let text = String::from_utf8(bytes).map_err(|error| {
@@ -137,7 +144,12 @@ impl Expectation {
     /// What `model` takes; its artifact has no names for the values of a window, so they come from elsewhere or not at all.
     pub fn of(model: &Model<'_>, names: Option<Vec<String>>) -> Expectation {
         let input = &model.manifest().input;
-        Expectation { transforms: input.transforms.iter().collect(), missing: input.missing, names }
+        Expectation {
+            transforms: input.transforms.iter().collect(),
+            missing: input.missing,
+            names,
+            foreign: replay::is_foreign(model),
+        }
     }
 
     /// Position of each value among columns of these names; `None` unless all are there.
@@ -150,13 +162,13 @@ impl Expectation {
     ///
     /// # Errors
     ///
-    /// Where most are named as the model's are, and one is not: what lies where it should be is anyone's guess.
+    /// Where some are named as the model's are, and one is not: what lies where it should be is anyone's guess.
     fn note_of_positions(&self, columns: &[String]) -> Result<Option<String>, String> {
         let Some(names) = &self.names else { return Ok(None) };
         let (there, absent): (Vec<_>, Vec<_>) =
             names.iter().partition(|name| columns.contains(name));
         let Some(first) = absent.first() else { return Ok(None) };
-        if there.len() <= absent.len() {
+        if there.is_empty() {
             return Ok(Some(format!(
                 "columns are taken by position, for none is named `{first}` as the model's are"
             )));
@@ -171,7 +183,14 @@ impl Expectation {
     /// Proves that the model can take `value` as its input number `input`.
     fn check(&self, input: usize, value: f32) -> Result<(), String> {
         if value.is_nan() && self.missing == Missing::Refuse {
-            return Err("missing, but the model was trained without missing values\nhint: set `missing = \"allow\"` under [input] in the study, train on windows with gaps (`missing_fraction` under [observation] makes them), and train again".into());
+            let gaps = if self.foreign {
+                "make the corpus again with gaps (null or NaN in `x`)"
+            } else {
+                "make gaps in the simulations (`missing_fraction` under [observation])"
+            };
+            return Err(format!(
+                "missing, but the model was trained without missing values\nhint: set `missing = \"allow\"` under [input] in the study, {gaps}, and train again"
+            ));
         }
         if self.transforms.get(input) == Some(&Transform::Log1p) && value < 0.0 {
             return Err(format!("{value} is negative, but the model takes counts"));

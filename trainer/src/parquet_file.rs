@@ -183,6 +183,12 @@ impl ParquetFile {
         ParquetFileError::Column { path, column: column.to_owned(), problem }
     }
 
+    /// The error for one cell; rows are counted from 0.
+    pub fn cell_error(&self, row: usize, column: &str, problem: String) -> ParquetFileError {
+        let path = self.path.to_path_buf();
+        ParquetFileError::Cell { path, row, column: column.to_owned(), problem }
+    }
+
     /// The error for a column that is not there.
     pub fn missing_column(&self, column: &str) -> ParquetFileError {
         let names: Vec<&str> = self.columns().collect();

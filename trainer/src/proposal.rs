@@ -12,6 +12,7 @@ use simground_runtime::artifact::{MAX_THETA, Transform, component_outputs};
 
 use crate::corpus::Corpus;
 use crate::pipeline::{self, PipelineError};
+use crate::report::counted;
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::automatic_transform;
@@ -196,10 +197,10 @@ impl Facts {
         let mut text = String::new();
         let mut line = |line: &str| text += &format!("{line}\n");
         line(&format!(
-            "# A study for a stored corpus: {} simulations of {} values, {} parameters that vary.",
+            "# A study for a stored corpus: {} simulations of {}, {} that vary.",
             self.rows,
-            self.d_x,
-            self.parameters.len()
+            counted(self.d_x, "value"),
+            counted(self.parameters.len(), "parameter")
         ));
         line("# Written by `simground init` from a look at the rows: a start, to be edited.");
         line(&format!("\nname = {}", quoted(name)));

@@ -234,6 +234,11 @@ fn simulator_of(study: &Study, provenance: &Provenance<'_>) -> Result<Simulator,
     })
 }
 
+/// Whether a model was trained on a corpus that no simulator here made: such a study has no mechanisms, and its hash is zero.
+pub fn is_foreign(model: &Model<'_>) -> bool {
+    model.manifest().provenance.simulator_hash.iter().all(|byte| *byte == 0)
+}
+
 /// The first bytes of a hash, for people.
 pub fn short_hash(hash: &[u8]) -> String {
     hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()

@@ -95,3 +95,13 @@ pub fn significant(value: f64, digits: i32) -> String {
     let decimals = (digits - 1 - magnitude).max(0) as usize;
     format!("{value:.decimals$}")
 }
+
+/// A number of things.
+///
+/// ```
+/// use simground_trainer::report::counted;
+/// assert_eq!([counted(1, "value"), counted(2, "value")], ["1 value", "2 values"]);
+/// ```
+pub fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}

@@ -7,7 +7,7 @@ use serde::Serialize;
 use simground_trainer::comparison::{self, Comparison, DIRECTIONS, LEAST_SAMPLES};
 use simground_trainer::samples::Samples;
 
-use super::output::{significant, table};
+use super::output::{counted, say, significant, table};
 use super::{Output, Verdict};
 
 #[derive(Debug, Serialize)]
@@ -33,6 +33,10 @@ pub fn run(
     seed: u64,
     output: Output,
 ) -> anyhow::Result<Verdict> {
+    let whole = |path: &Path| path.canonicalize().ok();
+    if whole(samples).is_some_and(|path| Some(path) == whole(reference)) {
+        say(&format!("warning: {}: compared with itself", samples.display()));
+    }
     let reference = read(reference)?;
     let samples = read(samples)?.in_order_of(&reference)?;
     // Sets of one size: a classifier that always names the larger one would look as if it could tell them apart.
@@ -86,10 +90,10 @@ fn document_text(document: &Document) -> String {
     ];
     let rows = rows.map(|(name, value, what)| vec![name.to_owned(), significant(value, 4), what]);
     format!(
-        "{}{} samples of each file, {} parameters, seed {}\n",
+        "{}{} samples of each file, {}, seed {}\n",
         table(&rows),
         document.num_compared,
-        document.parameters.len(),
+        counted(document.parameters.len(), "parameter"),
         document.seed
     )
 }

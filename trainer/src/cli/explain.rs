@@ -22,6 +22,8 @@ use super::{Output, Verdict, files, label};
 
 /// Simulations side by side on a screen of 80 columns.
 const ACROSS: usize = 5;
+/// Title of the row of the simulations' mechanisms.
+const MECHANISM: &str = "mechanism";
 /// Inputs that a contrast names; the others are summed up.
 const SEPARATING: usize = 5;
 
@@ -36,7 +38,7 @@ pub struct Arguments {
     /// Explain one window alone: number R, from 0.
     #[arg(long, value_name = "R")]
     row: Option<usize>,
-    /// How many simulations to name.
+    /// How many simulations to name, 1 to 32.
     #[arg(short, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=MAX_NEAREST as i64))]
     k: u16,
     /// Regenerate each named simulation, verify it against the artifact, and show it beside the observation. Needs the float
@@ -211,7 +213,10 @@ fn picture(model: &Model<'_>, document: &Document) -> String {
         false => format!("{by} {}", probabilities(named)),
     };
     let by_network = probabilities_of("by the network", &explanation.mechanism);
-    let by_simulations = probabilities_of("by the simulations", &explanation.kernel_mechanism);
+    let by_simulations = match explanation.kernel_mechanism.0.len() {
+        ..2 => String::new(),
+        _ => probabilities_of("by the simulations", &explanation.kernel_mechanism),
+    };
     let answers: Vec<String> =
         [by_network, by_simulations].into_iter().filter(|text| !text.is_empty()).collect();
     let picture = ExplanationPicture {
@@ -246,13 +251,18 @@ fn row_text(row: &Row, document: &Document) -> String {
             probabilities(&explanation.mechanism)
         );
     }
-    text += &format!(
-        "  mechanism, by the simulations  {}\n",
-        probabilities(&explanation.kernel_mechanism)
-    );
+    if explanation.kernel_mechanism.0.len() > 1 {
+        text += &format!(
+            "  mechanism, by the simulations  {}\n",
+            probabilities(&explanation.kernel_mechanism)
+        );
+    }
     text += &format!("  novelty {:.3}: {}\n", explanation.novelty, explanation.novelty_words);
     for block in explanation.nearest.chunks(ACROSS) {
-        text += &indented(&table(&simulations(block, units)));
+        let mut rows = simulations(block, units);
+        // One mechanism says nothing.
+        rows.retain(|row| row[0] != MECHANISM || explanation.kernel_mechanism.0.len() > 1);
+        text += &indented(&table(&rows));
     }
     if let Some(grown) = &row.grown {
         text += &grown_text(grown);
@@ -272,7 +282,7 @@ fn simulations(nearest: &[NearSimulation], units: &Named<String>) -> Vec<Vec<Str
     };
     let mut rows = vec![
         row("simulation", &|near| near.index.to_string()),
-        row("mechanism", &|near| near.mechanism.clone()),
+        row(MECHANISM, &|near| near.mechanism.clone()),
         row("distance", &|near| significant(f64::from(near.distance), 3)),
         row("share of the corpus", &|near| format!("{:.2} %", 100.0 * near.mass)),
         row("weight", &|near| format!("{:.1} %", 100.0 * near.weight)),

@@ -8,7 +8,7 @@ use simground_trainer::corpus::Reader;
 use simground_trainer::float_model::FloatModel;
 use simground_trainer::input_table::{Expectation, InputTable};
 use simground_trainer::picture::Frame;
-use simground_trainer::replay::Replayer;
+use simground_trainer::replay::{Replayer, is_foreign};
 use simground_trainer::source::CorpusOrigin;
 use simground_trainer::study::Study;
 
@@ -77,8 +77,7 @@ impl Replays {
     pub fn replayer<'m>(&self, model: &'m Model<'m>, path: &Path) -> anyhow::Result<Replayer<'m>> {
         let foreign = || Foreign { artifact: path.display().to_string() };
         let provenance = &model.manifest().provenance;
-        // The hash of a study without mechanisms.
-        if provenance.simulator_hash.iter().all(|byte| *byte == 0) {
+        if is_foreign(model) {
             return Err(foreign().into());
         }
         let float_model = match float_model(model, path) {

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use serde::Serialize;
 use simground_trainer::corpus::{Reader, Sample, Scratch};
+use simground_trainer::disk;
 use simground_trainer::proposal::{self, Proposal};
 use simground_trainer::source::IN_MEMORY_BYTES;
 
-use super::output::say;
+use super::output::{counted, say};
 use super::{Output, Verdict};
 
 /// Of the rows that are looked at where a corpus has more than memory should hold.
@@ -61,8 +62,9 @@ pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<Verdict> {
 fn text(document: &Document) -> String {
     let Proposal { name, num_simulations, d_x, heads, supports, .. } = &document.proposal;
     let mut text = format!(
-        "{}  {name}: {num_simulations} simulations of {d_x} values; heads {}\n",
+        "{}  {name}: {num_simulations} simulations of {}; heads {}\n",
         document.study.display(),
+        counted(*d_x, "value"),
         heads.join(", ")
     );
     for support in supports {
@@ -107,7 +109,8 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).map_err(named)?;
+    let file = builder.tempfile_in(folder).map_err(disk::without_its_name);
+    let mut file = file.map_err(named)?;
     file.write_all(text.as_bytes()).map_err(named)?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(()),

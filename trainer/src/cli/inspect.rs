@@ -9,7 +9,7 @@ use simground_trainer::head::{Description, describe};
 use simground_trainer::named::Named;
 use simground_trainer::pipeline::ram_bytes;
 
-use super::output::{significant, table};
+use super::output::{counted, significant, table};
 use super::{Output, Verdict, files};
 
 /// What the user says.
@@ -281,9 +281,11 @@ fn head_text(head: &Description) -> String {
     });
     let supports = supports.collect::<Vec<_>>().join(", ");
     match (head.components, head.steps) {
-        (Some(components), _) => format!("{components} components over {supports}"),
-        (None, Some(steps)) => format!("{steps} steps a sample of {supports}"),
-        (None, None) if supports.is_empty() => format!("{} outputs", head.d_output),
+        (Some(components), _) => {
+            format!("{} over {supports}", counted(components.into(), "component"))
+        }
+        (None, Some(steps)) => format!("{} a sample of {supports}", counted(steps.into(), "step")),
+        (None, None) if supports.is_empty() => counted(head.d_output.into(), "output"),
         (None, None) => supports,
     }
 }
@@ -295,11 +297,15 @@ fn inspection_text(inspection: &Inspection) -> String {
         (
             "window",
             format!(
-                "{} values: {} steps of {} ({}), {}, missing values: {}",
-                window.values,
-                window.steps,
+                "{}: {} of {}{}, {}, missing values: {}",
+                counted(window.values, "value"),
+                counted(window.steps.into(), "step"),
                 window.channels.join(", "),
-                window.period,
+                if window.period.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", window.period)
+                },
                 window.transform.join(" and "),
                 window.missing
             ),
@@ -335,12 +341,15 @@ fn inspection_text(inspection: &Inspection) -> String {
             "bank",
             bank.map_or("none".into(), |bank| {
                 format!(
-                    "{} prototypes of {} simulations, {} dimensions, {} bytes",
-                    bank.prototypes, bank.num_simulations, bank.d_embed, bank.bytes
+                    "{} of {} simulations, {}, {} bytes",
+                    counted(bank.prototypes as usize, "prototype"),
+                    bank.num_simulations,
+                    counted(bank.d_embed.into(), "dimension"),
+                    bank.bytes
                 )
             }),
         ),
-        ("self-test", format!("{} vectors", inspection.self_test_vectors)),
+        ("self-test", counted(inspection.self_test_vectors as usize, "vector")),
         (
             "calibrated",
             if inspection.calibrated {

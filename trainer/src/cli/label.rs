@@ -8,6 +8,7 @@ use simground_runtime::{Additions, AdditionsError, GrowthError, Label, Model};
 use simground_trainer::artifact::replace_file;
 use simground_trainer::growth::{self, Region};
 
+use super::output::{counted, say};
 use super::{Output, Verdict, files};
 
 /// What the user says.
@@ -109,16 +110,16 @@ pub fn read(path: &Path, artifact: &Path, model: &Model<'_>) -> anyhow::Result<R
     let additions = region.read(model).map_err(|error| refused(path, artifact, error))?;
     let (broken, written) = (additions.broken(), additions.slots_used());
     if broken > 0 {
-        eprintln!(
+        say(&format!(
             "warning: {}: {broken} of {written} records are broken and left out: the power failed while they were written, or bytes changed",
             path.display()
-        );
+        ));
     }
     if region.is_cut(model) {
-        eprintln!(
+        say(&format!(
             "warning: {}: ends within a record: the file was cut, and what followed is lost\nhint: read the whole page from the device again",
             path.display()
-        );
+        ));
     }
     Ok(region)
 }
@@ -269,6 +270,9 @@ fn thetas(said: &[String], model: &Model<'_>) -> anyhow::Result<Vec<f32>> {
         if !(low..=high).contains(&value) {
             bail!("--theta {text}: the simulations have {name} from {low} to {high}");
         }
+        if !theta[at].is_nan() {
+            bail!("--theta {text}: `{name}` was said before");
+        }
         theta[at] = value;
     }
     Ok(theta)
@@ -292,8 +296,10 @@ fn text(document: &Document) -> String {
         };
     }
     text += &format!(
-        "{}: {} records, {} labels in force\n",
-        document.additions, document.records, document.in_force
+        "{}: {}, {} in force\n",
+        document.additions,
+        counted(document.records, "record"),
+        counted(document.in_force, "label")
     );
     text
 }

@@ -1,5 +1,6 @@
 //! Data to stdout, talk to stderr, and a reader that has left is no error.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use serde::Serialize;
@@ -25,7 +26,7 @@ impl Output {
                 .map_err(io::Error::from)
                 .and_then(|()| stdout.write_all(b"\n"))
         } else {
-            stdout.write_all(text(document).as_bytes())
+            stdout.write_all(printable(&text(document)).as_bytes())
         };
         let written = written.and_then(|()| stdout.flush());
         match written {
@@ -40,7 +41,17 @@ impl Output {
 /// A line for people on stderr.
 pub fn say(line: &str) {
     // Nobody to talk to is no reason to stop working.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", printable(line));
+}
+
+/// Text without what a terminal takes for a command: names come from files of anyone.
+fn printable(text: &str) -> Cow<'_, str> {
+    let unsafe_here = |c: char| c.is_control() && c != '\n';
+    if text.contains(unsafe_here) {
+        Cow::Owned(text.replace(unsafe_here, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Columns that line up: the first to the left, the others to the right.
@@ -65,7 +76,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-pub use simground_trainer::report::significant;
+pub use simground_trainer::report::{counted, significant};
 
 /// Text two places to the right.
 pub fn indented(text: &str) -> String {

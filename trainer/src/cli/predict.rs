@@ -18,7 +18,7 @@ use simground_trainer::samples::{ROW, generator, write_samples};
 
 use super::explain::grown_text;
 use super::likelihood::{self, Likelihood, Prior, Resampling};
-use super::output::{say, significant, table};
+use super::output::{counted, say, significant, table};
 use super::place::{self, Kind};
 use super::{Output, Verdict, files, label};
 
@@ -104,8 +104,8 @@ pub fn warn_of_clamped(place: &str, clamped: &[String]) {
     }
     let more = if clamped.len() > NAMED { ", ..." } else { "" };
     say(&format!(
-        "warning: {place}: {} values lie outside the range of the simulations and were clamped: {}{more}",
-        clamped.len(),
+        "warning: {place}: {} outside the range of the simulations, clamped to it: {}{more}",
+        counted(clamped.len(), "value"),
         clamped[..clamped.len().min(NAMED)].join(", "),
     ));
 }
@@ -491,7 +491,7 @@ fn prediction_text(prediction: &Prediction<'_, '_>) -> String {
         text += &grown_text(grown);
     }
     if prediction.missing > 0 {
-        text += &format!("  missing    {} values\n", prediction.missing);
+        text += &format!("  missing    {}\n", counted(prediction.missing.into(), "value"));
     }
     text
 }

@@ -53,6 +53,7 @@ impl Reader {
         let Some(mut description) = described else {
             return Err(CorpusError::Empty { path: path.to_owned() });
         };
+        check_indices(&files)?;
         if description.mechanisms_unknown {
             // Sorted, so that the order does not depend on which row comes first.
             observed.sort();
@@ -242,6 +243,37 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, CorpusError> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Refuses an index that names two simulations.
+fn check_indices(files: &[ParquetFile]) -> Result<(), ParquetFileError> {
+    let mut indices: Vec<u64> = Vec::new();
+    for file in files.iter().filter(|file| file.has("index")) {
+        for batch in file.batches(Some(&["index"]))? {
+            indices.extend(batch?.whole_numbers("index")?.unwrap_or_default());
+        }
+    }
+    if indices.is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
+    let mut sorted = indices.clone();
+    sorted.sort_unstable();
+    let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]) else {
+        return Ok(());
+    };
+    let mut rows = (0..).zip(files).flat_map(|(at, file): (usize, _)| {
+        (0..if file.has("index") { file.num_rows() as usize } else { 0 }).map(move |row| (at, row))
+    });
+    let mut found = indices.iter().filter_map(|index| rows.next().filter(|_| *index == twice));
+    let (Some((first, row_of_first)), Some((second, row))) = (found.next(), found.next()) else {
+        // Files that hold other rows than they state are an error of their own.
+        return Ok(());
+    };
+    let problem = format!(
+        "{twice} is the index of row {row_of_first} of {} as well\nhint: number all rows of the corpus, or leave the column out: then they are counted",
+        files[first].path().display()
+    );
+    Err(files[second].cell_error(row, "index", problem))
 }
 
 /// Adds the mechanisms that occur in a file.

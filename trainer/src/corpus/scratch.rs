@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Corpus, CorpusError, Reader, Schema};
-use crate::disk::{free_bytes, size};
+use crate::disk::{free_bytes, size, without_its_name};
 
 /// Rows of the smallest bucket: as many as a training asks for at a time.
 const BUCKET_ROWS: u64 = 4_096;
@@ -160,7 +160,7 @@ impl Scratch {
         if let Some(free) = free_bytes(folder).filter(|free| *free < needed) {
             return Err(ScratchError::Space { folder: folder.to_owned(), needed, free });
         }
-        let mut file = tempfile::tempfile_in(folder).map_err(io)?;
+        let mut file = tempfile::tempfile_in(folder).map_err(without_its_name).map_err(io)?;
         let mut buckets: Vec<(Vec<u8>, u64)> =
             vec![(Vec::new(), 0); rows.div_ceil(bucket_rows) as usize];
         let stride = layout.bytes();

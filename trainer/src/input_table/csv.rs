@@ -138,7 +138,8 @@ mod tests {
         names: Option<[&str; 3]>,
     ) -> Result<InputTable, String> {
         let names = names.map(|names| names.map(str::to_owned).to_vec());
-        let expected = Expectation { transforms: vec![Transform::Log1p; 3], missing, names };
+        let transforms = vec![Transform::Log1p; 3];
+        let expected = Expectation { transforms, missing, names, foreign: false };
         super::parse(text, "data.csv", &expected).map_err(|error| error.to_string())
     }
 
@@ -192,13 +193,15 @@ mod tests {
         let message = parse_named("c,a,b\n3,-1,2\n", Missing::Refuse, names).unwrap_err();
         assert!(message.starts_with("data.csv:2: column `a`: -1 is negative"), "{message}");
 
-        let table = parse_named("c,d,e\n3,1,2\n", Missing::Refuse, names).unwrap();
+        let table = parse_named("d,e,f\n3,1,2\n", Missing::Refuse, names).unwrap();
         assert_eq!(table.x, [3.0, 1.0, 2.0]);
         let note = table.note.unwrap();
         assert!(note.contains("by position") && note.contains("`a`"), "{note}");
-        assert!(parse_named("c,d,e,f\n3,1,2,4\n", Missing::Refuse, names).is_err());
+        assert!(parse_named("d,e,f,g\n3,1,2,4\n", Missing::Refuse, names).is_err());
 
-        // One name is wrong, and the others are not where they would be by position.
+        // Some names are wrong, and the others are not where they would be by position.
+        let message = parse_named("c,d,e\n3,1,2\n", Missing::Refuse, names).unwrap_err();
+        assert!(message.starts_with("data.csv:1: no column `a`"), "{message}");
         let message = parse_named("c,a,B\n3,1,2\n", Missing::Refuse, names).unwrap_err();
         assert!(message.starts_with("data.csv:1: no column `b`"), "{message}");
         assert!(message.contains("one is `B`"), "{message}");

@@ -116,11 +116,23 @@ impl Batch {
             DataType::UInt32 => {
                 Box::new(|row| Some(array.as_primitive::<UInt32Type>().value(row).into()))
             }
+            DataType::UInt16 => {
+                Box::new(|row| Some(array.as_primitive::<UInt16Type>().value(row).into()))
+            }
+            DataType::UInt8 => {
+                Box::new(|row| Some(array.as_primitive::<UInt8Type>().value(row).into()))
+            }
             DataType::Int64 => {
                 Box::new(|row| array.as_primitive::<Int64Type>().value(row).try_into().ok())
             }
             DataType::Int32 => {
                 Box::new(|row| array.as_primitive::<Int32Type>().value(row).try_into().ok())
+            }
+            DataType::Int16 => {
+                Box::new(|row| array.as_primitive::<Int16Type>().value(row).try_into().ok())
+            }
+            DataType::Int8 => {
+                Box::new(|row| array.as_primitive::<Int8Type>().value(row).try_into().ok())
             }
             other => return Err(self.column_error(column, format!("holds {other}; write uint64"))),
         };

@@ -14,6 +14,8 @@ const SPACINGS: f64 = 9.0;
 const NEAR_ZERO: f64 = 0.1;
 /// Skewness that logarithms leave, relative to that of the draws, where they are what is normal.
 const LESS_SKEWED: f64 = 0.5;
+/// Whole numbers beyond are no sign of counts: `f32` has hardly any others.
+const LARGEST_COUNT: f64 = (1_u64 << 23) as f64;
 /// Fewest draws from which an end is judged.
 const MIN_DRAWS: usize = 80;
 
@@ -30,7 +32,7 @@ pub fn support(draws: &[f32]) -> (Option<f64>, Option<f64>) {
         return (None, None);
     }
     let mirrored: Vec<f64> = sorted.iter().rev().map(|draw| -draw).collect();
-    let whole = sorted.iter().all(|draw| draw.fract() == 0.0);
+    let whole = sorted.iter().all(|draw| draw.fract() == 0.0 && draw.abs() < LARGEST_COUNT);
     let (low, high) = (upper_end(&mirrored, whole).map(|end| 0.0 - end), upper_end(&sorted, whole));
     match (low, high) {
         (Some(low), Some(high)) => (Some(low), Some(high)),
@@ -183,6 +185,8 @@ mod tests {
         assert!(decades >= 60, "{decades} of 100");
         let counts = share(1_000, |u| (5.0 + 45.0 * u).floor(), |ends| ends == (4.5, 49.5));
         assert!(counts >= 99, "{counts} of 100");
+        let huge = share(1_000, |u| 1e12 * u, |ends| ends == (0.0, 1e12));
+        assert!(huge >= 80, "{huge} of 100");
         assert_eq!(support(&[1.0; 500]), (None, None));
         assert_eq!(support(&draws(79, 1, |u| u)), (None, None));
     }

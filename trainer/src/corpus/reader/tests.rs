@@ -2,8 +2,8 @@ use std::fs::File;
 
 use arrow_array::types::{Float32Type, Float64Type, Int8Type};
 use arrow_array::{
-    ArrayRef, DictionaryArray, FixedSizeListArray, Float64Array, Int32Array, LargeListArray,
-    ListArray, RecordBatch, StringArray,
+    ArrayRef, DictionaryArray, FixedSizeListArray, Float64Array, Int16Array, Int32Array,
+    LargeListArray, ListArray, RecordBatch, StringArray, UInt8Array,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
@@ -94,7 +94,12 @@ fn foreign_files_of_every_list_kind_are_read_alike() {
     let dictionary: DictionaryArray<Int8Type> = ["b", "a", "b"].into_iter().collect();
     let plain = StringArray::from(vec!["b", "a", "b"]);
     let weight = Float64Array::from(vec![1.0, 0.0, 2.5]);
-    let index = Int32Array::from(vec![7, 8, 9]);
+    // Whole numbers of any width.
+    let indices: [ArrayRef; 3] = [
+        Arc::new(Int32Array::from(vec![7, 8, 9])),
+        Arc::new(Int16Array::from(vec![17, 18, 19])),
+        Arc::new(UInt8Array::from(vec![27, 28, 29])),
+    ];
     let names = [("theta_names", "[\"k\"]"), ("target_names", "[\"y+1\", \"y+2\"]")];
     let kinds: [(Encoder, ArrayRef); 3] = [
         (doubles, Arc::new(dictionary)),
@@ -118,13 +123,13 @@ fn foreign_files_of_every_list_kind_are_read_alike() {
             ("target", list(rows([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))),
             ("mechanism", mechanism),
             ("weight", Arc::new(weight.clone()) as ArrayRef),
-            ("index", Arc::new(index.clone()) as ArrayRef),
+            ("index", Arc::clone(&indices[at])),
             ("score", list(rows(THETA))),
         ];
         write(&path, columns, &names);
         seen.push(Corpus::read(&path).unwrap_or_else(|error| panic!("{error}")));
     }
-    for corpus in &seen {
+    for (at, corpus) in (0..).zip(&seen) {
         assert_eq!(corpus.schema.mechanisms, ["a", "b"]);
         assert_eq!(corpus.mechanism, [1, 0, 1]);
         assert_eq!(corpus.schema.theta[0].name, "k");
@@ -132,7 +137,7 @@ fn foreign_files_of_every_list_kind_are_read_alike() {
         assert_eq!(corpus.target, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert!(corpus.x[3].is_nan() && corpus.theta[1].is_nan());
         assert_eq!(corpus.weight.as_deref(), Some(&[1.0, 0.0, 2.5][..]));
-        assert_eq!(corpus.index, [7, 8, 9]);
+        assert_eq!(corpus.index, [7, 8, 9].map(|index| index + 10 * at));
         assert_eq!(corpus.score.as_deref(), Some(&[0.1, 0.2, 0.3][..]));
     }
     let together = Corpus::read(dir.path()).unwrap_or_else(|error| panic!("{error}"));
@@ -260,6 +265,24 @@ fn files_of_one_corpus_must_agree() {
     assert!(
         Corpus::read(dir.path()).expect_err("a fault").to_string().contains("widths of `x` differ")
     );
+}
+
+#[test]
+fn an_index_names_one_simulation() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [first, second] = ["1.parquet", "2.parquet"].map(|name| dir.path().join(name));
+    let columns = |index: [i32; 3]| {
+        let index = Arc::new(Int32Array::from(index.to_vec())) as ArrayRef;
+        vec![("x", doubles(rows(X))), ("theta", doubles(rows(THETA))), ("index", index)]
+    };
+    write(&first, columns([5, 4, 3]), &[]);
+    write(&second, columns([2, 1, 0]), &[]);
+    assert_eq!(Corpus::read(dir.path()).expect("readable").index, [5, 4, 3, 2, 1, 0]);
+    write(&second, columns([2, 4, 0]), &[]);
+    let message = Corpus::read(dir.path()).expect_err("a fault").to_string();
+    let of = format!("row 1, column `index`: 4 is the index of row 1 of {}", first.display());
+    assert!(message.starts_with(&second.display().to_string()), "{message}");
+    assert!(message.contains(&of), "{message}");
 }
 
 #[test]
