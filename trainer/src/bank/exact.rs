@@ -383,8 +383,9 @@ mod tests {
         let chosen = Exact::new(&whole, 2, &ranges).choose_bandwidth(&held_out);
         assert!(chosen.mechanism > 8.0 * chosen.theta, "{chosen:?}");
         // One mechanism has the kernel of the parameters.
-        let chosen = Exact::new(&whole, 1, &ranges)
-            .choose_bandwidth(&Embedded { mechanism: vec![0; held_out.len()], ..held_out.clone() });
+        let one = |corpus: Embedded| Embedded { mechanism: vec![0; corpus.len()], ..corpus };
+        let (whole, held_out) = (one(whole), one(held_out));
+        let chosen = Exact::new(&whole, 1, &ranges).choose_bandwidth(&held_out);
         assert_eq!(chosen.mechanism, chosen.theta);
     }
 
