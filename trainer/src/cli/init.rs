@@ -10,7 +10,7 @@ use simground_trainer::disk;
 use simground_trainer::proposal::{self, Proposal};
 use simground_trainer::source::IN_MEMORY_BYTES;
 
-use super::output::{counted, say};
+use super::output::{counted, say, shortest};
 use super::{Output, Verdict};
 
 /// Of the rows that are looked at where a corpus has more than memory should hold.
@@ -68,19 +68,11 @@ fn text(document: &Document) -> String {
         heads.join(", ")
     );
     for support in supports {
-        let high = support.high.map_or("no end".into(), end);
-        text += &format!("guessed    {} from {} to {high}\n", support.parameter, end(support.low));
+        let high = support.high.map_or("no end".into(), shortest);
+        text +=
+            &format!("guessed    {} from {} to {high}\n", support.parameter, shortest(support.low));
     }
     text + &format!("next       {}\n", document.next)
-}
-
-/// An end as short as it can be said.
-fn end(value: f64) -> String {
-    if value == 0.0 || (1e-5..1e11).contains(&value.abs()) {
-        value.to_string()
-    } else {
-        format!("{value:e}")
-    }
 }
 
 /// A name for studies and files after that of the corpus.

@@ -9,7 +9,7 @@ use simground_trainer::head::{Description, describe};
 use simground_trainer::named::Named;
 use simground_trainer::pipeline::ram_bytes;
 
-use super::output::{counted, significant, table};
+use super::output::{counted, shortest, significant, table};
 use super::{Output, Verdict, files};
 
 /// What the user says.
@@ -275,7 +275,7 @@ fn head_text(head: &Description) -> String {
         return format!("{} at levels {}", head.targets.join(", "), levels.join(", "));
     }
     let supports = head.parameters.iter().map(|parameter| {
-        let end = |end: Option<f32>, none: &str| end.map_or(none.to_owned(), |end| end.to_string());
+        let end = |end: Option<f32>, none: &str| end.map_or(none.to_owned(), shortest);
         let (low, high) = (end(parameter.low, "-inf"), end(parameter.high, "inf"));
         format!("{} ({low} to {high})", parameter.name)
     });
@@ -284,7 +284,7 @@ fn head_text(head: &Description) -> String {
         (Some(components), _) => {
             format!("{} over {supports}", counted(components.into(), "component"))
         }
-        (None, Some(steps)) => format!("{} a sample of {supports}", counted(steps.into(), "step")),
+        (None, Some(steps)) => format!("{} a sample of {supports}", counted(steps, "step")),
         (None, None) if supports.is_empty() => counted(head.d_output.into(), "output"),
         (None, None) => supports,
     }

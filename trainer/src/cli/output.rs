@@ -1,6 +1,7 @@
 //! Data to stdout, talk to stderr, and a reader that has left is no error.
 
 use std::borrow::Cow;
+use std::fmt::{Display, LowerExp};
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use serde::Serialize;
@@ -77,6 +78,16 @@ pub fn table(rows: &[Vec<String>]) -> String {
 }
 
 pub use simground_trainer::report::{counted, significant};
+
+/// A number in as few characters as say all of it.
+pub fn shortest<T: Copy + Into<f64> + Display + LowerExp>(value: T) -> String {
+    let magnitude = value.into().abs();
+    if magnitude == 0.0 || (1e-5..1e11).contains(&magnitude) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
 
 /// Text two places to the right.
 pub fn indented(text: &str) -> String {
