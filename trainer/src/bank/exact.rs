@@ -197,7 +197,7 @@ impl Exact {
     ///
     /// The mechanism's score is the mean log probability of the true one; that of the parameters is minus the mean squared error of the
     /// posterior mean of each, in units of its variance over the held-out simulations. Both are proper for what they judge. Half-lives are
-    /// tried in octaves from the median squared distance to the nearest simulation on, until one gains less than [`LEAST_GAIN`]; then the
+    /// tried in octaves from the median squared distance to the nearest simulation on, until one gains less than `LEAST_GAIN`; then the
     /// half octaves around the best. With one mechanism, or without parameters, there is one half-life for both.
     pub fn choose_bandwidth(&self, held_out: &Embedded) -> Bandwidth {
         let mut least: Vec<u32> = (0..held_out.len())
