@@ -259,7 +259,8 @@ fn clamped_inputs_are_named() {
     let place = trained();
     let row = window(1.2).replacen("6,", "9e12,", 1);
     place.write("far.csv", csv(&[row]));
-    let warning = "warning: far.csv:3: 1 values lie outside the range of the simulations and were clamped: day_1";
+    let warning =
+        "warning: far.csv:3: 1 value outside the range of the simulations, clamped to it: day_1";
     for command in ["explain tiny.sgnn --input far.csv", "predict tiny.sgnn --input far.csv"] {
         let output = place.run(command);
         assert_eq!(output.status.code(), Some(0));
