@@ -23,12 +23,13 @@ impl Inference<'_, '_, '_> {
             };
             let first = own.saturating_mul(levels.len());
             let record = targets.at(own)?;
-            let z = output_values(layer, outputs, first).take(levels.len());
-            let mut values: Vec<f32, MAX_LEVELS> =
-                crate::first_items(z.map(|z| physical(&record, z)));
-            // In physical units: `micromath`'s exponential falls by a rounding here and there.
-            rearrange(&mut values);
-            return Some(values);
+            let values = output_values(layer, outputs, first).take(levels.len());
+            let mut z: Vec<f32, MAX_LEVELS> = crate::first_items(values);
+            rearrange(&mut z);
+            for value in &mut z {
+                *value = physical(&record, *value);
+            }
+            return Some(z);
         }
         None
     }
