@@ -19,11 +19,12 @@ pub const BINS: usize = 64;
 const HALVINGS: f64 = 18.0;
 /// A mechanism without any simulation in reach counts as this probable.
 const LEAST_PROBABILITY: f64 = 1e-4;
-/// Half-lives that are tried.
+/// The search for a half-life goes no lower.
 const LEAST_HALF_LIFE: f64 = 0.1;
-const LARGEST_HALF_LIFE: f64 = 16_384.0;
-/// What an octave of half-lives has to gain, in nats or in variances of a parameter: where nothing can be told apart the score rises with
-/// the half-life for ever, ever less.
+/// Nor higher than this.
+const LARGEST_HALF_LIFE: f64 = (1 << 18) as f64;
+/// What an octave of half-lives has to gain, as a part of the score: where nothing can be told apart the score rises with the half-life
+/// for ever, ever less.
 const LEAST_GAIN: f64 = 1e-4;
 
 /// A corpus ready to be searched.
@@ -104,9 +105,9 @@ impl Exact {
     pub fn posterior(&self, query: &[i16], bandwidth: Bandwidth, skip: Option<usize>) -> Posterior {
         /// Simulations between two transfers of single-precision sums into double precision.
         const BLOCK: usize = 256;
-        let kernels = [bandwidth.mechanism, bandwidth.theta].map(kernel_table);
-        let excess = kernels[0].len().max(kernels[1].len());
-        let (near, least) = self.within(query, excess as u32, skip);
+        let kernels = [bandwidth.mechanism, bandwidth.theta].map(Kernel::new);
+        let excess = kernels[0].reach.max(kernels[1].reach);
+        let (near, least) = self.within(query, excess, skip);
         let d_theta = self.ranges.len();
         let mut mechanism = vec![0.0; self.num_mechanisms];
         let (mut totals, mut squares) = ([0.0; 2], 0.0);
@@ -115,9 +116,7 @@ impl Exact {
         for block in near.chunks(BLOCK) {
             for &(place, distance) in block {
                 let place = place as usize;
-                let weight_of = |kernel: &Vec<f32>| {
-                    kernel.get((distance - least) as usize).map_or(0.0, |k| k * self.weight[place])
-                };
+                let weight_of = |kernel: &Kernel| kernel.of(distance - least) * self.weight[place];
                 let for_mechanism = f64::from(weight_of(&kernels[0]));
                 totals[0] += for_mechanism;
                 squares += for_mechanism * for_mechanism;
@@ -155,13 +154,12 @@ impl Exact {
 
     /// The marginal posterior of each parameter: probabilities of [`BINS`] equal parts of its range, given that it is present.
     pub fn marginals(&self, query: &[i16], bandwidth: Bandwidth) -> Vec<[f64; BINS]> {
-        let kernel = kernel_table(bandwidth.theta);
-        let (near, least) = self.within(query, kernel.len() as u32, None);
+        let kernel = Kernel::new(bandwidth.theta);
+        let (near, least) = self.within(query, kernel.reach, None);
         let d_theta = self.ranges.len();
         let mut marginals = vec![[0.0; BINS]; d_theta];
         for (place, distance) in near {
-            let weight =
-                f64::from(kernel[(distance - least) as usize] * self.weight[place as usize]);
+            let weight = f64::from(kernel.of(distance - least) * self.weight[place as usize]);
             let theta = &self.theta[place as usize * d_theta..][..d_theta];
             for (bins, [value, one]) in marginals.iter_mut().zip(theta) {
                 let bin = ((value * BINS as f32) as usize).min(BINS - 1);
@@ -197,7 +195,7 @@ impl Exact {
     ///
     /// The mechanism's score is the mean log probability of the true one; that of the parameters is minus the mean squared error of the
     /// posterior mean of each, in units of its variance over the held-out simulations. Both are proper for what they judge. Half-lives are
-    /// tried in octaves from the median squared distance to the nearest simulation on, until one gains less than `LEAST_GAIN`; then the
+    /// tried in octaves from the median squared distance to the nearest simulation on, until one gains less than a ten-thousandth of the score; then the
     /// half octaves around the best. With one mechanism, or without parameters, there is one half-life for both.
     pub fn choose_bandwidth(&self, held_out: &Embedded) -> Bandwidth {
         let mut least: Vec<u32> = (0..held_out.len())
@@ -286,11 +284,17 @@ fn best_half_life(start: f64, score: impl Fn(f64) -> f64) -> f64 {
     for factor in [2.0, 0.5] {
         loop {
             let half_life = best.1 * factor;
-            if !(LEAST_HALF_LIFE..=LARGEST_HALF_LIFE).contains(&half_life) {
+            // Few simulations in many dimensions may start beyond the largest: from there the way is down.
+            let too_far = if factor > 1.0 {
+                half_life > LARGEST_HALF_LIFE
+            } else {
+                half_life < LEAST_HALF_LIFE
+            };
+            if too_far {
                 break;
             }
             let next = score(half_life);
-            if next.0 < best.0 + LEAST_GAIN {
+            if next.0 <= best.0 + LEAST_GAIN * best.0.abs() {
                 break;
             }
             best = next;
@@ -317,10 +321,36 @@ fn variance<'v>(values: impl Iterator<Item = &'v f64>) -> f64 {
     values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n
 }
 
-/// The kernel of each squared distance in excess of the least, down to `2^-18`.
-fn kernel_table(half_life: f64) -> Vec<f32> {
-    let entries = (HALVINGS * half_life).ceil().max(1.0) as usize;
-    (0..entries).map(|excess| libm::exp2(-(excess as f64) / half_life) as f32).collect()
+/// The kernel of a squared distance in excess of the least, down to `2^-18`.
+struct Kernel {
+    half_life: f64,
+    /// Excesses from here on have none.
+    reach: u32,
+    /// Of the smallest excesses: most that are asked for.
+    table: Vec<f32>,
+}
+
+impl Kernel {
+    fn new(half_life: f64) -> Kernel {
+        /// A table for a wide kernel would cost more than it saves.
+        const MOST_ENTRIES: u32 = 4_096;
+        let reach = (HALVINGS * half_life).ceil().max(1.0) as u32;
+        let mut kernel = Kernel { half_life, reach, table: Vec::new() };
+        kernel.table = (0..reach.min(MOST_ENTRIES)).map(|excess| kernel.computed(excess)).collect();
+        kernel
+    }
+
+    fn of(&self, excess: u32) -> f32 {
+        match self.table.get(excess as usize) {
+            Some(value) => *value,
+            None if excess < self.reach => self.computed(excess),
+            None => 0.0,
+        }
+    }
+
+    fn computed(&self, excess: u32) -> f32 {
+        libm::exp2(-f64::from(excess) / self.half_life) as f32
+    }
 }
 
 #[cfg(test)]
@@ -387,6 +417,18 @@ mod tests {
         let (whole, held_out) = (one(whole), one(held_out));
         let chosen = Exact::new(&whole, 1, &ranges).choose_bandwidth(&held_out);
         assert_eq!(chosen.mechanism, chosen.theta);
+    }
+
+    #[test]
+    fn the_search_for_a_bandwidth_goes_down_from_wherever_it_starts() {
+        let best_at = |best: f64| move |half_life: f64| -(half_life / best).ln().abs() - 1.0;
+        for (start, best) in [(4e6, 100.0), (1.0, 3_000.0), (50.0, 50.0)] {
+            let found = best_half_life(start, best_at(best));
+            assert!((0.7..1.5).contains(&(found / best)), "{start} {best} {found}");
+        }
+        // Small errors are told apart as large ones are: the score of a parameter that is known to a thousandth.
+        let found = best_half_life(1.0, |half_life| 1e-6 * best_at(200.0)(half_life));
+        assert!((0.7..1.5).contains(&(found / 200.0)), "{found}");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::study::DeclaredParameter;
 /// Key of the seed that simulated a file, in files that this crate wrote.
 pub(super) const SEED_KEY: &str = "simground_seed";
 
+/// Rows whose indices are compared with each other, half a GiB of them: a small file may state billions.
+const MOST_INDICES: usize = 1 << 26;
+
 /// A stored corpus, read in batches of bounded size: the way through a corpus larger than memory.
 ///
 /// Iterating yields the simulations in the order of file names and rows, as many as [`Reader::num_simulations`] says or an error.
@@ -245,35 +248,52 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, CorpusError> {
     Ok(files)
 }
 
-/// Refuses an index that names two simulations.
+/// Refuses an index that names two simulations; of more rows than [`MOST_INDICES`] nobody knows.
 fn check_indices(files: &[ParquetFile]) -> Result<(), ParquetFileError> {
     let mut indices: Vec<u64> = Vec::new();
-    for file in files.iter().filter(|file| file.has("index")) {
-        for batch in file.batches(Some(&["index"]))? {
-            indices.extend(batch?.whole_numbers("index")?.unwrap_or_default());
+    each_index(files, |_, _, index| {
+        indices.push(index);
+        indices.len() <= MOST_INDICES
+    })?;
+    if indices.len() > MOST_INDICES || indices.is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
+    indices.sort_unstable();
+    let Some(twice) = indices.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]) else {
+        return Ok(());
+    };
+    let mut places = Vec::new();
+    each_index(files, |file, row, index| {
+        if index == twice {
+            places.push((file, row));
         }
-    }
-    if indices.is_sorted_by(|a, b| a < b) {
-        return Ok(());
-    }
-    let mut sorted = indices.clone();
-    sorted.sort_unstable();
-    let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]) else {
-        return Ok(());
-    };
-    let mut rows = (0..).zip(files).flat_map(|(at, file): (usize, _)| {
-        (0..if file.has("index") { file.num_rows() as usize } else { 0 }).map(move |row| (at, row))
-    });
-    let mut found = indices.iter().filter_map(|index| rows.next().filter(|_| *index == twice));
-    let (Some((first, row_of_first)), Some((second, row))) = (found.next(), found.next()) else {
-        // Files that hold other rows than they state are an error of their own.
-        return Ok(());
-    };
+        places.len() < 2
+    })?;
+    let [(first, row_of_first), (second, row)] = places[..] else { return Ok(()) };
     let problem = format!(
         "{twice} is the index of row {row_of_first} of {} as well\nhint: number all rows of the corpus, or leave the column out: then they are counted",
-        files[first].path().display()
+        first.path().display()
     );
-    Err(files[second].cell_error(row, "index", problem))
+    Err(second.cell_error(row, "index", problem))
+}
+
+/// Calls `visit` with file, row and index of each row that has one, until it has seen enough.
+fn each_index<'f>(
+    files: &'f [ParquetFile],
+    mut visit: impl FnMut(&'f ParquetFile, usize, u64) -> bool,
+) -> Result<(), ParquetFileError> {
+    for file in files.iter().filter(|file| file.has("index")) {
+        let mut row = 0;
+        for batch in file.batches(Some(&["index"]))? {
+            for index in batch?.whole_numbers("index")?.unwrap_or_default() {
+                if !visit(file, row, index) {
+                    return Ok(());
+                }
+                row += 1;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Adds the mechanisms that occur in a file.
