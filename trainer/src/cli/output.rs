@@ -124,3 +124,22 @@ pub fn sparkline(values: &[f32], low: f32, high: f32) -> String {
     };
     values.iter().map(block).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_command_no_terminal() {
+        assert_eq!(
+            printable("leak: \u{1b}[31mA\u{7}\r\nB \u{9b}é"),
+            "leak: \u{fffd}[31mA\u{fffd}\u{fffd}\nB \u{fffd}é"
+        );
+    }
+
+    #[test]
+    fn numbers_are_as_short_as_they_can_be() {
+        let found = [1e-9_f32, 0.0, 8.5, 1e12].map(shortest);
+        assert_eq!(found, ["1e-9", "0", "8.5", "1e12"]);
+    }
+}
