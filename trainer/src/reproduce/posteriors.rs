@@ -108,7 +108,14 @@ fn run(settings: &Settings, talk: &mut dyn Talk, kind: Kind) -> Result<Findings,
                 talk.stage(&format!("{}: {size} simulations, seed {seed}", task.name));
                 let corpus = simulator.simulate(seed, Split::Train.first(size));
                 let trained = train((task.name, kind), &corpus, seed, &judge.simulations, talk)?;
-                runs.push(judge.judge(trained)?);
+                let run = judge.judge(trained)?;
+                talk.note(&format!(
+                    "C2ST {:.4} of the integers, {:.4} of the floats, after {:.0} s of training",
+                    mean(&run.c2st[0]),
+                    mean(&run.c2st[1]),
+                    run.trained.seconds
+                ));
+                runs.push(run);
             }
             add(&mut findings, task.name, size, &judge, &runs);
         }

@@ -291,6 +291,9 @@ fn product<const TRANSPOSED: bool>(
                         4 if many_registers && 4 * ones as usize > 3 * most => {
                             accumulate::<4, 2, TRANSPOSED>(output, rows, from, left, mask, right);
                         }
+                        4 if many_registers => {
+                            accumulate_pairs::<TRANSPOSED>(output, rows, from, left, mask, right);
+                        }
                         1 => accumulate::<1, 4, TRANSPOSED>(output, rows, from, left, mask, right),
                         2 => accumulate::<2, 2, TRANSPOSED>(output, rows, from, left, mask, right),
                         3 => accumulate::<3, 1, TRANSPOSED>(output, rows, from, left, mask, right),
@@ -318,36 +321,87 @@ fn accumulate<const GROUPS: usize, const ROWS: usize, const TRANSPOSED: bool>(
     let outputs = output.as_chunks_mut::<ROWS>().0.iter_mut();
     let masks = mask.as_chunks::<ROWS>().0;
     for (at, (output, masks)) in outputs.zip(masks).enumerate().take(rows.div_ceil(ROWS)) {
-        // The compiler keeps these in registers. Four groups of a row are eight vectors of AVX2 or four of AVX-512, which has room for two
-        // rows.
-        let mut sums = [[[0.0; GROUP]; GROUPS]; ROWS];
-        for row in 0..ROWS {
-            let from = from.unwrap_or(&output[row]);
-            for (sums, from) in sums[row].iter_mut().zip(from.0.as_chunks::<GROUP>().0) {
-                *sums = *from;
-            }
-        }
+        let mut sums = std::array::from_fn::<_, ROWS, _>(|row| {
+            Sums::<GROUPS>::of(from.unwrap_or(&output[row]))
+        });
         let mut bits = masks.iter().fold(0, |all, bits| all | bits);
         while bits != 0 {
-            let inner = bits.trailing_zeros() as usize % TILE;
-            bits &= bits - 1;
-            let values = right[inner].0.as_chunks::<GROUP>().0;
-            for row in 0..ROWS {
-                let of = at * ROWS + row;
-                let factor = if TRANSPOSED { left[inner].0[of] } else { left[of].0[inner] };
-                for (sums, values) in sums[row].iter_mut().zip(values) {
-                    for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum = factor.mul_add(*value, *sum);
-                    }
-                }
+            let inner = take_lowest(&mut bits);
+            for (row, sums) in sums.iter_mut().enumerate() {
+                sums.add::<TRANSPOSED>(left, at * ROWS + row, inner, right);
             }
         }
         for (output, sums) in output.iter_mut().zip(&sums) {
-            for (output, sums) in output.0.as_chunks_mut::<GROUP>().0.iter_mut().zip(sums) {
-                *output = *sums;
+            sums.write(output);
+        }
+    }
+}
+
+/// [`accumulate`] of whole rows, two at a time of which each skips its own zeros: a row alone has too few chains of sums to keep wide
+/// multipliers busy.
+#[inline(always)]
+fn accumulate_pairs<const TRANSPOSED: bool>(
+    output: &mut Tile,
+    rows: usize,
+    from: Option<&Strip>,
+    left: &Tile,
+    mask: &Mask,
+    right: &Tile,
+) {
+    let outputs = output.as_chunks_mut::<2>().0.iter_mut();
+    let masks = mask.as_chunks::<2>().0;
+    for (at, (output, masks)) in outputs.zip(masks).enumerate().take(rows.div_ceil(2)) {
+        let mut sums = [0, 1].map(|row| Sums::<4>::of(from.unwrap_or(&output[row])));
+        let mut bits = *masks;
+        while bits[0] != 0 && bits[1] != 0 {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                sums.add::<TRANSPOSED>(left, 2 * at + row, take_lowest(&mut bits[row]), right);
+            }
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            while bits[row] != 0 {
+                sums.add::<TRANSPOSED>(left, 2 * at + row, take_lowest(&mut bits[row]), right);
+            }
+            sums.write(&mut output[row]);
+        }
+    }
+}
+
+/// The first `GROUPS` groups of a row of a product on its way. The compiler keeps them in registers: four groups are eight vectors of
+/// AVX2 or four of AVX-512, which has room for two rows.
+struct Sums<const GROUPS: usize>([[f32; GROUP]; GROUPS]);
+
+impl<const GROUPS: usize> Sums<GROUPS> {
+    #[inline(always)]
+    fn of(strip: &Strip) -> Self {
+        let mut sums = [[0.0; GROUP]; GROUPS];
+        sums.copy_from_slice(&strip.0.as_chunks::<GROUP>().0[..GROUPS]);
+        Sums(sums)
+    }
+
+    /// Adds the row `inner` of `right` times its factor in the row `row` of `left`, or of its transpose.
+    #[inline(always)]
+    fn add<const TRANSPOSED: bool>(&mut self, left: &Tile, row: usize, inner: usize, right: &Tile) {
+        let factor = if TRANSPOSED { left[inner].0[row] } else { left[row].0[inner] };
+        for (sums, values) in self.0.iter_mut().zip(right[inner].0.as_chunks::<GROUP>().0) {
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum = factor.mul_add(*value, *sum);
             }
         }
     }
+
+    #[inline(always)]
+    fn write(&self, strip: &mut Strip) {
+        strip.0.as_chunks_mut::<GROUP>().0[..GROUPS].copy_from_slice(&self.0);
+    }
+}
+
+/// Takes the place of the lowest one out of `bits`, which has one.
+#[inline(always)]
+fn take_lowest(bits: &mut u64) -> usize {
+    let place = bits.trailing_zeros() as usize % TILE;
+    *bits &= *bits - 1;
+    place
 }
 
 #[inline(always)]
