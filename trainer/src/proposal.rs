@@ -309,16 +309,18 @@ struct Sizes {
     batch: usize,
     validate_every: usize,
     patience: usize,
+    weight_decay: f64,
 }
 
 impl Sizes {
-    /// The more rows, the wider; the fewer rows, the more passes over them, ended by the held-out loss.
+    /// The more rows, the wider; the fewer rows, the more passes over them, ended by the held-out loss, and by weight decay where that comes
+    /// late: of few rows a few hundred steps are best, in which nothing decays.
     fn of(train_rows: usize, d_input: usize, parameters: usize, flash_kib: usize) -> Sizes {
-        let (hidden, steps, batch, validate_every, patience) = match train_rows {
-            ..400 => (vec![32, 32], 2_000, 32, 25, 20),
-            400..4_000 => (vec![64, 64], 4_000, 64, 50, 20),
-            4_000..40_000 => (vec![64, 64], 15_000, 128, 250, 25),
-            _ => (vec![128, 64], 20_000, 256, 500, 10),
+        let (hidden, steps, batch, validate_every, patience, weight_decay) = match train_rows {
+            ..400 => (vec![32, 32], 2_000, 32, 25, 20, 0.0),
+            400..4_000 => (vec![64, 64], 4_000, 64, 50, 20, 0.0),
+            4_000..40_000 => (vec![128, 64], 15_000, 128, 250, 25, 0.3),
+            _ => (vec![128, 64], 20_000, 256, 500, 10, 0.0),
         };
         let first_layer_bytes = (flash_kib << 10) / FIRST_LAYER_SHARE;
         let narrowest = (first_layer_bytes / d_input.max(1)).next_multiple_of(8).max(8);
@@ -326,7 +328,7 @@ impl Sizes {
         let width = |width: usize| width.max(carries).min(narrowest);
         let hidden = hidden.into_iter().map(width).collect();
         let prototypes = 256.min(train_rows / 2).max(1);
-        Sizes { hidden, prototypes, steps, batch, validate_every, patience }
+        Sizes { hidden, prototypes, steps, batch, validate_every, patience, weight_decay }
     }
 
     /// Everything that costs flash divided by `2^times`.
@@ -338,7 +340,7 @@ impl Sizes {
 
     fn write(&self, text: &mut String, flash_kib: usize, ram_kib: usize) {
         let hidden: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
-        let Sizes { prototypes, steps, batch, validate_every, patience, .. } = self;
+        let Sizes { prototypes, steps, batch, validate_every, patience, weight_decay, .. } = self;
         *text += &format!("\n[network]\nhidden = [{}]\n", hidden.join(", "));
         *text += &format!(
             "\n# Simulations that the device keeps, to name those that an answer rests on.\n[bank]\nprototypes = {prototypes}\nneighbors = {}\n",
@@ -350,6 +352,11 @@ impl Sizes {
         *text += &format!(
             "\n# Up to {steps} steps of {batch} rows, fewer where {patience} validations in a row bring nothing.\n[training]\nsteps = {steps}\nbatch = {batch}\nvalidate_every = {validate_every}\npatience = {patience}\n"
         );
+        if *weight_decay > 0.0 {
+            *text += &format!(
+                "# Keeps the weights small: so many rows are passed over often.\nweight_decay = {weight_decay:?}\n"
+            );
+        }
         *text += "# Ceilings; the corpus is split as said above.\nsimulations = 1_000_000\nvalidation = 4_096\ncalibration = 4_096\n";
     }
 }

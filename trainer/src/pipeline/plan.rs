@@ -243,18 +243,33 @@ impl<'s> Plan<'s> {
         let held_out = self.source.simulations(Split::Validation, 0..self.validation);
         let validation = examples(&held_out, &self.input, &self.columns);
         if !self.learns_from_all() {
+            let mut shorter = None;
             if let [_, _, ..] = &self.components[..] {
                 let judge = |components| {
                     let config = self.config(options, Some(components));
                     selection::trial(&config, self.training_examples(), &validation, observer)
                 };
-                let (components, _) = selection::best_of(&self.components, talk, judge)?;
+                let (components, trial) = selection::best_of(&self.components, talk, judge)?;
                 self.set_components(components);
+                shorter = Some(trial);
             }
             let config = self.config(options, None);
             let source = self.training_examples();
             let mut all = if options.seeds < 2 {
-                vec![training::fit(&config, source, &validation, observer)?]
+                let fitted = training::fit(&config, source, &validation, observer)?;
+                vec![match shorter {
+                    Some(shorter)
+                        if fitted.stop != Stop::Observer
+                            && shorter.best_loss < fitted.best_loss =>
+                    {
+                        talk.note(&format!(
+                            "held-out loss {:.4}; {:.4} by the training that chose the components, which is kept",
+                            fitted.best_loss, shorter.best_loss
+                        ));
+                        shorter
+                    }
+                    _ => fitted,
+                }]
             } else {
                 let members = options.members(self.study.seed).into_iter();
                 let configs: Vec<FitConfig> = members
@@ -276,10 +291,11 @@ impl<'s> Plan<'s> {
         };
         let (components, judged) = selection::best_of(&candidates, talk, judge)?;
         self.set_components(components);
+        let config = self.config(options, None);
+        let judged = selection::with_shorter_schedule(&config, &all, judged, observer, talk)?;
         if options.seeds > 1 {
             talk.note("one seed: so few simulations leave none to judge several by");
         }
-        let config = self.config(options, None);
         let Refitted { fitted, out_of_fold } = selection::refit(&config, all, judged, observer)?;
         self.out_of_fold = out_of_fold;
         Ok(vec![fitted])
@@ -352,7 +368,11 @@ impl<'s> Plan<'s> {
         let judged_by = mixture.or_else(|| heads.iter().position(is_joint));
         let joint = judged_by.is_some();
         let batch = training.batch.min(self.simulations as usize);
-        let pool_start = (32 * batch as u64).min(self.simulations);
+        // What is stored is there from the start.
+        let pool_start = match self.source {
+            Source::Simulator { .. } => (32 * batch as u64).min(self.simulations),
+            _ => self.simulations.min(self.window),
+        };
         // The pool is complete after the first half of the steps at the latest.
         let fresh_per_step = (self.simulations - pool_start).div_ceil((training.steps / 2).max(1));
         FitConfig {

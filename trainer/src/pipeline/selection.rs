@@ -6,6 +6,9 @@
 //! - Many: each number of components is tried in a shorter training, judged on the validation split; the best is trained at length,
 //!   and stopped by the validation split.
 //!
+//! A training that is at its best early was still taking large steps then. So a schedule whose steps have become small by that time is
+//! tried as well: another cross-validation, or the shorter training that is there already.
+//!
 //! Numbers of components are tried upward from the least while the held-out loss falls.
 
 use std::ops::{ControlFlow, Range};
@@ -29,13 +32,43 @@ const FAILURES: usize = 2;
 /// A larger number of components must lower the loss by this much, per dimension and in nats, to be worth its flash.
 const WORTH: f64 = 1e-3;
 
-/// A number of steps and the held-out loss that it came to.
+/// What a number of components came to.
+pub(super) trait Judged {
+    /// Steps after which the held-out loss was least.
+    fn steps(&self) -> u64;
+    /// That loss.
+    fn loss(&self) -> f64;
+}
+
+impl Judged for Fitted {
+    fn steps(&self) -> u64 {
+        self.best_step
+    }
+
+    fn loss(&self) -> f64 {
+        self.best_loss
+    }
+}
+
+/// A cross-validation.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Judged {
-    pub steps: u64,
-    pub loss: f64,
-    /// The networks of a cross-validation, in the order of the folds that they did not learn from; none of another trial.
-    pub folds: Vec<FloatNetwork>,
+pub(super) struct CrossValidated {
+    /// Steps of the whole schedule.
+    schedule: u64,
+    steps: u64,
+    loss: f64,
+    /// The networks, in the order of the folds that they did not learn from.
+    folds: Vec<FloatNetwork>,
+}
+
+impl Judged for CrossValidated {
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn loss(&self) -> f64 {
+        self.loss
+    }
 }
 
 /// The candidate of least loss and what it came to, tried in order until [`FAILURES`] in a row do not pay.
@@ -43,19 +76,20 @@ pub(super) struct Judged {
 /// # Errors
 ///
 /// Those of `judge`.
-pub(super) fn best_of(
+pub(super) fn best_of<J: Judged>(
     candidates: &[usize],
     talk: &mut dyn Talk,
-    mut judge: impl FnMut(usize) -> Result<Judged, PipelineError>,
-) -> Result<(usize, Judged), PipelineError> {
-    let (mut best, mut failures): (Option<(usize, Judged)>, usize) = (None, 0);
+    mut judge: impl FnMut(usize) -> Result<J, PipelineError>,
+) -> Result<(usize, J), PipelineError> {
+    let (mut best, mut failures): (Option<(usize, J)>, usize) = (None, 0);
     for &components in candidates {
         let judged = judge(components)?;
         talk.note(&format!(
             "{components} components: held-out loss {:.4} after {} steps",
-            judged.loss, judged.steps
+            judged.loss(),
+            judged.steps()
         ));
-        if best.as_ref().is_some_and(|(_, least)| judged.loss > least.loss - WORTH) {
+        if best.as_ref().is_some_and(|(_, least)| judged.loss() > least.loss() - WORTH) {
             failures += 1;
             if failures == FAILURES {
                 break;
@@ -76,7 +110,7 @@ pub(super) fn cross_validate(
     config: &FitConfig,
     all: &Examples,
     observer: &mut dyn Observer,
-) -> Result<Judged, PipelineError> {
+) -> Result<CrossValidated, PipelineError> {
     let mut curves: Vec<Vec<Validation>> = Vec::new();
     let mut folds = Vec::new();
     for fold in 0..FOLDS {
@@ -101,7 +135,36 @@ pub(super) fn cross_validate(
     let (steps, loss) = losses
         .min_by(|(_, a), (_, b)| a.total_cmp(b))
         .ok_or(PipelineError::Interrupted { step: 0 })?;
-    Ok(Judged { steps, loss, folds })
+    Ok(CrossValidated { schedule: config.steps, steps, loss, folds })
+}
+
+/// The better of a cross-validation and one whose schedule ends at twice the steps that did best.
+///
+/// # Errors
+///
+/// Those of [`cross_validate`].
+pub(super) fn with_shorter_schedule(
+    config: &FitConfig,
+    all: &Examples,
+    judged: CrossValidated,
+    observer: &mut dyn Observer,
+    talk: &mut dyn Talk,
+) -> Result<CrossValidated, PipelineError> {
+    let steps = (2 * judged.steps).max(config.validation_every);
+    if steps >= config.steps {
+        return Ok(judged);
+    }
+    let shorter = cross_validate(&shortened(config, steps), all, observer)?;
+    talk.note(&format!(
+        "with a schedule of {steps} steps: held-out loss {:.4} after {} steps",
+        shorter.loss, shorter.steps
+    ));
+    Ok(if shorter.loss < judged.loss { shorter } else { judged })
+}
+
+/// The same training with a schedule of so many steps.
+fn shortened(config: &FitConfig, steps: u64) -> FitConfig {
+    FitConfig { steps, warmup: config.warmup.min(steps / 10), ..config.clone() }
 }
 
 /// A shorter training, judged on the validation split.
@@ -114,20 +177,16 @@ pub(super) fn trial(
     train: impl ExampleSource + 'static,
     validation: &Examples,
     observer: &mut dyn Observer,
-) -> Result<Judged, PipelineError> {
+) -> Result<Fitted, PipelineError> {
     let steps = (config.steps / TRIAL_SHARE).max(1);
     let config = FitConfig {
-        steps,
-        warmup: config.warmup.min(steps / 10),
         pool_start: config.simulations.min(config.window),
         validation_every: config.validation_every.min(steps.div_ceil(10)),
         checkpoint: None,
         resume: false,
-        ..config.clone()
+        ..shortened(config, steps)
     };
-    let fitted = training::fit(&config, train, validation, &mut Quiet(observer))?;
-    let fitted = uninterrupted(fitted)?;
-    Ok(Judged { steps: fitted.best_step, loss: fitted.best_loss, folds: Vec::new() })
+    uninterrupted(training::fit(&config, train, validation, &mut Quiet(observer))?)
 }
 
 /// A network that learned from all examples, and what the networks of the cross-validation say of it.
@@ -145,7 +204,7 @@ pub(super) struct Refitted {
 pub(super) fn refit(
     config: &FitConfig,
     all: Examples,
-    judged: Judged,
+    judged: CrossValidated,
     observer: &mut dyn Observer,
 ) -> Result<Refitted, PipelineError> {
     let count = all.len() as u64;
@@ -154,7 +213,7 @@ pub(super) fn refit(
         simulations: count,
         pool_start: count,
         ends_at: Some(judged.steps),
-        ..config.clone()
+        ..shortened(config, judged.schedule)
     };
     // What it reports as held out is not: the loss is that of the cross-validation.
     let shown = all.select(0..all.len().min(config.batch));
@@ -256,7 +315,7 @@ mod tests {
         let judge = |components: usize| {
             tried += 1;
             let loss = losses.iter().find(|(c, _)| *c == components).unwrap().1;
-            Ok(Judged { steps: 1, loss, folds: Vec::new() })
+            Ok(CrossValidated { schedule: 1, steps: 1, loss, folds: Vec::new() })
         };
         let best = best_of(&candidates, &mut Nobody, judge).unwrap().0;
         (best, tried)
