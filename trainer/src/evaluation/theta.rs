@@ -303,16 +303,21 @@ pub(super) fn joint_calibration(
         let name = &parameter.name;
         let own: Vec<usize> = scores.iter().map(|s| s.ranks[at]).collect();
         claims.extend(rank_claims(
-            &format!("quantiles of {name}"),
+            &format!("quantiles of {name} by the {head}"),
             &own,
             SAMPLES + 1,
             &MARGINAL_LEVELS,
-            |level| format!("the {:.0} % quantile of {name} is above the truth in", 100.0 * level),
+            |level| {
+                format!(
+                    "the {:.0} % quantile of {name} by the {head} is above the truth in",
+                    100.0 * level
+                )
+            },
         ));
         // The rank of an interval: how far from the middle.
         let central: Vec<usize> = own.iter().map(|&rank| central(rank)).collect();
-        let (group, what) = (format!("intervals of {name}"), format!("interval of {name}"));
-        claims.extend(claims_of(&group, &central, &[0.5, 0.9], &what));
+        let what = format!("interval of {name} by the {head}");
+        claims.extend(claims_of(&what, &central, &[0.5, 0.9], &what));
         let truth = |row: usize| f64::from(corpus.theta_row(row)[positions[at]]);
         let truths: Vec<f64> = (0..scores.len()).map(truth).collect();
         let moments: Vec<&Moments> = scores.iter().map(|s| &s.moments[at]).collect();

@@ -330,8 +330,7 @@ mod tests {
     }
 
     /// A line through noise: more steps than needed fit the noise.
-    #[test]
-    fn a_training_on_few_examples_ends_where_cross_validation_says() {
+    fn line_through_noise() -> (FitConfig, Examples) {
         let mut all = Examples::default();
         for row in 0..120_u32 {
             let noise = |salt: u32| {
@@ -359,6 +358,12 @@ mod tests {
             patience: 1_000,
             ..FitConfig::new(6, vec![32, 32], heads)
         };
+        (config, all)
+    }
+
+    #[test]
+    fn a_training_on_few_examples_ends_where_cross_validation_says() {
+        let (config, all) = line_through_noise();
         let judged = cross_validate(&config, &all, &mut Silent).unwrap();
         assert!(judged.steps < 600, "{}", judged.steps);
         let (steps, loss) = (judged.steps, judged.loss);
@@ -367,5 +372,26 @@ mod tests {
         assert_eq!(fitted.best_loss, loss);
         let widths = out_of_fold.iter().map(Vec::len);
         assert_eq!(widths.collect::<Vec<_>>(), vec![2 * component_outputs(1); 120]);
+    }
+
+    #[test]
+    fn a_schedule_that_ends_earlier_is_tried_and_kept_where_it_does_better() {
+        let (config, all) = line_through_noise();
+        let long = cross_validate(&config, &all, &mut Silent).unwrap();
+        let steps = 2 * long.steps;
+        let by_hand = cross_validate(&shortened(&config, steps), &all, &mut Silent).unwrap();
+        assert_eq!((by_hand.schedule, long.schedule), (steps, 600));
+        let better = if by_hand.loss < long.loss { by_hand } else { long.clone() };
+        let found =
+            with_shorter_schedule(&config, &all, long.clone(), &mut Silent, &mut Nobody).unwrap();
+        assert_eq!(found, better);
+        // The networks that answer belong to the schedule that is trained.
+        let fitted = refit(&config, all.clone(), found, &mut Silent).unwrap().fitted;
+        assert_eq!(fitted.steps, better.steps);
+
+        // A training at its best near its end has no shorter schedule.
+        let late = CrossValidated { steps: 400, ..long };
+        let found = with_shorter_schedule(&config, &all, late.clone(), &mut Silent, &mut Nobody);
+        assert_eq!(found.unwrap(), late);
     }
 }
