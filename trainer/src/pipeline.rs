@@ -31,7 +31,7 @@ use crate::float_model::{FloatModel, hash};
 use crate::quantization::QuantizationError;
 use crate::simulator::Split;
 use crate::source::Source;
-use crate::study::Study;
+use crate::study::{Diagnostic, Study};
 use crate::training::{Backend, Fitted, Observer, Stop, TrainingError};
 
 /// Test simulations behind the figures in an artifact's provenance.
@@ -124,6 +124,9 @@ pub enum PipelineError {
     /// The study asks for what cannot be.
     #[error("{0}")]
     Study(String),
+    /// The same, of a head.
+    #[error(transparent)]
+    Head(Box<Diagnostic>),
     /// The artifact would not fit.
     #[error("{what} of {needed} bytes exceeds the study's budget of {budget} bytes\nhint: {hint}")]
     OverBudget {

@@ -11,12 +11,13 @@ use serde::Serialize;
 use simground_runtime::artifact::{MAX_THETA, Transform, component_outputs};
 
 use crate::corpus::Corpus;
+use crate::head::LARGEST;
 use crate::pipeline::{self, PipelineError};
 use crate::report::counted;
 use crate::simulator::Split;
 use crate::source::Source;
 use crate::standardization::automatic_transform;
-use crate::study::Study;
+use crate::study::{Diagnostic, Study};
 
 /// Flash that a proposed study allows for each [`WIDE`] inputs.
 const FLASH_KIB: usize = 64;
@@ -119,6 +120,12 @@ pub fn propose_from(
             Err(PipelineError::OverBudget { needed, .. }) if needed > flash_kib << 10 => {
                 flash_kib = needed.div_ceil(1024);
             }
+            // Nobody has seen the study's lines.
+            Err(PipelineError::Head(complaint)) => {
+                let Diagnostic { message, hint, .. } = *complaint;
+                let hint = hint.map_or(String::new(), |hint| format!("\nhint: {hint}"));
+                return Err(PipelineError::Study(message + &hint));
+            }
             Err(error) => return Err(error),
         }
     }
@@ -156,7 +163,10 @@ impl Facts {
         let supports_stated = schema.theta.iter().any(|p| p.lower.is_some() || p.upper.is_some());
         let support = |(parameter, values): (&crate::corpus::Parameter, &Vec<f32>)| {
             let (low, high) = support::support(values);
-            Some(Support { parameter: parameter.name.clone(), low: low?, high })
+            // What no artifact holds, the check of the study names.
+            let holds = |end: &f64| end.abs() <= f64::from(LARGEST);
+            let (low, high) = (low.filter(holds)?, high.filter(holds));
+            Some(Support { parameter: parameter.name.clone(), low, high })
         };
         let is_learnable = |(_, values): &(&crate::corpus::Parameter, &Vec<f32>)| learnable(values);
         let parameters = || schema.theta.iter().zip(&theta).filter(is_learnable);

@@ -26,8 +26,8 @@ impl Categorical {
     pub fn new(context: Context<'_>) -> Result<Categorical, HeadError> {
         let mechanisms = context.sample.schema.mechanisms.len();
         if mechanisms < 2 {
-            return Err(HeadError(
-                "a `categorical` head needs a corpus with two mechanisms or more\nhint: remove this head".into(),
+            return Err(HeadError::new(
+                "a `categorical` head needs a corpus with two mechanisms or more\nhint: remove this head",
             ));
         }
         Ok(Categorical { mechanisms })

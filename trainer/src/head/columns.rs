@@ -132,17 +132,19 @@ impl Column {
             Column::Score { .. } => return Ok(()),
         };
         if let Some(value) = values.iter().find(|value| value.abs() > LARGEST) {
-            return Err(HeadError(format!(
+            let message = format!(
                 "{what} `{name}` reaches {value:e}; an artifact holds magnitudes up to {LARGEST:e}\nhint: store it in another unit, or its logarithm"
-            )));
+            );
+            return Err(HeadError::about(list.1, message));
         }
         let (list, listed) = list;
         if let Some(first) = values.first()
             && values.iter().all(|value| value == first)
         {
-            return Err(HeadError(format!(
+            let message = format!(
                 "{what} `{name}` is {first} in all training simulations; there is nothing to learn\nhint: remove `{listed}` from the `{list}` of the head, or widen what decides it"
-            )));
+            );
+            return Err(HeadError::about(listed, message));
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Flow {
         let Context { sample, .. } = context;
         let positions = parameters::chosen(names, sample)?;
         if positions.len() > format::MAX_FLOW_THETA {
-            return Err(HeadError(format!(
+            return Err(HeadError::new(format!(
                 "{} parameters; a flow has at most {}\nhint: name fewer with `parameters`",
                 positions.len(),
                 format::MAX_FLOW_THETA

@@ -84,8 +84,23 @@ pub struct Context<'c> {
 
 /// A head that this corpus cannot teach.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct HeadError(pub String);
+#[error("{message}")]
+pub struct HeadError {
+    /// What is wrong; what would be right.
+    pub message: String,
+    /// The name among those that the study lists for the head, where it is about one.
+    pub name: Option<String>,
+}
+
+impl HeadError {
+    fn new(message: impl Into<String>) -> HeadError {
+        HeadError { message: message.into(), name: None }
+    }
+
+    fn about(name: &str, message: String) -> HeadError {
+        HeadError { message, name: Some(name.to_owned()) }
+    }
+}
 
 impl Head {
     /// Resolves a head of the study.

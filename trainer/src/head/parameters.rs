@@ -124,26 +124,26 @@ pub fn chosen(names: Option<&[String]>, sample: &Corpus) -> Result<Vec<usize>, H
         Some(names) => names.iter().map(|name| {
             let Some(at) = theta.iter().position(|parameter| parameter.name == *name) else {
                 let known: Vec<&str> = theta.iter().map(|p| p.name.as_str()).collect();
-                return Err(HeadError(format!(
-                    "the corpus has no parameter `{name}`; it has {}",
-                    known.join(", ")
-                )));
+                let known = known.join(", ");
+                let message = format!("the corpus has no parameter `{name}`; it has {known}");
+                return Err(HeadError::about(name, message));
             };
             if !everywhere(at) {
-                return Err(HeadError(format!(
+                let message = format!(
                     "parameter `{name}` is absent in some simulations: not every mechanism has it\nhint: name parameters that all of them have"
-                )));
+                );
+                return Err(HeadError::about(name, message));
             }
             Ok(at)
         }).collect::<Result<_, _>>()?,
     };
     if positions.is_empty() {
-        return Err(HeadError(
-            "no entry of theta varies in the simulations of every mechanism; there is nothing to answer".into(),
+        return Err(HeadError::new(
+            "no entry of theta varies in the simulations of every mechanism; there is nothing to answer",
         ));
     }
     if positions.len() > MAX_THETA {
-        return Err(HeadError(format!(
+        return Err(HeadError::new(format!(
             "{} parameters; a head answers at most {MAX_THETA}\nhint: name fewer with `parameters`",
             positions.len()
         )));

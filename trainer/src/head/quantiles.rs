@@ -42,10 +42,9 @@ impl Quantiles {
         for name in names {
             let found = schema.target_indices(name);
             if found.is_empty() {
-                return Err(HeadError(format!(
-                    "the corpus has no target `{name}`; it has {}",
-                    schema.target_groups().join(", ")
-                )));
+                let known = schema.target_groups().join(", ");
+                let message = format!("the corpus has no target `{name}`; it has {known}");
+                return Err(HeadError::about(name, message));
             }
             // Each name the study lists counts alike, however many steps it stands for.
             weights.extend(std::iter::repeat_n(1.0 / found.len() as f32, found.len()));

@@ -704,9 +704,11 @@ fn heads(
     let targets = TargetScaling::fit(sample);
     let flash_bytes = study.budget.flash_kib * 1024;
     let context = Context { sample, scored, targets: &targets, d_hidden, flash_bytes };
-    let named = |error: HeadError| PipelineError::Study(error.to_string());
-    let new = |head| Head::new(head, context).map_err(named);
-    let heads: Vec<Head> = study.heads.iter().map(new).collect::<Result<_, _>>()?;
+    let placed = |at: Option<usize>, HeadError { message, name }: HeadError| {
+        PipelineError::Head(Box::new(study.complaint(at, name.as_deref(), &message)))
+    };
+    let new = |(at, head)| Head::new(head, context).map_err(|error| placed(Some(at), error));
+    let heads: Vec<Head> = study.heads.iter().enumerate().map(new).collect::<Result<_, _>>()?;
     for (head, asked) in heads.iter().zip(&study.heads) {
         if head.d_output() > usize::from(format::MAX_WIDTH) {
             return Err(PipelineError::Study(format!(
@@ -719,7 +721,7 @@ fn heads(
     }
     let mut columns = Columns::default();
     let specs = heads.iter().map(|head| head.spec(sample, &mut columns)).collect();
-    columns.check(sample).map_err(named)?;
+    columns.check(sample).map_err(|error| placed(None, error))?;
     Ok((heads, columns, specs))
 }
 

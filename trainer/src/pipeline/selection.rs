@@ -35,17 +35,17 @@ const WORTH: f64 = 1e-3;
 /// What a number of components came to.
 pub(super) trait Judged {
     /// Steps after which the held-out loss was least.
-    fn steps(&self) -> u64;
+    fn best_step(&self) -> u64;
     /// That loss.
-    fn loss(&self) -> f64;
+    fn best_loss(&self) -> f64;
 }
 
 impl Judged for Fitted {
-    fn steps(&self) -> u64 {
+    fn best_step(&self) -> u64 {
         self.best_step
     }
 
-    fn loss(&self) -> f64 {
+    fn best_loss(&self) -> f64 {
         self.best_loss
     }
 }
@@ -62,11 +62,11 @@ pub(super) struct CrossValidated {
 }
 
 impl Judged for CrossValidated {
-    fn steps(&self) -> u64 {
+    fn best_step(&self) -> u64 {
         self.steps
     }
 
-    fn loss(&self) -> f64 {
+    fn best_loss(&self) -> f64 {
         self.loss
     }
 }
@@ -86,10 +86,10 @@ pub(super) fn best_of<J: Judged>(
         let judged = judge(components)?;
         talk.note(&format!(
             "{components} components: held-out loss {:.4} after {} steps",
-            judged.loss(),
-            judged.steps()
+            judged.best_loss(),
+            judged.best_step()
         ));
-        if best.as_ref().is_some_and(|(_, least)| judged.loss() > least.loss() - WORTH) {
+        if best.as_ref().is_some_and(|(_, least)| judged.best_loss() > least.best_loss() - WORTH) {
             failures += 1;
             if failures == FAILURES {
                 break;

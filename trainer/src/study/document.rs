@@ -83,6 +83,15 @@ impl<'a> Document<'a> {
         message: impl Into<String>,
         hint: Option<String>,
     ) -> StudyError {
+        StudyError::Invalid(Box::new(self.diagnostic(span, message, hint)))
+    }
+
+    pub(super) fn diagnostic(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Diagnostic {
         let mut start = span.start.min(self.text.len());
         while !self.text.is_char_boundary(start) {
             start -= 1;
@@ -93,7 +102,7 @@ impl<'a> Document<'a> {
         let covered = (self.text.get(start..span.end.max(start)))
             .and_then(|s| s.lines().next())
             .unwrap_or("");
-        StudyError::Invalid(Box::new(Diagnostic {
+        Diagnostic {
             file: self.file.to_owned(),
             line: self.text[..start].matches('\n').count() + 1,
             column: before + 1,
@@ -101,7 +110,23 @@ impl<'a> Document<'a> {
             hint,
             source_line: source_line.to_owned(),
             width: covered.chars().count().max(1),
-        }))
+        }
+    }
+
+    /// Where a name stands in the lists of a `[[head]]`, or of any (`None`); else the head, or the start of a text without one.
+    pub(super) fn place_in_heads(&self, head: Option<usize>, name: Option<&str>) -> Range<usize> {
+        let Ok(table) = DeTable::parse(self.text) else { return 0..0 };
+        let heads = table.get_ref().iter().find(|(key, _)| key.get_ref() == "head");
+        let Some(heads) = heads.and_then(|(_, heads)| heads.get_ref().as_array()) else {
+            return 0..0;
+        };
+        let asked = |at: usize| head.is_none_or(|head| head == at);
+        let heads = || heads.iter().enumerate().filter(|(at, _)| asked(*at)).map(|(_, head)| head);
+        let lists = heads().filter_map(|head| head.get_ref().as_table()).flat_map(DeTable::values);
+        let mut listed =
+            lists.filter_map(|value| value.get_ref().as_array()).flat_map(|list| list.iter());
+        let found = listed.find(|entry| name.is_some() && entry.get_ref().as_str() == name);
+        found.or_else(|| heads().next()).map_or(0..0, Spanned::span)
     }
 }
 

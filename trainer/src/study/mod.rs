@@ -329,6 +329,16 @@ impl Study {
         read::study(text, name)
     }
 
+    /// A complaint that points at a name in the lists of a head, or of any head (`None`); where it is in none, at the head.
+    pub fn complaint(&self, head: Option<usize>, name: Option<&str>, message: &str) -> Diagnostic {
+        let document = document::Document { file: &self.file, text: &self.source };
+        let (message, hint) = match message.split_once("\nhint: ") {
+            Some((message, hint)) => (message, Some(hint.to_owned())),
+            None => (message, None),
+        };
+        document.diagnostic(document.place_in_heads(head, name), message, hint)
+    }
+
     /// The simulator of this study; `None` when it is for a foreign corpus.
     pub fn simulator(&self) -> Option<Simulator> {
         Some(Simulator::new(self.simulation.as_ref()?, &self.heads))

@@ -39,6 +39,24 @@ fn a_study_for_a_foreign_corpus_has_no_simulator() {
     assert_eq!(study.budget.flash_kib, 64);
 }
 
+/// What only a corpus can tell to be wrong is shown in the study all the same.
+#[test]
+fn a_complaint_points_at_a_name_in_the_list_of_its_head() {
+    let text = "name = \"f\"\n[[head]]\nkind = \"quantiles\"\ntargets = [\"é\", \"b\"]\nlevels = [0.5]\n\n[[head]]\nkind = \"mixture\"\nparameters = [\"a\",\n  \"b\"]\n";
+    let study = Study::parse(text, "f.toml").unwrap_or_else(|error| panic!("{error}"));
+    let place = |head, name| {
+        let found = study.complaint(head, name, "wrong\nhint: right");
+        assert_eq!((&*found.message, found.hint.as_deref()), ("wrong", Some("right")));
+        (found.line, found.column, found.width)
+    };
+    assert_eq!(place(Some(0), Some("b")), (4, 17, 3));
+    assert_eq!(place(Some(1), Some("b")), (10, 3, 3));
+    assert_eq!(place(None, Some("a")), (9, 15, 3));
+    // A name that stands nowhere, and none.
+    assert_eq!(place(Some(1), Some("c")).0, 7);
+    assert_eq!(place(Some(0), None).0, 2);
+}
+
 #[test]
 fn the_hash_is_of_the_simulator_alone() {
     let hash = |text: &str| {
