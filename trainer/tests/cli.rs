@@ -723,7 +723,7 @@ fn bad_studies_and_places_are_found_before_training() {
     let known = STUDY.replace("beta = { uniform = [0.3, 0.9]", "beta = { fixed = 0.5");
     check(
         &known.replace("\"R0\", ", "\"beta\", "),
-        &["bad.toml: target `beta` is 0.5 in all", "hint: remove `beta`"],
+        &["bad.toml:43:12: target `beta` is 0.5 in all", "hint: remove `beta`"],
     );
     let (before, after) = STUDY.split_once("[observation]").unwrap();
     let more = (0..15).map(|at| {
