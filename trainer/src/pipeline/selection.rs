@@ -84,11 +84,12 @@ pub(super) fn best_of<J: Judged>(
     let (mut best, mut failures): (Option<(usize, J)>, usize) = (None, 0);
     for &components in candidates {
         let judged = judge(components)?;
-        talk.note(&format!(
-            "{components} components: held-out loss {:.4} after {} steps",
-            judged.best_loss(),
-            judged.best_step()
-        ));
+        let what = match candidates {
+            [_] => "cross-validation".to_owned(),
+            _ => format!("{components} components"),
+        };
+        let (loss, steps) = (judged.best_loss(), judged.best_step());
+        talk.note(&format!("{what}: held-out loss {loss:.4} after {steps} steps"));
         if best.as_ref().is_some_and(|(_, least)| judged.best_loss() > least.best_loss() - WORTH) {
             failures += 1;
             if failures == FAILURES {
