@@ -23,6 +23,7 @@ import tempfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 TASKS = pathlib.Path(sysconfig.get_paths()["purelib"]) / "sbibm" / "tasks"
@@ -171,7 +172,7 @@ def train(simground, simulator, seed, n, observations, folder):
     run(simground, "predict", artifact, "--input", observed, "--samples", SAMPLES, "--out", drawn)
     samples, c2st = pq.read_table(drawn), []
     for at in numbers:
-        own = samples.filter(pa.compute.equal(samples["row"], at - 1)) if observations > 1 else samples
+        own = samples.filter(pc.equal(samples["row"], at - 1)) if observations > 1 else samples
         pq.write_table(own.select([name for name in own.column_names if name != "row"]), drawn)
         pq.write_table(columns(read(of_task / f"num_observation_{at}" / "reference_posterior_samples.csv.bz2")), reference)
         c2st.append(run(simground, "evaluate", drawn, "--against", reference)[0]["c2st"])
@@ -187,7 +188,11 @@ def main():
     parser.add_argument("--tasks", default=",".join(simulator.__name__ for simulator in SIMULATORS))
     parser.add_argument("--observations", type=int, default=5)
     arguments = parser.parse_args()
-    tasks = [simulator for simulator in SIMULATORS if simulator.__name__ in arguments.tasks.split(",")]
+    known = {simulator.__name__: simulator for simulator in SIMULATORS}
+    unknown = [name for name in arguments.tasks.split(",") if name not in known]
+    if unknown:
+        parser.error(f"no task {', '.join(unknown)}; there are {', '.join(known)}")
+    tasks = [known[name] for name in arguments.tasks.split(",")]
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     for simulator in tasks:
         for n in map(int, arguments.simulations.split(",")):

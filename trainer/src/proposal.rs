@@ -434,6 +434,7 @@ mod tests {
             assert_eq!(proposal.heads, ["quantiles", "mixture"]);
             let study = Study::parse(&proposal.text, "study.toml").unwrap();
             assert!(study.training.batch <= rows);
+            assert_eq!(study.training.weight_decay > 0.0, rows == 6_000, "{rows} rows");
             assert!(matches!(study.bank.size, BankSize::Prototypes(count) if count <= rows / 2));
             let support = &proposal.supports[0];
             assert_eq!((support.low, support.high), (-1.0, Some(1.0)), "{rows} rows");
